@@ -1,0 +1,81 @@
+# Two commands do everything on a fresh machine that has Python >= 3.11 and make: `make run` and `make test`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(wildcard protos/allocator/v1/*.proto)
+
+.PHONY: help run test check bench protos dashboard requirements format clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: $(VENV)/.run ## Start the demonstration: daemon, simulated nodes, jobs, and a live view (Ctrl-C stops it)
+	@$(BIN)/allocator demo $(ARGS)
+
+test: $(VENV)/.dev node_modules/.installed ## Run every test, installing what is missing
+	@tests/install-system-packages
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.dev node_modules/.installed ## Lint, types, layers, API lint, generated files up to date
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	npx --no-install buf lint
+	@$(MAKE) --no-print-directory -s generated OUT=build/generated
+	diff -r --exclude=__pycache__ --exclude=__init__.py build/generated/allocator/v1 allocator/v1
+	$(BIN)/python -m deploy.grafana.dashboard --check
+
+bench: $(VENV)/.dev ## Measure: rounds, solver, intake
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $(ARGS)
+
+protos: $(VENV)/.dev ## Generate allocator/v1 from protos/
+	@$(MAKE) --no-print-directory -s generated OUT=.
+
+.PHONY: generated
+generated:
+	@mkdir -p $(OUT)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(OUT) --grpc_python_out=$(OUT) \
+		--mypy_out=quiet:$(OUT) --mypy_grpc_out=quiet:$(OUT) $(PROTOS)
+
+dashboard: $(VENV)/.dev ## Generate the Grafana dashboard
+	$(BIN)/python -m deploy.grafana.dashboard
+
+requirements: $(VENV)/.dev ## Choose the newest versions that go together, with hashes
+	@$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--extra sim --extra postgres pyproject.toml requirements/build.in -o requirements/run.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--extra sim --extra postgres --group dev pyproject.toml requirements/build.in -c requirements/run.txt -o requirements/dev.txt
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format -q .
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) node_modules build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3")'
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "Installing (once)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what tests and checks need (once)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+node_modules/.installed: package-lock.json
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund && touch $@; \
+	else echo "npm is missing: 'make check' cannot lint the API" >&2; fi

@@ -1,0 +1,346 @@
+"""Job descriptions as people write them (a file, or flags), turned into the specs that the daemon takes.
+
+A file is a list of jobs, or a mapping with `jobs:` and optionally `defaults:`, in YAML or JSON:
+
+    defaults: {queue: research, memory: 32GiB}
+    jobs:
+      - name: train
+        replicas: 4                          # a gang: all four or none
+        cpu: 8
+        gpu: 1
+        flavors: {v100: 2.0, t4: 1.0}        # flavor: throughput; also a list of names (throughput 1 each)
+        restart_cost: 30s
+        count: 3                             # three such jobs
+
+`FIELDS` lists every field. A value in `defaults` stands wherever a job does not say otherwise; `labels` and `resources`
+are merged key by key. Instead of `flavors`, `configurations` gives a list of `{flavor, replicas, throughput, cpu, ..}`,
+each taking from the job what it leaves out. Without both, the job accepts every flavor of the cluster.
+
+Every fault of a file is reported, each with its line and path, and then nothing of the file is used.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+from allocator.cli.documents import Document
+from allocator.cli.quantities import parse_amount, parse_duration
+from allocator.domain.cluster import Labels
+from allocator.domain.errors import FailedPrecondition, InvalidInput, Violation
+from allocator.domain.job import MAX_REPLICAS, Configuration, JobSpec
+from allocator.domain.resources import FIELD_BY_RESOURCE, STANDARD_RESOURCES, Resources
+
+MAX_COPIES = 100_000
+_SHOWN_FAULTS = 20
+_ANY_FLAVOR = "any"
+
+
+@dataclass(frozen=True)
+class JobDraft:
+    """A job before it is known which flavors exist: `spec.configurations` is a template when `any_flavor`."""
+
+    spec: JobSpec
+    any_flavor: bool = False
+    copies: int = 1
+
+    def specs(self, flavors: tuple[str, ...]) -> tuple[JobSpec, ...]:
+        """One spec per copy; a job that accepts any flavor gets one configuration for each of `flavors`."""
+        if not self.any_flavor:
+            return (self.spec,) * self.copies
+        if not flavors:
+            raise FailedPrecondition(
+                "cluster", "has no nodes, so there is no flavor to accept; name the flavors that the job accepts"
+            )
+        template = self.spec.configurations[0]
+        expanded = tuple(replace(template, flavor=flavor) for flavor in flavors)
+        return (replace(self.spec, configurations=expanded),) * self.copies
+
+
+def read_drafts(document: Document) -> tuple[JobDraft, ...]:
+    """All jobs of a file. Errors: InvalidInput with every fault (the first twenty), each with file, line and path."""
+    faults: list[Violation] = []
+    defaults, jobs = _layout(document.value, faults)
+    settled = _parse_fields(defaults, "defaults", faults)
+    prefix = "jobs" if isinstance(document.value, dict) else ""
+    drafts = []
+    for index, job in enumerate(jobs):
+        path = f"{prefix}[{index}]"
+        before = len(faults)
+        own = _parse_fields(job, path, faults)
+        if len(faults) == before:
+            try:
+                drafts.append(_draft(_merge(settled, own), path))
+            except InvalidInput as error:
+                faults += error.violations
+    if faults:
+        shown = [document.located(fault) for fault in faults[:_SHOWN_FAULTS]]
+        if len(faults) > _SHOWN_FAULTS:
+            shown.append(Violation(document.name, f"and {len(faults) - _SHOWN_FAULTS} more"))
+        raise InvalidInput(*shown)
+    return tuple(drafts)
+
+
+def draft_of_flags(values: Mapping[str, object]) -> JobDraft:
+    """One job from command-line values under the names of `FIELDS`. Errors: InvalidInput naming the flags."""
+    faults: list[Violation] = []
+    try:
+        draft = _draft(_parse_fields(dict(values), "", faults), "")
+    except InvalidInput as error:
+        faults += error.violations if not faults else ()
+    if faults:
+        raise InvalidInput(*(Violation(_as_flag(fault.field), fault.description) for fault in faults))
+    return draft
+
+
+def _as_flag(field: str) -> str:
+    """`restart_cost` as `--restart-cost`, `labels.k` as `--label k`."""
+    head, separator, key = field.partition(".")
+    flag = {"flavors": "flavor", "labels": "label", "resources": "resource", "preemptible": "non-preemptible"}
+    name = flag.get(head, head).replace("_", "-")
+    return f"--{name}{' ' if separator else ''}{key}"
+
+
+def _layout(value: object, faults: list[Violation]) -> tuple[object, list[Any]]:
+    """(defaults, jobs) of either form of file."""
+    if isinstance(value, list):
+        jobs: object = value
+        defaults: object = {}
+    elif isinstance(value, dict):
+        faults += [
+            Violation(str(key), "unknown field: a file holds jobs and, if wanted, defaults")
+            for key in value
+            if key not in ("jobs", "defaults")
+        ]
+        if "jobs" not in value:
+            faults.append(Violation("", "has no jobs: write a list of jobs, or 'jobs:' with a list under it"))
+            return {}, []
+        defaults, jobs = value.get("defaults") or {}, value["jobs"]
+    else:
+        faults.append(Violation("", f"must be a list of jobs, or a mapping with 'jobs'; got {_shown(value)}"))
+        return {}, []
+    if not isinstance(jobs, list) or not jobs:
+        faults.append(Violation("jobs" if isinstance(value, dict) else "", "must be a list of at least one job"))
+        return defaults, []
+    return defaults, jobs
+
+
+def _parse_fields(given: object, path: str, faults: list[Violation]) -> dict[str, Any]:
+    """Every known field in its own type; unknown and wrong ones become faults."""
+    return _parse_known(given, path, faults, FIELDS, "job")
+
+
+def _parse_known(
+    given: object, path: str, faults: list[Violation], known: Mapping[str, Callable[[Any, str], Any]], what: str
+) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        faults.append(Violation(path, f"must be a mapping of a {what}'s fields, got {_shown(given)}"))
+        return {}
+    parsed = {}
+    for key, value in given.items():
+        where = f"{path}.{key}" if path else str(key)
+        parser = known.get(key) if isinstance(key, str) else None
+        if parser is None:
+            close = get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"a {what} has: {', '.join(known)}"
+            faults.append(Violation(where, f"unknown field; {hint}"))
+        elif value is not None:
+            try:
+                parsed[key] = parser(value, where)
+            except InvalidInput as error:
+                faults += error.violations
+    return parsed
+
+
+def _merge(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults) | dict(own)
+    for key in ("labels", "resources"):
+        if key in defaults and key in own:
+            merged[key] = defaults[key] | own[key]
+    if "flavors" in own and "configurations" not in own:
+        merged.pop("configurations", None)
+    if "configurations" in own and "flavors" not in own:
+        merged.pop("flavors", None)
+    return merged
+
+
+def _draft(fields: Mapping[str, Any], path: str) -> JobDraft:
+    """The job of parsed fields; what the domain finds wrong is named as the file names it."""
+    if "flavors" in fields and "configurations" in fields:
+        raise InvalidInput.of(path, "has both flavors and configurations: give one of them")
+    explicit = fields.get("configurations")
+    flavors: dict[str, float] = fields.get("flavors") or {_ANY_FLAVOR: 1.0}
+    if explicit is not None:
+        configurations = tuple(_configuration({**fields, **own}, own["flavor"]) for own in explicit)
+    else:
+        configurations = tuple(
+            _configuration({**fields, "throughput": throughput}, flavor) for flavor, throughput in flavors.items()
+        )
+    labels: Labels = tuple(sorted(fields.get("labels", {}).items()))
+    spec = JobSpec(
+        queue=fields.get("queue", ""),
+        configurations=configurations,
+        labels=labels,
+        expected_duration_seconds=fields.get("expected_duration"),
+        restart_cost_seconds=fields.get("restart_cost", 0.0),
+        **{key: fields[key] for key in ("name", "weight", "priority_class", "preemptible") if key in fields},
+    )
+    found = dict.fromkeys(_in_file_words(violation, path, short=explicit is None) for violation in spec.violations())
+    if found:
+        raise InvalidInput(*found)
+    return JobDraft(spec, explicit is None and "flavors" not in fields, fields.get("count", 1))
+
+
+def _configuration(fields: Mapping[str, Any], flavor: str) -> Configuration:
+    amounts = {name: fields[name] for name in STANDARD_RESOURCES if name in fields} | fields.get("resources", {})
+    return Configuration(flavor, fields.get("replicas", 1), Resources.of(amounts), fields.get("throughput", 1.0))
+
+
+_FILE_NAME = {field: name for name, field in FIELD_BY_RESOURCE.items()} | {
+    "extra": "resources",
+    "labels": "labels",
+    "restart_cost_seconds": "restart_cost",
+    "expected_duration_seconds": "expected_duration",
+}
+
+
+def _in_file_words(violation: Violation, path: str, *, short: bool) -> Violation:
+    """A violation of the domain's spec under the names that the file uses."""
+    parts = [part for part in violation.field.split(".") if part != "demand"]
+    if short and parts and parts[0].startswith("configurations["):
+        parts = parts[1:] or (["flavors"] if violation.field.count(".") == 0 else [])
+    parts = [_FILE_NAME.get(part.partition("[")[0], part) for part in parts]
+    parts = ["flavors" if short and part in ("throughput", "flavor", "configurations") else part for part in parts]
+    description = violation.description
+    if violation.field.endswith("demand"):
+        description = f"must ask for something: give at least one of {', '.join(STANDARD_RESOURCES)} or resources"
+    if violation.field == "queue":
+        parts, description = ["queue"], "is missing: name the queue that the job belongs to"
+    if violation.field.endswith("gpu_millis") and "multiple" in description:
+        description = "must be a fraction of one GPU, or whole GPUs such as 2"
+    return Violation(".".join([path, *parts] if path else parts), description)
+
+
+def _text(value: object, path: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput.of(path, f"must be text, got {_shown(value)}; put it in quotes")
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[object, str], int]:
+    def parse(value: object, path: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise InvalidInput.of(path, f"must be a whole number between {low} and {high}, got {_shown(value)}")
+        return value
+
+    return parse
+
+
+def _number(value: object, path: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300 or math.isnan(value):
+        raise InvalidInput.of(path, f"must be a number, got {_shown(value)}")
+    return float(value)
+
+
+def _truth(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput.of(path, f"must be true or false, got {_shown(value)}")
+    return value
+
+
+def _amount(resource: str) -> Callable[[object, str], int]:
+    return lambda value, path: parse_amount(resource, value, path)
+
+
+def _extras(value: object, path: str) -> dict[str, int]:
+    amounts = {}
+    for name, amount in _mapping(value, path, "resource names to whole numbers").items():
+        if name in FIELD_BY_RESOURCE:
+            raise InvalidInput.of(f"{path}.{name}", f"is a standard resource: write it as the field {name}")
+        amounts[name] = parse_amount(name, amount, f"{path}.{name}")
+    return amounts
+
+
+def _flavors(value: object, path: str) -> dict[str, float]:
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list):
+        names = [_text(name, f"{path}[{index}]") for index, name in enumerate(value)]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise InvalidInput.of(path, f"{twice[0]!r} is given twice: each flavor once")
+        value = dict.fromkeys(names, 1.0)
+    throughputs = {
+        name: _number(throughput, f"{path}.{name}")
+        for name, throughput in _mapping(value, path, "flavor names to throughputs").items()
+    }
+    if not throughputs:
+        raise InvalidInput.of(path, "must name at least one flavor; leave the field out to accept every flavor")
+    return throughputs
+
+
+def _labels(value: object, path: str) -> dict[str, str]:
+    return {key: _text(text, f"{path}.{key}") for key, text in _mapping(value, path, "keys to text").items()}
+
+
+def _mapping(value: object, path: str, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInput.of(path, f"must be a mapping of {what}, got {_shown(value)}")
+    for key in value:
+        _text(key, f"{path}.{key}")
+    return value
+
+
+def _configurations(value: object, path: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not value:
+        raise InvalidInput.of(path, f"must be a list of at least one configuration, got {_shown(value)}")
+    faults: list[Violation] = []
+    parsed = [
+        _parse_known(item, f"{path}[{index}]", faults, _CONFIGURATION_FIELDS, "configuration")
+        for index, item in enumerate(value)
+    ]
+    if not faults:
+        faults += [
+            Violation(f"{path}[{index}]", "must name its flavor")
+            for index, item in enumerate(parsed)
+            if not item.get("flavor")
+        ]
+    if faults:
+        raise InvalidInput(*faults)
+    return parsed
+
+
+def _shown(value: object) -> str:
+    """A value in a message: short, whatever it is."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "nothing"}[value]
+    return reprlib.repr(value)
+
+
+_DEMAND_FIELDS: dict[str, Callable[[Any, str], Any]] = {
+    "replicas": _whole(1, MAX_REPLICAS),
+    **{resource: _amount(resource) for resource in STANDARD_RESOURCES},
+    "resources": _extras,
+}
+_CONFIGURATION_FIELDS: dict[str, Callable[[Any, str], Any]] = {"flavor": _text, "throughput": _number, **_DEMAND_FIELDS}
+FIELDS: dict[str, Callable[[Any, str], Any]] = {
+    "name": _text,
+    "queue": _text,
+    **_DEMAND_FIELDS,
+    "flavors": _flavors,
+    "configurations": _configurations,
+    "weight": _number,
+    "priority_class": _text,
+    "preemptible": _truth,
+    "restart_cost": parse_duration,
+    "expected_duration": parse_duration,
+    "labels": _labels,
+    "count": _whole(1, MAX_COPIES),
+}
+"""Every field of a job in a file, with what reads it."""
+
+__all__ = ["FIELDS", "JobDraft", "draft_of_flags", "read_drafts"]

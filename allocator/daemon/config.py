@@ -1,0 +1,220 @@
+"""Settings of the daemon: flags over environment over file over defaults, validated, each with a name and a unit.
+
+The environment spells a setting `ALLOCATOR_<SECTION>__<KEY>`, e.g. `ALLOCATOR_SERVER__PORT=50051`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from allocator.domain.errors import InvalidInput, Violation
+from allocator.domain.policy import Policy
+
+ENVIRONMENT_PREFIX = "ALLOCATOR_"
+CONFIG_VARIABLE = "ALLOCATOR_CONFIG"
+"""Names the configuration file when no flag does."""
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(Section):
+    """Where the gRPC API listens."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 or [::] for every interface")
+    port: int = Field(default=50051, ge=0, le=65535, description="TCP port; 0 picks a free one")
+    max_message_bytes: int = Field(default=32 * 2**20, ge=2**16, le=2**31 - 1, description="largest request or answer")
+    drain_seconds: float = Field(default=10.0, ge=0, le=3600, description="how long calls may finish after SIGTERM")
+
+
+class Store(Section):
+    """Where the facts are kept."""
+
+    url: str = Field(default="sqlite:///allocator.db", description="SQLAlchemy URL: sqlite:///FILE or postgresql://...")
+    group_commit_seconds: float = Field(
+        default=0.003, ge=0, le=1, description="how long to collect commands that share one transaction"
+    )
+
+
+class Metrics(Section):
+    """Where Prometheus scrapes."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=9464, ge=0, le=65535, description="TCP port; 0 picks a free one")
+
+
+class Rounds(Section):
+    """The pace of the scheduler."""
+
+    interval_seconds: float = Field(default=2.0, gt=0, le=3600, description="from one round to the next")
+
+
+class Nodes(Section):
+    """What is asked of node agents."""
+
+    heartbeat_interval_seconds: float = Field(default=2.0, gt=0, le=3600, description="how often agents shall report")
+    heartbeat_timeout_seconds: float = Field(
+        default=15.0, gt=0, le=86400, description="silence after which a node is lost"
+    )
+
+
+class Log(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe level written"
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="auto: console on a terminal, JSON lines elsewhere"
+    )
+
+
+class PolicySection(Section):
+    """What the operator wants of a round; see `allocator.domain.policy.Policy`."""
+
+    fairness: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="alpha: 0 throughput, 1 proportional, 2 delay"
+    )
+    minimum_run_seconds: float = Field(
+        default=300.0, ge=0, allow_inf_nan=False, description="run time before a fair-share preemption"
+    )
+    hysteresis_seconds: float = Field(
+        default=300.0, ge=0, allow_inf_nan=False, description="how much more than the runner a waiting job must be owed"
+    )
+    horizon_seconds: float = Field(
+        default=3600.0, gt=0, allow_inf_nan=False, description="expected life of a placement, to weigh restart costs"
+    )
+    credit_limit_seconds: float = Field(
+        default=7200.0, gt=0, allow_inf_nan=False, description="most run time owed to a job"
+    )
+    gap: float = Field(default=1e-4, gt=0, lt=1, description="largest gap (of the total weight) that counts as optimal")
+    iterations: int = Field(default=200, ge=1, description="the solver's budget, in iterations")
+
+    def policy(self) -> Policy:
+        """As the domain knows it."""
+        return Policy(**{field.name: getattr(self, field.name) for field in fields(Policy)})
+
+
+class Settings(BaseSettings):
+    """All settings. Made by `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    server: Server = Server()
+    store: Store = Store()
+    metrics: Metrics = Metrics()
+    rounds: Rounds = Rounds()
+    policy: PolicySection = PolicySection()
+    nodes: Nodes = Nodes()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags over environment over file."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from `path` (or the file ALLOCATOR_CONFIG names, or none), the environment, and `overrides`.
+
+    `overrides` are dotted names to values, e.g. {"server.port": 0}; those that are None are ignored.
+    Raises InvalidInput naming each wrong setting, and where it was set.
+    """
+    if path is None and os.environ.get(CONFIG_VARIABLE):
+        path = Path(os.environ[CONFIG_VARIABLE])
+    in_file = {} if path is None else _read(path)
+    flags: dict[str, Any] = {}
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            section, _, key = name.partition(".")
+            flags.setdefault(section, {})[key] = value
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    def origin(name: str) -> str:
+        section, _, key = name.partition(".")
+        if key in flags.get(section, {}):
+            return " (given as a flag)"
+        variable = f"{ENVIRONMENT_PREFIX}{section}__{key}".upper()
+        if variable in {name.upper() for name in os.environ}:
+            return f" (in the environment, {variable})"
+        return f" (in {path})" if section in in_file else ""
+
+    try:
+        return Settings.model_construct(**dict(FromFile(**flags)))
+    except ValidationError as error:
+        raise InvalidInput(*_violations(error, origin)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidInput.of(str(path), "no such file; `allocator config show` prints one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput.of(str(path), f"cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput.of(str(path), f"is not valid TOML: {error}") from None
+
+
+def _violations(error: ValidationError, origin: Callable[[str], str]) -> list[Violation]:
+    found = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        suffix = origin(name)
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(_known(name))
+            found.append(Violation(name, f"is not a setting{suffix}; known here: {known}"))
+        else:
+            message = problem["msg"][0].lower() + problem["msg"][1:]
+            found.append(Violation(name, f"{message}, got {problem['input']!r}{suffix}"))
+    return found
+
+
+def _known(name: str) -> list[str]:
+    section, separator, _ = name.partition(".")
+    if not separator:
+        return sorted(Settings.model_fields)
+    table = Settings.model_fields[section].annotation
+    assert isinstance(table, type)
+    assert issubclass(table, BaseModel)
+    return sorted(table.model_fields)
+
+
+def show(settings: Settings) -> str:
+    """The settings as a TOML file, every key with its description; `load` reads it back to the same settings."""
+    lines: list[str] = []
+    for section in Settings.model_fields:
+        table = getattr(settings, section)
+        lines += [f"# {(table.__doc__ or '').splitlines()[0]}", f"[{section}]"]
+        for key, field in type(table).model_fields.items():
+            lines += [f"# {field.description}", f"{key} = {_toml(getattr(table, key))}"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: str | float) -> str:
+    # A JSON string, integer or finite float is also a TOML one.
+    return json.dumps(value)

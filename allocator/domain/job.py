@@ -1,0 +1,171 @@
+"""A job: what was asked for (`JobSpec`), and what has become of it (`Job`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+from allocator.domain.cluster import Labels, label_violations
+from allocator.domain.errors import Violation
+from allocator.domain.placement import Allocation
+from allocator.domain.reason import PendingReason, PreemptionReason
+from allocator.domain.resources import Resources
+
+MAX_REPLICAS = 100_000
+DEFAULT_PRIORITY_CLASS = "normal"
+PRIORITY_CLASSES: dict[str, int] = {"low": -100, "normal": 0, "high": 100}
+"""Built-in classes; a larger number is placed first."""
+
+
+class JobState(Enum):
+    """Where a job is in its life. The last three are final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    """It holds an allocation; its agents may still be starting it."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in (JobState.PENDING, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One way to run a job: `replicas` (the gang, whole or not at all), each with `demand`, on nodes of `flavor`.
+
+    `throughput` is work per second of the whole gang, in any unit that is the same for all configurations of the job;
+    zero means "cannot run there".
+    """
+
+    flavor: str
+    replicas: int
+    demand: Resources
+    throughput: float = 1.0
+
+    @property
+    def total_demand(self) -> Resources:
+        return self.demand * self.replicas
+
+    def violations(self) -> tuple[Violation, ...]:
+        found = [violation.under("demand") for violation in self.demand.violations()]
+        gpu = self.demand.gpu_violation()
+        if gpu is not None:
+            found.append(gpu.under("demand"))
+        if not any(amount for _, amount in self.demand.items()):
+            found.append(Violation("demand", "must ask for something: every amount is zero"))
+        if not self.flavor:
+            found.append(Violation("flavor", "must name a flavor"))
+        if not 1 <= self.replicas <= MAX_REPLICAS:
+            found.append(Violation("replicas", f"must be between 1 and {MAX_REPLICAS}, got {self.replicas}"))
+        if not (math.isfinite(self.throughput) and self.throughput >= 0):
+            found.append(Violation("throughput", f"must be a finite number, at least 0; got {self.throughput}"))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What a client asks for. Times in seconds; `weight` is relative to the other jobs of the queue."""
+
+    queue: str
+    configurations: tuple[Configuration, ...]
+    name: str = ""
+    weight: float = 1.0
+    priority_class: str = DEFAULT_PRIORITY_CLASS
+    preemptible: bool = True
+    restart_cost_seconds: float = 0.0
+    """Work time lost each time it is stopped and started again."""
+    expected_duration_seconds: float | None = None
+    """Run time in its best configuration; None when nobody knows."""
+    labels: Labels = ()
+
+    def violations(self) -> tuple[Violation, ...]:
+        """What is wrong with the request itself, whatever the cluster looks like."""
+        found: list[Violation] = []
+        if not self.queue:
+            found.append(Violation("queue", "must name a queue"))
+        if len(self.name) > 253:
+            found.append(Violation("name", f"must be at most 253 characters, got {len(self.name)}"))
+        if not self.configurations:
+            found.append(Violation("configurations", "must hold at least one way to run the job"))
+        seen: set[tuple[str, int]] = set()
+        for index, configuration in enumerate(self.configurations):
+            where = f"configurations[{index}]"
+            found += [violation.under(where) for violation in configuration.violations()]
+            key = (configuration.flavor, configuration.replicas)
+            if key in seen:
+                found.append(
+                    Violation(where, f"flavor {key[0]!r} with {key[1]} replicas was given before: each pair once")
+                )
+            seen.add(key)
+        if self.configurations and not any(c.throughput > 0 for c in self.configurations):
+            found.append(Violation("configurations", "at least one must have a throughput above 0"))
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            found.append(Violation("weight", f"must be a finite number above 0, got {self.weight}"))
+        if self.priority_class not in PRIORITY_CLASSES:
+            found.append(
+                Violation(
+                    "priority_class", f"must be one of {', '.join(PRIORITY_CLASSES)}; got {self.priority_class!r}"
+                )
+            )
+        if not (math.isfinite(self.restart_cost_seconds) and self.restart_cost_seconds >= 0):
+            found.append(
+                Violation(
+                    "restart_cost_seconds", f"must be a finite number, at least 0; got {self.restart_cost_seconds}"
+                )
+            )
+        expected = self.expected_duration_seconds
+        if expected is not None and not (math.isfinite(expected) and expected > 0):
+            found.append(
+                Violation("expected_duration_seconds", f"must be a finite number above 0, or absent; got {expected}")
+            )
+        return (*found, *label_violations(self.labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the store knows it. Times are seconds since the Unix epoch (virtual in a replay).
+
+    `sequence` orders jobs by admission and never repeats; `revision` is the store's revision at its last change.
+    """
+
+    id: str
+    sequence: int
+    spec: JobSpec
+    submit_time: float
+    state: JobState = JobState.PENDING
+    revision: int = 0
+    allocation: Allocation | None = None
+    """Present exactly while RUNNING."""
+    pending_reason: PendingReason | None = None
+    """The last round's finding, present only while PENDING; None until a round has looked."""
+    first_start_time: float | None = None
+    last_start_time: float | None = None
+    end_time: float | None = None
+    preemption_count: int = 0
+    last_preemption: PreemptionReason | None = None
+    measured_throughput: tuple[tuple[str, float], ...] = ()
+    """(flavor, work per second of the flavor's reference configuration), as the job itself reported."""
+    message: str = ""
+    """Why it failed or was cancelled, in words, for people."""
+
+    @property
+    def priority(self) -> int:
+        return PRIORITY_CLASSES[self.spec.priority_class]
+
+    def reference_configuration(self, flavor: str) -> Configuration:
+        """The first configuration on `flavor` that can run: measurements on the flavor are kept in its terms."""
+        return next(c for c in self.spec.configurations if c.flavor == flavor and c.throughput > 0)
+
+    def throughput(self, configuration: Configuration) -> float:
+        """Work per second of `configuration`: measured on its flavor if it ever was, declared otherwise.
+
+        With several replica counts on one flavor, one of them measured, the declared ratios between them are kept.
+        """
+        measured = dict(self.measured_throughput).get(configuration.flavor) if self.measured_throughput else None
+        if measured is None or configuration.throughput == 0:
+            return configuration.throughput
+        return measured * configuration.throughput / self.reference_configuration(configuration.flavor).throughput

@@ -1,0 +1,84 @@
+"""What a round decided, and what of it became true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from allocator.domain.placement import Allocation, NodeDesired, Placement
+from allocator.domain.reason import PendingReason, PreemptionReason
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A pending job gets a place."""
+
+    placement: Placement
+
+    @property
+    def job_id(self) -> str:
+        return self.placement.job_id
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A running job gets another place; it restarts there."""
+
+    placement: Placement
+    reason: PreemptionReason
+
+    @property
+    def job_id(self) -> str:
+        return self.placement.job_id
+
+
+@dataclass(frozen=True, slots=True)
+class Preempt:
+    """A running job loses its place and waits again."""
+
+    job_id: str
+    reason: PreemptionReason
+    pending: PendingReason
+
+
+Change = Start | Move | Preempt
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every live job of the snapshot exactly once: it changes, it is kept where it runs, or it waits for a reason.
+
+    `revision` and `round` name the snapshot it was made from.
+    """
+
+    revision: int
+    round: int
+    changes: tuple[Change, ...]
+    kept: tuple[str, ...]
+    waiting: tuple[tuple[str, PendingReason], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A change that became true; `allocation` is None for a preemption."""
+
+    change: Change
+    allocation: Allocation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A change the store found to be no longer possible, and why."""
+
+    change: Change
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What the store still found true. `desired` is the whole desired state of every node that changed."""
+
+    revision: int
+    round: int
+    applied: tuple[Applied, ...]
+    rejected: tuple[Rejected, ...]
+    desired: tuple[NodeDesired, ...]

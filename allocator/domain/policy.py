@@ -1,0 +1,45 @@
+"""What the operator wants of a round."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from allocator.domain.errors import Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`fairness` is alpha: 0 plain throughput, 1 proportional (default), 2 minimum delay; any finite value >= 0.
+
+    A running job is stopped for another one's share only after `minimum_run_seconds`, and only if the other is owed at
+    least `hysteresis_seconds` (or the runner's restart cost, if that is longer) more than it. `horizon_seconds` is how long a placement is
+    expected to last: it turns a restart cost into a fraction of throughput. Credits are kept within
+    +-`credit_limit_seconds`. `gap` is what the solver aims for, `iterations` its budget.
+    """
+
+    fairness: float = 1.0
+    minimum_run_seconds: float = 300.0
+    hysteresis_seconds: float = 300.0
+    horizon_seconds: float = 3600.0
+    credit_limit_seconds: float = 7200.0
+    gap: float = 1e-4
+    iterations: int = 200
+
+    def violations(self) -> tuple[Violation, ...]:
+        found = []
+        if not (math.isfinite(self.fairness) and self.fairness >= 0):
+            found.append(Violation("fairness", f"must be a finite number, at least 0; got {self.fairness}"))
+        for field in ("minimum_run_seconds", "hysteresis_seconds"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value >= 0):
+                found.append(Violation(field, f"must be a finite number, at least 0; got {value}"))
+        for field in ("horizon_seconds", "credit_limit_seconds"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value > 0):
+                found.append(Violation(field, f"must be a finite number above 0; got {value}"))
+        if not 0 < self.gap < 1:
+            found.append(Violation("gap", f"must be between 0 and 1, got {self.gap}"))
+        if self.iterations < 1:
+            found.append(Violation("iterations", f"must be at least 1, got {self.iterations}"))
+        return tuple(found)

@@ -1,0 +1,129 @@
+"""Any shares made strictly feasible: within every capacity and limit as floats add up, nobody starved needlessly.
+
+Nothing here knows where the shares came from. Shrinking keeps what is positive positive; growing never takes from
+anybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.formulation.objective import objective
+from allocator.formulation.problem import Floats, Integers, Problem
+
+_EPSILON = float(np.finfo(np.float64).eps)
+_FILL_PASSES = 3
+_MIXTURES = (1e-8, 1e-6, 1e-4, 1e-2, 0.1, 0.5)
+"""How much of a positive split is tried for shares that starve somebody."""
+_STARVED = 1e-3
+"""Utility, relative to the positive split, below which mixing is tried."""
+
+
+def repair(problem: Problem, shares: Floats) -> Floats:
+    """Strictly feasible shares (n, K) near `shares` (n, K), which may hold anything: NaN, negatives, overuse.
+
+    Clip, scale each job to at most its whole time, scale every column by its most overused capacity or limit, for
+    alpha >= 1 mix in a positive split if somebody would starve, then let shares grow into what is left over.
+    """
+    if problem.row_count == 0:
+        return np.zeros(problem.throughput.shape)
+    grip = _Grip.of(problem)
+    usable = np.where(np.isfinite(shares), shares, 0.0)
+    feasible = _fit(problem, grip, np.where(problem.eligible, np.clip(usable, 0.0, 1.0), 0.0))
+    if problem.fairness >= 1:
+        feasible = _feed_the_starved(problem, grip, feasible)
+    for _ in range(_FILL_PASSES):
+        feasible = _grow(problem, grip, feasible)
+    return _fit(problem, grip, feasible)
+
+
+def positive_split(problem: Problem) -> Floats:
+    """Feasible shares (n, K), every one of an eligible column above 0: equal wishes, scaled to what there is."""
+    wishes = problem.eligible / np.maximum(problem.eligible.sum(axis=1, keepdims=True), 1)
+    return _fit(problem, _Grip.of(problem), wishes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Grip:
+    """Which rows of `coupling` hold each column back: `rows[starts[j]:starts[j+1]]` for column `columns[j]`."""
+
+    rows: Integers
+    starts: Integers
+    columns: Integers
+    margin: float
+    """Relative room left when scaling to a bound, more than any order of summation can err by."""
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Grip:
+        by_column = problem.coupling.tocsc()
+        columns = np.flatnonzero(np.diff(by_column.indptr))
+        terms = float(np.diff(problem.coupling.indptr).max(initial=0))
+        return cls(
+            rows=by_column.indices.astype(np.int64),
+            starts=by_column.indptr[columns].astype(np.int64),
+            columns=columns.astype(np.int64),
+            margin=4 * _EPSILON * (terms + 4),
+        )
+
+    def least(self, by_row: Floats, shape: tuple[int, ...], default: float) -> Floats:
+        """(n, K) for each column the smallest of `by_row` over the rows that hold it; `default` where none does."""
+        result = np.full(shape, default)
+        if self.columns.size:
+            result.ravel()[self.columns] = np.minimum.reduceat(by_row[self.rows], self.starts)
+        return result
+
+
+def _fit(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
+    """Scale non-negative shares down until each job's sum and every row hold; unchanged where they hold already."""
+    time = shares.sum(axis=1)
+    keep = np.where(time > 1, (1 - 4 * _EPSILON * (shares.shape[1] + 2)) / np.maximum(time, 1.0), 1.0)
+    shares = shares * keep[:, None]
+    usage = np.asarray(problem.coupling @ shares.ravel())
+    over = usage > problem.available
+    if not over.any():
+        return shares
+    factor = np.ones_like(usage)
+    factor[over] = problem.available[over] * (1 - grip.margin) / usage[over]
+    return shares * grip.least(factor, shares.shape, 1.0)
+
+
+def _feed_the_starved(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
+    """The best mixture of `shares` with a positive split, if somebody has next to nothing."""
+    wishes = problem.eligible / problem.eligible.sum(axis=1, keepdims=True)
+    split = _fit(problem, grip, wishes)
+    if (problem.utilities(shares) >= _STARVED * problem.utilities(split)).all():
+        return shares
+    candidates = [shares, *((1 - part) * shares + part * split for part in _MIXTURES), split]
+    return max(candidates, key=lambda candidate: objective(problem, candidate))
+
+
+def _grow(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
+    """Let every job take more of what it has, then idle time in its best column, as far as room is left for all."""
+    shares = shares + _affordable(problem, grip, shares, shares)
+    idle = np.maximum(1 - shares.sum(axis=1), 0.0)
+    room = np.maximum(problem.available - np.asarray(problem.coupling @ shares.ravel()), 0.0)
+    open_column = grip.least(room / np.maximum(problem.available, 1e-300), shares.shape, 1.0) > grip.margin
+    worth = np.where(open_column, problem.utility, 0.0)
+    best = worth.argmax(axis=1)
+    rows = np.arange(shares.shape[0])
+    wishes = np.zeros_like(shares)
+    wishes[rows, best] = np.where(worth[rows, best] > 0, idle, 0.0)
+    return shares + _affordable(problem, grip, shares, wishes)
+
+
+def _affordable(problem: Problem, grip: _Grip, shares: Floats, wishes: Floats) -> Floats:
+    """The largest part of `wishes` (n, K) >= 0 that fits beside `shares`: each column by its tightest row, each job
+    within its idle time. At most infinitely many times the wish: a wish is a direction.
+    """
+    wanted = np.asarray(problem.coupling @ wishes.ravel())
+    used = np.asarray(problem.coupling @ shares.ravel())
+    room = np.maximum(problem.available * (1 - grip.margin) - used, 0.0)
+    factor = np.divide(room, wanted, out=np.full_like(room, np.inf), where=wanted > 0)
+    most = grip.least(factor, shares.shape, np.inf)
+    idle = np.maximum(1 - shares.sum(axis=1), 0.0)
+    more = np.where(wishes > 0, np.minimum(most, 1e12) * wishes, 0.0)
+    total = more.sum(axis=1)
+    keep = np.divide(idle, total, out=np.ones_like(total), where=total > idle)
+    return more * (keep * (1 - 8 * _EPSILON))[:, None]

@@ -1,0 +1,287 @@
+"""The one write path: a command and the facts make an answer and new versions of records. Pure.
+
+Every command of `allocator.intake.commands` has one function here. A batch command answers item by item; anything else
+is refused whole by raising an AllocatorError, and then changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
+from allocator.domain.job import PRIORITY_CLASSES, Job, JobState
+from allocator.domain.queue import Queue
+from allocator.intake import commands as c
+from allocator.intake import receipts
+from allocator.intake.admission import refusal
+from allocator.intake.ports import ChangeSet, Facts, Outcome
+
+
+def apply(command: c.Command, facts: Facts, now: float) -> Outcome:
+    """What `command` answers and changes at time `now`. Raises AllocatorError when it is refused whole."""
+    match command:
+        case c.SubmitJobs():
+            return _submit(command, facts, now)
+        case c.CancelJobs():
+            return _cancel(command, facts, now)
+        case c.UpdateJobs():
+            return _update_jobs(command, facts)
+        case c.ReportProgress():
+            return _report_progress(command, facts)
+        case c.CreateQueue():
+            return _create_queue(command.queue, facts)
+        case c.UpdateQueue():
+            return _update_queue(command, facts)
+        case c.CordonQueue():
+            return _queue_changed(replace(_queue(command.name, facts), cordoned=command.cordoned))
+        case c.DeleteQueue():
+            return _delete_queue(command.name, facts)
+        case c.RegisterNode():
+            return _register(command.node, facts)
+        case c.Heartbeat():
+            return _heartbeat(command, facts, now)
+        case c.SetNodeAvailability():
+            return _node_changed(_node(command.node, facts), availability=command.availability)
+        case c.LoseNode():
+            return _node_changed(_node(command.node, facts), health=NodeHealth.LOST)
+        case c.RemoveNode():
+            return _remove_node(command.node, facts)
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------------
+
+
+def job_id(sequence: int) -> str:
+    """The id of the job admitted as number `sequence`."""
+    return f"j{sequence}"
+
+
+def _submit(command: c.SubmitJobs, facts: Facts, now: float) -> Outcome:
+    body = receipts.digest(command.specs) if command.request_id else ""
+    if command.request_id:
+        receipt = facts.receipt(command.request_id)
+        if receipt is not None:
+            if receipt.digest != body:
+                raise AlreadyExists(
+                    "request", command.request_id, "was used before with other jobs; use a new request_id"
+                )
+            return Outcome(receipts.answers(receipt, facts))
+    answers: list[c.ItemResult] = []
+    admitted: Counter[str] = Counter()
+    sequence = facts.next_sequence()
+    for spec in command.specs:
+        refused = refusal(spec, facts, admitted)
+        if refused is not None:
+            answers.append(refused)
+            continue
+        answers.append(Job(job_id(sequence), sequence, spec, submit_time=now))
+        admitted[spec.queue] += 1
+        sequence += 1
+    jobs = tuple(answer for answer in answers if isinstance(answer, Job))
+    kept = (receipts.make(command.request_id, body, now, tuple(answers)),) if command.request_id else ()
+    return Outcome(tuple(answers), ChangeSet(jobs=jobs, receipts=kept))
+
+
+def _cancel(command: c.CancelJobs, facts: Facts, now: float) -> Outcome:
+    changed: dict[str, Job] = {}
+    answers: list[c.ItemResult] = []
+    for name in command.job_ids:
+        job = changed.get(name) or facts.job(name)
+        if job is None:
+            answers.append(NotFound("job", name))
+        elif job.state is JobState.CANCELLED:
+            answers.append(job)
+        elif job.state.is_final:
+            answers.append(FailedPrecondition(f"job {name!r}", f"has already {job.state.value}; nothing to cancel"))
+        else:
+            changed[name] = _ended(job, JobState.CANCELLED, now, command.message)
+            answers.append(changed[name])
+    return Outcome(tuple(answers), ChangeSet(jobs=tuple(changed.values())))
+
+
+def _update_jobs(command: c.UpdateJobs, facts: Facts) -> Outcome:
+    changed: dict[str, Job] = {}
+    answers: list[c.ItemResult] = []
+    for update in command.updates:
+        answer = _updated(update, changed.get(update.job_id) or facts.job(update.job_id))
+        if isinstance(answer, Job):
+            changed[answer.id] = answer
+        answers.append(answer)
+    return Outcome(tuple(answers), ChangeSet(jobs=tuple(changed.values())))
+
+
+def _updated(update: c.JobUpdate, job: Job | None) -> c.ItemResult:
+    if job is None:
+        return NotFound("job", update.job_id)
+    if job.state.is_final:
+        return FailedPrecondition(f"job {job.id!r}", f"has already {job.state.value}; only live jobs can be updated")
+    spec = job.spec
+    if update.weight is not None:
+        spec = replace(spec, weight=update.weight)
+    if update.priority_class is not None:
+        spec = replace(spec, priority_class=update.priority_class)
+    wrong = [v for v in spec.violations() if v.field in ("weight", "priority_class")]
+    if wrong:
+        return InvalidInput(*wrong)
+    assert spec.priority_class in PRIORITY_CLASSES
+    return replace(job, spec=spec)
+
+
+def _report_progress(command: c.ReportProgress, facts: Facts) -> Outcome:
+    if not (math.isfinite(command.throughput) and command.throughput > 0):
+        raise InvalidInput.of("throughput", f"must be a finite number above 0, got {command.throughput}")
+    job = facts.job(command.job_id)
+    if job is None:
+        raise NotFound("job", command.job_id)
+    if job.allocation is None:
+        raise FailedPrecondition(f"job {job.id!r}", f"is {job.state.value}; only a running job makes progress")
+    if command.epoch is not None and command.epoch != job.allocation.epoch:
+        raise FailedPrecondition(
+            f"job {job.id!r}", f"runs since epoch {job.allocation.epoch}, the report is about {command.epoch}"
+        )
+    configuration = job.spec.configurations[job.allocation.placement.configuration]
+    reference = job.reference_configuration(configuration.flavor)
+    # Three digits: more would only make jobs that are alike look different to the grouping.
+    measured = float(f"{command.throughput * reference.throughput / configuration.throughput:.3g}")
+    known = dict(job.measured_throughput) | {configuration.flavor: measured}
+    changed = replace(job, measured_throughput=tuple(sorted(known.items())))
+    return Outcome(changed, ChangeSet(jobs=(changed,) if changed != job else ()))
+
+
+def _ended(job: Job, state: JobState, now: float, message: str = "") -> Job:
+    return replace(job, state=state, allocation=None, pending_reason=None, end_time=now, message=message)
+
+
+# --- queues -------------------------------------------------------------------------------------------------------
+
+
+def _queue(name: str, facts: Facts) -> Queue:
+    queue = facts.queue(name)
+    if queue is None:
+        raise NotFound("queue", name)
+    return queue
+
+
+def _queue_changed(queue: Queue) -> Outcome:
+    violations = queue.violations()
+    if violations:
+        raise InvalidInput(*violations)
+    return Outcome(queue, ChangeSet(queues=(queue,)))
+
+
+def _create_queue(queue: Queue, facts: Facts) -> Outcome:
+    outcome = _queue_changed(queue)
+    if facts.queue(queue.name) is not None:
+        raise AlreadyExists("queue", queue.name)
+    if queue.parent is not None:
+        _queue(queue.parent, facts)
+        live = facts.live_job_count(queue.parent)
+        if live:
+            raise FailedPrecondition(
+                f"queue {queue.parent!r}", f"holds {live} live jobs of its own, so no queue can be made below it"
+            )
+    return outcome
+
+
+def _update_queue(command: c.UpdateQueue, facts: Facts) -> Outcome:
+    queue = _queue(command.name, facts)
+    if command.weight is not None:
+        queue = replace(queue, weight=command.weight)
+    if command.clear_max_live_jobs:
+        queue = replace(queue, max_live_jobs=None)
+    elif command.max_live_jobs is not None:
+        queue = replace(queue, max_live_jobs=command.max_live_jobs)
+    return _queue_changed(queue)
+
+
+def _delete_queue(name: str, facts: Facts) -> Outcome:
+    queue = _queue(name, facts)
+    children = facts.child_queues(name)
+    if children:
+        raise FailedPrecondition(f"queue {name!r}", f"has {len(children)} queues below it; delete those first")
+    live = facts.live_job_count(name)
+    if live:
+        raise FailedPrecondition(f"queue {name!r}", f"holds {live} live jobs; cancel them or let them end first")
+    return Outcome(None, ChangeSet(deleted_queues=(queue.name,)))
+
+
+# --- nodes --------------------------------------------------------------------------------------------------------
+
+
+def _node(name: str, facts: Facts) -> Node:
+    node = facts.node(name)
+    if node is None:
+        raise NotFound("node", name)
+    return node
+
+
+def _node_changed(
+    node: Node, *, availability: NodeAvailability | None = None, health: NodeHealth | None = None
+) -> Outcome:
+    changed = replace(node, availability=availability or node.availability, health=health or node.health)
+    return Outcome(changed, ChangeSet(nodes=(changed,) if changed != node else ()))
+
+
+def _register(node: Node, facts: Facts) -> Outcome:
+    violations = node.violations()
+    if violations:
+        raise InvalidInput(*violations)
+    known = facts.node(node.name)
+    registered = replace(node, health=NodeHealth.READY)
+    if known is not None:
+        registered = replace(registered, availability=known.availability)
+        holds = len(facts.jobs_on(node.name))
+        if known.flavor != node.flavor and holds:
+            raise FailedPrecondition(
+                f"node {node.name!r}",
+                f"runs {holds} jobs as flavor {known.flavor!r}; drain it before it registers as {node.flavor!r}",
+            )
+    return Outcome(registered, ChangeSet(nodes=(registered,) if registered != known else ()))
+
+
+def _heartbeat(command: c.Heartbeat, facts: Facts, now: float) -> Outcome:
+    node = _node(command.node, facts)
+    alive = replace(node, health=NodeHealth.READY)
+    changed: dict[str, Job] = {}
+    for report in command.reports:
+        job = changed.get(report.job_id) or facts.job(report.job_id)
+        after = None if job is None else _replica_reported(job, report, node.name, now)
+        if after is not None:
+            changed[after.id] = after
+    return Outcome(alive, ChangeSet(jobs=tuple(changed.values()), nodes=(alive,) if alive != node else ()))
+
+
+def _replica_reported(job: Job, report: c.ReplicaReport, node: str, now: float) -> Job | None:
+    """The job after what its replica's agent said; None if that changes nothing, or is about an earlier epoch."""
+    allocation = job.allocation
+    if allocation is None or report.epoch != allocation.epoch:
+        return None
+    replicas = allocation.placement.replicas
+    if not 0 <= report.replica < len(replicas) or replicas[report.replica].node != node:
+        return None
+    match report.state:
+        case c.ReplicaState.RUNNING:
+            return None
+        case c.ReplicaState.FAILED:
+            why = f": {report.message}" if report.message else ""
+            return _ended(job, JobState.FAILED, now, f"replica {report.replica} failed on node {node}{why}")
+        case c.ReplicaState.SUCCEEDED:
+            finished = allocation.finished | {report.replica}
+            if len(finished) == len(replicas):
+                return _ended(job, JobState.SUCCEEDED, now)
+            if finished == allocation.finished:
+                return None
+            return replace(job, allocation=replace(allocation, finished=finished))
+
+
+def _remove_node(name: str, facts: Facts) -> Outcome:
+    node = _node(name, facts)
+    if node.health is NodeHealth.READY and node.availability is not NodeAvailability.DRAINING:
+        raise FailedPrecondition(f"node {name!r}", "is ready and not draining; drain it first")
+    holds = len(facts.jobs_on(name))
+    if holds:
+        raise FailedPrecondition(f"node {name!r}", f"still holds {holds} jobs; wait for the next round or cancel them")
+    return Outcome(None, ChangeSet(deleted_nodes=(name,)))

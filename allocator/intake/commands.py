@@ -1,0 +1,175 @@
+"""Everything that may happen to the facts from outside a round: commands as values, applied by `allocator.intake.apply`.
+
+A command is a request, not a fact: applying it may refuse it, whole or item by item.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from allocator.domain.cluster import Node, NodeAvailability
+from allocator.domain.errors import AllocatorError
+from allocator.domain.job import Job, JobSpec
+from allocator.domain.placement import Epoch
+from allocator.domain.queue import Queue
+
+ItemResult = Job | AllocatorError
+"""The answer to one item of a batch: the job as it is now, or why this item was refused. One bad item spoils no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitJobs:
+    """Answer: tuple[ItemResult, ...], one per spec, in order.
+
+    `request_id` makes it idempotent when not empty: the same id with the same specs gets the first answer again, with
+    other specs AlreadyExists.
+    """
+
+    specs: tuple[JobSpec, ...]
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJobs:
+    """Answer: tuple[ItemResult, ...]. Cancelling a final job is refused with FailedPrecondition; twice cancelled is fine."""
+
+    job_ids: tuple[str, ...]
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdate:
+    """New weight or priority class of one live job; None leaves it as it is."""
+
+    job_id: str
+    weight: float | None = None
+    priority_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateJobs:
+    """Answer: tuple[ItemResult, ...]."""
+
+    updates: tuple[JobUpdate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportProgress:
+    """A running job's measured throughput, in the unit of its declared ones. Answer: Job.
+
+    `epoch` must be the current allocation's; a report about an earlier placement is refused (FailedPrecondition).
+    None means "the current one, whichever that is".
+    """
+
+    job_id: str
+    throughput: float
+    epoch: Epoch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateQueue:
+    """Answer: Queue. The parent must exist and hold no live jobs of its own."""
+
+    queue: Queue
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateQueue:
+    """Answer: Queue. None leaves a field; `clear_max_live_jobs` removes that bound."""
+
+    name: str
+    weight: float | None = None
+    max_live_jobs: int | None = None
+    clear_max_live_jobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CordonQueue:
+    """Answer: Queue. `cordoned=False` opens it again."""
+
+    name: str
+    cordoned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteQueue:
+    """Answer: None. Only when it has no children and no live jobs."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterNode:
+    """Answer: Node. Registering again updates flavor, capacity and labels, makes the node READY, keeps its availability."""
+
+    node: Node
+
+
+class ReplicaState(Enum):
+    """How one replica is doing, as its agent says."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """One replica on the reporting node. Ignored unless `epoch` is the job's current one."""
+
+    job_id: str
+    replica: int
+    epoch: Epoch
+    state: ReplicaState
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A node lives, and says how its replicas are. Answer: Node. A LOST node becomes READY again.
+
+    A job succeeds when its last replica did, and fails with its first failed one.
+    """
+
+    node: str
+    reports: tuple[ReplicaReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetNodeAvailability:
+    """Cordon, drain or reopen. Answer: Node."""
+
+    node: str
+    availability: NodeAvailability
+
+
+@dataclass(frozen=True, slots=True)
+class LoseNode:
+    """The node is gone (no heartbeat in time). Answer: Node. What ran there is preempted by the next round."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNode:
+    """Forget a node that is LOST or DRAINING and holds no replica. Answer: None."""
+
+    node: str
+
+
+Command = (
+    SubmitJobs
+    | CancelJobs
+    | UpdateJobs
+    | ReportProgress
+    | CreateQueue
+    | UpdateQueue
+    | CordonQueue
+    | DeleteQueue
+    | RegisterNode
+    | Heartbeat
+    | SetNodeAvailability
+    | LoseNode
+    | RemoveNode
+)

@@ -1,0 +1,83 @@
+"""What intake needs from a store, and what a store gets from intake."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from allocator.domain.cluster import Node
+from allocator.domain.job import Job
+from allocator.domain.queue import Queue
+from allocator.intake.commands import Command
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Remembers a request id, a `digest` of its body, and what was answered per item; made and read by `receipts`."""
+
+    request_id: str
+    digest: str
+    time: float
+    answers: tuple[tuple[str, str], ...]
+    """("job", id), or (error class name, its arguments as JSON)"""
+
+
+class Facts(Protocol):
+    """The facts as the writer sees them: committed ones under those of this batch."""
+
+    def queue(self, name: str) -> Queue | None: ...
+
+    def child_queues(self, name: str) -> tuple[Queue, ...]:
+        """Queues directly below `name`."""
+        ...
+
+    def live_job_count(self, queue: str) -> int:
+        """Pending and running jobs of exactly this queue."""
+        ...
+
+    def node(self, name: str) -> Node | None: ...
+
+    def jobs_on(self, node: str) -> tuple[Job, ...]:
+        """Running jobs with a replica on `node`, by sequence."""
+        ...
+
+    def job(self, job_id: str) -> Job | None:
+        """Live or final."""
+        ...
+
+    def receipt(self, request_id: str) -> Receipt | None: ...
+
+    def next_sequence(self) -> int:
+        """The sequence number of the next job to be admitted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """New versions of records, whole. The store stamps `Job.revision`. Order within a field does not matter."""
+
+    jobs: tuple[Job, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    deleted_queues: tuple[str, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    deleted_nodes: tuple[str, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A command's answer (see each command) and what changes with it."""
+
+    answer: Any
+    changes: ChangeSet = field(default_factory=ChangeSet)
+
+
+class Ledger(Protocol):
+    """The write side of a store, for rpc, the daemon and the simulated world."""
+
+    def execute(self, command: Command, now: float) -> Future[Any]:
+        """Apply `command` through `allocator.intake.apply.apply`. The future holds the command's answer once it is durable,
+        or the AllocatorError that refused it. Commands take effect in the order of the calls.
+        """
+        ...

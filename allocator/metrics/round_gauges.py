@@ -1,0 +1,161 @@
+"""The gauges of one round, computed once when it ends and served unchanged until the next one ends.
+
+A stale round has no answer of a solver: whatever is derived from one (prices, objective, bound, gap, rounding loss,
+fair shares) is left out instead of being shown as zero.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client.metrics_core import Metric
+
+from allocator.domain.cluster import NodeAvailability, NodeHealth
+from allocator.domain.job import JobState
+from allocator.domain.reason import PendingCause
+from allocator.domain.resources import display_unit
+from allocator.metrics import names
+from allocator.metrics.bounded import BoundedLabel
+from allocator.metrics.instruments import gauge
+from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundReport, RoundSummary
+
+QUEUE_LIMIT = 1000
+FLAVOR_LIMIT = 200
+EXTRA_LIMIT = 50
+
+
+class RoundLabels:
+    """The label values of rounds whose number is up to users: queues, flavors and extra resources."""
+
+    def __init__(self, queues: int = QUEUE_LIMIT, flavors: int = FLAVOR_LIMIT, extras: int = EXTRA_LIMIT) -> None:
+        self.queue = BoundedLabel(queues)
+        self.flavor = BoundedLabel(flavors)
+        self.extra = BoundedLabel(extras)
+
+    def resource(self, resource: str) -> str:
+        """Standard resources keep their names; extras are bounded."""
+        return resource if names.resource_key(resource) == resource else self.extra.of(resource)
+
+    def settle(self, report: RoundReport) -> dict[str, set[str]]:
+        """Forget the values that do not exist any more; returns them by label."""
+        usages = report.summary.flavors
+        flavors = {usage.flavor for usage in usages} | {node.flavor for node in report.snapshot.nodes}
+        return {
+            "queue": self.queue.retain(usage.queue for usage in report.summary.queues),
+            "flavor": self.flavor.retain(flavors),
+            "resource": self.extra.retain(usage.resource for usage in usages),
+        }
+
+
+@dataclass(slots=True)
+class _Amounts:
+    """Sums over everything with the same flavor and resource labels, in integer units; `worth` is price x capacity."""
+
+    capacity: int = 0
+    requested: int = 0
+    allocated: int = 0
+    worth: float = 0.0
+
+    def add(self, usage: FlavorUsage) -> None:
+        self.capacity += usage.capacity
+        self.requested += usage.requested
+        self.allocated += usage.allocated
+        self.worth += usage.price * usage.capacity / display_unit(usage.resource)[1]
+
+    def price(self, resource: str) -> float:
+        """Per display unit: the price at which the whole sum is worth what its parts are."""
+        return self.worth / self.capacity * display_unit(resource)[1] if self.capacity else 0.0
+
+
+@dataclass(slots=True)
+class _Members:
+    """Sums over the queues with the same label."""
+
+    weight: float = 0.0
+    pending: int = 0
+    running: int = 0
+    fair_share: float = 0.0
+    actual_share: float = 0.0
+
+    def add(self, usage: QueueUsage) -> None:
+        self.weight += usage.weight
+        self.pending += usage.pending
+        self.running += usage.running
+        self.fair_share += usage.fair_share
+        self.actual_share += usage.actual_share
+
+
+def round_gauges(report: RoundReport, labels: RoundLabels) -> tuple[Metric, ...]:
+    """Every gauge that a round determines, one metric per family. `labels` has been settled with the same report."""
+    summary = report.summary
+    solved = summary.outcome is not RoundOutcome.STALE
+    found = [*_capacity_gauges(report, labels, solved), *_queue_gauges(summary, labels, solved)]
+    waiting = dict(summary.waiting)
+    found.append(gauge(names.WAITING, (((cause.value,), waiting.get(cause.value, 0)) for cause in PendingCause)))
+    found.append(gauge(names.NODES, _node_counts(report, labels)))
+    found.append(gauge(names.LAST_ROUND, [((), summary.time)]))
+    if solved:
+        found += [
+            gauge(names.OBJECTIVE, [((), summary.objective)]),
+            gauge(names.BOUND, [((), summary.bound)]),
+            gauge(names.GAP, [((), summary.gap)]),
+            gauge(names.ROUNDING_LOSS, [((), summary.rounding_loss)]),
+        ]
+    return tuple(found)
+
+
+def _capacity_gauges(report: RoundReport, labels: RoundLabels, solved: bool) -> Iterator[Metric]:
+    amounts: defaultdict[tuple[str, str], _Amounts] = defaultdict(_Amounts)
+    for usage in report.summary.flavors:
+        amounts[labels.flavor.of(usage.flavor), labels.resource(usage.resource)].add(usage)
+    for (key, role), family in names.AMOUNTS.items():
+        per_unit = names.RESOURCE_UNITS[key].per_unit
+        yield gauge(
+            family,
+            [
+                ((flavor, resource) if key == names.EXTRA else (flavor,), getattr(sums, role) / per_unit)
+                for (flavor, resource), sums in amounts.items()
+                if names.resource_key(resource) == key
+            ],
+        )
+    yield gauge(
+        names.UTILIZATION,
+        [(pair, sums.allocated / sums.capacity if sums.capacity else 0.0) for pair, sums in amounts.items()],
+    )
+    if solved:
+        budget = report.formulation.problem.total_weight
+        yield gauge(names.PRICE, [(pair, sums.price(pair[1])) for pair, sums in amounts.items()])
+        yield gauge(
+            names.PRICE_BUDGET, [(pair, sums.worth / budget if budget else 0.0) for pair, sums in amounts.items()]
+        )
+
+
+def _queue_gauges(summary: RoundSummary, labels: RoundLabels, solved: bool) -> Iterator[Metric]:
+    members: defaultdict[str, _Members] = defaultdict(_Members)
+    for usage in summary.queues:
+        members[labels.queue.of(usage.queue)].add(usage)
+    yield gauge(
+        names.JOBS,
+        [
+            ((queue, state), getattr(sums, state))
+            for queue, sums in members.items()
+            for state in (JobState.PENDING.value, JobState.RUNNING.value)
+        ],
+    )
+    yield gauge(names.QUEUE_WEIGHT, [((queue,), sums.weight) for queue, sums in members.items()])
+    yield gauge(names.ACTUAL_SHARE, [((queue,), sums.actual_share) for queue, sums in members.items()])
+    if solved:
+        yield gauge(names.FAIR_SHARE, [((queue,), sums.fair_share) for queue, sums in members.items()])
+
+
+def _node_counts(report: RoundReport, labels: RoundLabels) -> list[tuple[tuple[str, ...], float]]:
+    """Every combination of health and availability for each flavor, zeros included."""
+    counts = Counter((labels.flavor.of(node.flavor), node.health, node.availability) for node in report.snapshot.nodes)
+    return [
+        ((flavor, health.value, availability.value), counts[flavor, health, availability])
+        for flavor in sorted({flavor for flavor, _, _ in counts})
+        for health in NodeHealth
+        for availability in NodeAvailability
+    ]

@@ -1,0 +1,48 @@
+"""A round's decision: facts, memory and policy in, plan out. Pure, so it can be tested, replayed and explained alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from allocator.domain.plan import Plan
+from allocator.domain.policy import Policy
+from allocator.domain.snapshot import Memory, Snapshot
+from allocator.formulation.build import Formulation, build
+from allocator.placement import hold, place
+from allocator.rounds.ports import Lap, Solver
+from allocator.solvers.solution import Solution, Status, WarmStart
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Everything that was decided, before anything of it is made true."""
+
+    formulation: Formulation
+    solution: Solution
+    plan: Plan
+
+
+def _unobserved(stage: str) -> None:
+    """Nobody wants to know how long stages take."""
+
+
+def decide(snapshot: Snapshot, memory: Memory, policy: Policy, solver: Solver, lap: Lap = _unobserved) -> Decision:
+    """Formulate, solve, place. `lap` hears the name of each stage when it ends; it cannot change anything.
+
+    When no solver has an answer, what runs keeps running and nothing starts.
+    """
+    formulation = build(snapshot, policy)
+    lap("formulate")
+    solution = solver.solve(
+        formulation.problem,
+        gap=policy.gap,
+        iterations=policy.iterations,
+        warm_start=WarmStart(formulation.warm_prices(memory)),
+    )
+    lap("solve")
+    if solution.status is Status.FAILED:
+        plan = hold(snapshot, formulation)
+    else:
+        plan = place(snapshot, formulation, solution.shares, memory, policy)
+    lap("place")
+    return Decision(formulation, solution, plan)

@@ -1,0 +1,92 @@
+"""The only loop there is: look, decide, commit, push, settle, record, and wait for the next round.
+
+The daemon and every replay run this same function; they differ in what they pass in (see `allocator.rounds.ports`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from allocator.domain.policy import Policy
+from allocator.domain.snapshot import Memory
+from allocator.rounds.decide import decide
+from allocator.rounds.ports import Clock, Observer, Pusher, Solver, Store
+from allocator.rounds.report import RoundReport
+from allocator.rounds.settle import settle
+from allocator.rounds.summary import summarize
+
+
+def run_rounds(
+    *,
+    store: Store,
+    pusher: Pusher,
+    clock: Clock,
+    observers: Sequence[Observer],
+    solver: Solver,
+    policy: Callable[[], Policy],
+    interval: float,
+) -> None:
+    """Run rounds at multiples of `interval` seconds until the clock says that it is over.
+
+    `policy` is asked before each round, so that a change takes effect at the next one. An exception of a port or an
+    observer ends the loop: what to do then is for whoever assembled it.
+    """
+    memory = store.memory()
+    while True:
+        report, memory = run_round(
+            store=store, pusher=pusher, clock=clock, solver=solver, policy=policy(), memory=memory
+        )
+        for observer in observers:
+            observer.observe(report)
+        now = clock.now()
+        until = (math.floor(now / interval) + 1) * interval
+        if not clock.wait(until, quiescent=is_quiescent(report)):
+            return
+
+
+def run_round(
+    *, store: Store, pusher: Pusher, clock: Clock, solver: Solver, policy: Policy, memory: Memory
+) -> tuple[RoundReport, Memory]:
+    """One round: everything up to, and including, its record."""
+    stages: list[tuple[str, float]] = []
+    last = clock.stopwatch()
+
+    def lap(stage: str) -> None:
+        nonlocal last
+        now = clock.stopwatch()
+        stages.append((stage, now - last))
+        last = now
+
+    # 1. Look.
+    snapshot = store.snapshot(clock.now())
+    lap("snapshot")
+    # 2. Decide.
+    decision = decide(snapshot, memory, policy, solver, lap)
+    # 3. Commit what is still possible.
+    commit = store.commit(decision.plan, clock.now())
+    lap("commit")
+    # 4. Push the desired state of the nodes that changed.
+    pusher.push(commit.desired)
+    lap("push")
+    # 5. Settle from what was applied, and record.
+    memory = settle(memory, snapshot, decision, commit, policy)
+    summary = summarize(snapshot, decision, commit, policy, tuple(stages))
+    store.record(summary, memory)
+    return (
+        RoundReport(snapshot, decision.formulation, decision.solution, decision.plan, commit, summary),
+        memory,
+    )
+
+
+def is_quiescent(report: RoundReport) -> bool:
+    """Whether the next round would decide the same again as long as no fact changes.
+
+    True when nothing changed and nobody waits who could ever run: credits then stand still too.
+    """
+    waits_for_ever = report.formulation.never
+    return (
+        not report.plan.changes
+        and not report.commit.rejected
+        and all(job_id in waits_for_ever for job_id, _ in report.plan.waiting)
+    )

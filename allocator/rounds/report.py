@@ -1,0 +1,107 @@
+"""What a round did, for whoever watches: the whole report in memory, and a summary small enough to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from allocator.domain.plan import Commit, Plan
+from allocator.domain.snapshot import Snapshot
+from allocator.formulation.build import Formulation
+from allocator.solvers.solution import Solution
+
+STAGES: tuple[str, ...] = ("snapshot", "formulate", "solve", "place", "commit", "push")
+"""In order; the names of the round-stage histogram."""
+
+
+class RoundOutcome(Enum):
+    """How much the round's answer can be trusted."""
+
+    OPTIMAL = "optimal"
+    """Certified within the policy's gap."""
+    INACCURATE = "inaccurate"
+    """Feasible and certified, but with a larger gap than asked for."""
+    FALLBACK = "fallback"
+    """The first choice of solver failed; another one's certified answer was used."""
+    STALE = "stale"
+    """No solver answered: whatever ran keeps running, nothing was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlavorUsage:
+    """One resource of one flavor, in the resource's integer unit; `price` in objective units per display unit.
+
+    `capacity`: nodes that are ready, cordoned ones included. `requested`: what live jobs ask for here, each in its fastest eligible
+    configuration. `allocated`: held after the commit.
+    """
+
+    flavor: str
+    resource: str
+    capacity: int
+    requested: int
+    allocated: int
+    price: float
+
+    @property
+    def utilization(self) -> float:
+        return self.allocated / self.capacity if self.capacity else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueUsage:
+    """One queue after the commit. Shares are dominant shares: the largest, over resources, of what the queue's jobs hold
+    to what all ready nodes have together. `fair_share` is what the fluid optimum gives, `actual_share` what is placed.
+    """
+
+    queue: str
+    weight: float
+    pending: int
+    running: int
+    fair_share: float
+    actual_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSummary:
+    """A round in a few numbers, flat and serialisable. Counts are of jobs unless said otherwise.
+
+    `gap` is (bound - objective) / total weight. `rounding_loss` is the part of the optimum's value, at the optimum's own
+    marginal utilities, that the integer placement does not reach: 0 is none. `stages` are (name, seconds).
+    `lost` is (flavor, resource, amount x seconds): work thrown away by preemptions and moves, in integer units x seconds.
+    """
+
+    round: int
+    revision: int
+    time: float
+    outcome: RoundOutcome
+    solver: str
+    iterations: int
+    fairness: float
+    objective: float
+    bound: float
+    gap: float
+    rounding_loss: float
+    started: int
+    moved: int
+    kept: int
+    rejected: int
+    preempted: tuple[tuple[str, int], ...]
+    """(PreemptionReason value, count)"""
+    waiting: tuple[tuple[str, int], ...]
+    """(PendingCause value, count)"""
+    lost: tuple[tuple[str, str, float], ...]
+    flavors: tuple[FlavorUsage, ...]
+    queues: tuple[QueueUsage, ...]
+    stages: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """Everything a round saw, decided and did."""
+
+    snapshot: Snapshot
+    formulation: Formulation
+    solution: Solution
+    plan: Plan
+    commit: Commit
+    summary: RoundSummary

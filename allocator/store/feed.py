@@ -1,0 +1,64 @@
+"""The newest versions of jobs in the order in which they changed, for watchers that are nearly up to date.
+
+A compacted feed: a job that changes again moves to the end, so a reader may miss intermediate versions and never misses
+the newest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import takewhile
+from typing import NamedTuple
+
+from allocator.domain.job import Job
+
+LAST = 2**63 - 1
+
+
+class Cursor(NamedTuple):
+    """A place in the feed: after the job `sequence` as changed by `revision`. Many jobs may share one revision."""
+
+    revision: int = 0
+    sequence: int = 0
+
+    @classmethod
+    def after(cls, revision: int) -> Cursor:
+        """Behind everything that `revision` changed."""
+        return cls(revision, LAST)
+
+    @classmethod
+    def of(cls, job: Job) -> Cursor:
+        """Behind this version of the job."""
+        return cls(job.revision, job.sequence)
+
+
+class ChangeFeed:
+    """Holds the jobs that changed last, at most `limit` of them (None: every job there ever was).
+
+    `start` is where it begins: it knows all changes behind this cursor and nothing for certain before.
+    """
+
+    def __init__(self, limit: int | None, start: Cursor = Cursor()) -> None:  # noqa: B008 - a constant
+        self.start = start
+        self._limit = limit
+        self._jobs: dict[str, Job] = {}
+
+    def append(self, jobs: Iterable[Job]) -> None:
+        """Add new versions, all newer than what is here."""
+        for job in sorted(jobs, key=Cursor.of):
+            self._jobs.pop(job.id, None)
+            self._jobs[job.id] = job
+        if self._limit is not None:
+            while len(self._jobs) > self._limit:
+                self.start = Cursor.of(self._jobs.pop(next(iter(self._jobs))))
+
+    def forget(self, job_id: str) -> None:
+        """Drop a job that nobody shall see again."""
+        self._jobs.pop(job_id, None)
+
+    def since(self, cursor: Cursor, limit: int) -> tuple[Job, ...] | None:
+        """The first `limit` jobs behind `cursor`; None if it lies before `start`."""
+        if cursor < self.start:
+            return None
+        newest_first = list(takewhile(lambda job: Cursor.of(job) > cursor, reversed(self._jobs.values())))
+        return tuple(newest_first[: -limit - 1 : -1])

@@ -1,0 +1,21 @@
+"""What is wrong with a file that was to be read, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class TraceError(Exception):
+    """A file cannot be read as what it should be. Nothing of it is used.
+
+    `line` counts from 1 and includes the header; None where the file as a whole is meant. `column` is the header's name.
+    """
+
+    def __init__(self, file: Path, what: str, *, line: int | None = None, column: str | None = None) -> None:
+        self.file, self.line, self.column, self.what = file, line, column, what
+        place = str(file)
+        if line is not None:
+            place += f", line {line}"
+        if column is not None:
+            place += f", column {column!r}"
+        super().__init__(f"{place}: {what}")

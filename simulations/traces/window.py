@@ -1,0 +1,54 @@
+"""Which part of a trace is replayed: from when, to when, said in days, seconds or dates."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from allocator.domain.errors import InvalidInput
+
+DAY = 86400.0
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)([ds]?)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Jobs that arrive in [start, end), in seconds since the start of the trace.
+
+    `carry_in` also takes the jobs that by the trace ran at `start`, each with what was left of its run time, as if
+    submitted at `start`.
+    """
+
+    start: float = 0.0
+    end: float = math.inf
+    carry_in: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise InvalidInput.of("to", f"must be later than from ({self.start:g} s); got {self.end:g} s")
+
+
+def seconds_into(text: str, field: str, origin: datetime | None) -> float:
+    """`12`, `12d` (days), `3600s` (seconds), or an ISO date or time such as 2017-10-01 where the trace has an `origin`.
+
+    Raises InvalidInput that names `field`. Dates without a zone are UTC.
+    """
+    amount = _AMOUNT.match(text.strip())
+    if amount:
+        return float(amount[1]) * (1.0 if amount[2] == "s" else DAY)
+    accepted = "days (109 or 109d) or seconds (9417600s) since the start of the trace"
+    if origin is None:
+        raise InvalidInput.of(field, f"must be {accepted}; got {text!r}")
+    accepted += f", or a date from {origin:%Y-%m-%d} on (2017-10-01 or 2017-10-01T12:00)"
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidInput.of(field, f"must be {accepted}; got {text!r}") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    elapsed = (moment - origin).total_seconds()
+    if elapsed < 0:
+        raise InvalidInput.of(field, f"must be {accepted}; got {text!r}")
+    return elapsed

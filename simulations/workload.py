@@ -1,0 +1,96 @@
+"""What happens in a replay, whatever it was read or generated from: nodes, queues, and jobs with their true run times.
+
+Every reader and generator ends here, so that nothing behind this line knows where a job came from. Times are virtual
+seconds since the Unix epoch, or since the start of the trace where it has no date.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from allocator.domain.cluster import Node
+from allocator.domain.errors import InvalidInput, Violation
+from allocator.domain.job import Configuration, JobSpec
+from allocator.domain.queue import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One job: submitted at `time`, and done after `duration` seconds in its fastest configuration.
+
+    The scheduler is never told `duration`; what it may know stands in `spec.expected_duration_seconds`.
+    """
+
+    time: float
+    spec: JobSpec
+    duration: float
+
+    @property
+    def fastest(self) -> Configuration:
+        """The configuration `duration` is about: the largest throughput, the first of several equal ones."""
+        return max(self.spec.configurations, key=lambda configuration: configuration.throughput)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A cluster, and everything that is asked of it. `arrivals` are sorted by time; `start` is at most the first one's.
+
+    `notes` says in words what had to be assumed because the source does not tell; `dropped` counts rows of the source
+    that are not replayed, by cause. Both go into the summary.
+    """
+
+    name: str
+    start: float
+    nodes: tuple[Node, ...]
+    queues: tuple[Queue, ...]
+    arrivals: tuple[Arrival, ...]
+    notes: tuple[str, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    def batches(self) -> Iterator[tuple[float, tuple[Arrival, ...]]]:
+        """Arrivals of the same instant, together; in order of time."""
+        first = 0
+        for last in range(1, len(self.arrivals) + 1):
+            if last == len(self.arrivals) or self.arrivals[last].time != self.arrivals[first].time:
+                yield self.arrivals[first].time, self.arrivals[first:last]
+                first = last
+
+    def limited_to(self, jobs: int | None) -> Workload:
+        """Only the first `jobs` arrivals; the others are counted as dropped. None keeps all."""
+        if jobs is None or jobs >= len(self.arrivals):
+            return self
+        dropped = {**self.dropped, "over_limit": len(self.arrivals) - jobs}
+        return replace(self, arrivals=self.arrivals[:jobs], dropped=dropped)
+
+    def require_valid(self) -> None:
+        """Raise InvalidInput with everything that is wrong, at most the first twenty findings."""
+        found = [*self._cluster_violations(), *self._arrival_violations()]
+        if found:
+            raise InvalidInput(*found[:20])
+
+    def _cluster_violations(self) -> Iterator[Violation]:
+        for kind, members in (("nodes", self.nodes), ("queues", self.queues)):
+            seen: set[str] = set()
+            for index, member in enumerate(members):
+                yield from (violation.under(f"{kind}[{index}]") for violation in member.violations())
+                if member.name in seen:
+                    yield Violation(f"{kind}[{index}].name", f"{member.name!r} was given before: each name once")
+                seen.add(member.name)
+            if not members:
+                yield Violation(kind, "must hold at least one")
+
+    def _arrival_violations(self) -> Iterator[Violation]:
+        queues = {queue.name for queue in self.queues}
+        before = self.start
+        for index, arrival in enumerate(self.arrivals):
+            where = f"arrivals[{index}]"
+            if not (math.isfinite(arrival.time) and arrival.time >= before):
+                yield Violation(f"{where}.time", f"must be at least {before}, that of its predecessor; got {arrival.time}")
+            before = max(before, arrival.time)
+            if not (math.isfinite(arrival.duration) and arrival.duration > 0):
+                yield Violation(f"{where}.duration", f"must be a finite number above 0, got {arrival.duration}")
+            if arrival.spec.queue not in queues:
+                yield Violation(f"{where}.spec.queue", f"{arrival.spec.queue!r} is not a queue of this workload")
+            yield from (violation.under(f"{where}.spec") for violation in arrival.spec.violations())
