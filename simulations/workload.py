@@ -71,7 +71,8 @@ class Workload:
             raise InvalidInput(*found[:20])
 
     def _cluster_violations(self) -> Iterator[Violation]:
-        for kind, members in (("nodes", self.nodes), ("queues", self.queues)):
+        kinds: tuple[tuple[str, tuple[Node | Queue, ...]], ...] = (("nodes", self.nodes), ("queues", self.queues))
+        for kind, members in kinds:
             seen: set[str] = set()
             for index, member in enumerate(members):
                 yield from (violation.under(f"{kind}[{index}]") for violation in member.violations())
@@ -87,7 +88,9 @@ class Workload:
         for index, arrival in enumerate(self.arrivals):
             where = f"arrivals[{index}]"
             if not (math.isfinite(arrival.time) and arrival.time >= before):
-                yield Violation(f"{where}.time", f"must be at least {before}, that of its predecessor; got {arrival.time}")
+                yield Violation(
+                    f"{where}.time", f"must be at least {before}, that of its predecessor; got {arrival.time}"
+                )
             before = max(before, arrival.time)
             if not (math.isfinite(arrival.duration) and arrival.duration > 0):
                 yield Violation(f"{where}.duration", f"must be a finite number above 0, got {arrival.duration}")

@@ -40,10 +40,12 @@ class Certificate:
     def within(self, problem: Problem, gap: float) -> bool:
         """Whether this is as close to the optimum as was asked.
 
-        For alpha > 1 the objective is a sum of powers that may be of any size, so there the wish is read relative to it.
+        What a relative change of everybody's utility is worth is the weighted mean of u^(1-alpha): 1 at alpha = 1, of any
+        size above. Where it is more than 1, the gap asked for is read as a part of it.
         """
-        if 1 < problem.fairness < np.inf and np.isfinite(self.objective):
-            gap *= max(1.0, abs(self.objective) / gap_unit(problem))
+        alpha = problem.fairness
+        if np.isfinite(alpha) and np.isfinite(self.objective):
+            gap *= max(1.0, abs((1 - alpha) * self.objective) / gap_unit(problem))
         return self.gap <= gap
 
 

@@ -10,21 +10,27 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import Metric
 
+from allocator.domain.errors import StoreUnavailable
 from allocator.domain.job import JobState
+from allocator.intake.commands import Command
 from allocator.metrics import names, round_totals
 from allocator.metrics.bounded import BoundedLabel
 from allocator.metrics.instruments import Accumulators, counter, empty, gauge
+from allocator.metrics.kinds import command_kind, error_code
 from allocator.metrics.round_gauges import QUEUE_LIMIT, RoundLabels, round_gauges
 from allocator.rounds.report import RoundReport
 
 METHOD_LIMIT = 200
 OK = "ok"
 """The code of a command that did what it was asked."""
+
+STORE_UNAVAILABLE = error_code(StoreUnavailable())
+"""There from the start for every kind of command: an alert must see the first one."""
 
 _EVENT_FAMILIES = (
     names.SUBMITTED,
@@ -63,10 +69,11 @@ NodeSource = Callable[[], float | None]
 class Metrics:
     """Everything on /metrics. Methods may be called from any thread and cost microseconds, except `observe`.
 
+    `round_interval` is the configured time from one round to the next, in seconds: what "late" is measured by.
     `queue_limit` bounds the queues that have series of their own; the others are summed as `names.OTHER`.
     """
 
-    def __init__(self, *, version: str, queue_limit: int = QUEUE_LIMIT) -> None:
+    def __init__(self, *, version: str, round_interval: float, queue_limit: int = QUEUE_LIMIT) -> None:
         self._lock = threading.Lock()
         self._labels = RoundLabels(queues=queue_limit)
         self._gauges: tuple[Metric, ...] = ()
@@ -75,7 +82,10 @@ class Metrics:
         self._methods = BoundedLabel(METHOD_LIMIT)
         self._push_source: PushSource | None = None
         self._node_source: NodeSource | None = None
-        self._build = gauge(names.BUILD, [((version, platform.python_version()), 1.0)])
+        self._constants = [
+            gauge(names.ROUND_INTERVAL, [((), round_interval)]),
+            gauge(names.BUILD, [((version, platform.python_version()), 1.0)]),
+        ]
         round_totals.begin(self._totals)
         self._begin_events()
         self.registry = CollectorRegistry()
@@ -88,6 +98,9 @@ class Metrics:
                 self._events.add(names.FINISHED, (state.value,), 0)
         for result in ("admitted", "refused"):
             self._events.add(names.SUBMITTED, (result,), 0)
+        for command in get_args(Command):
+            self._events.add(names.COMMANDS, (command_kind(command), OK), 0)
+            self._events.add(names.COMMANDS, (command_kind(command), STORE_UNAVAILABLE), 0)
 
     # What happens in the daemon.
 
@@ -149,7 +162,7 @@ class Metrics:
         """Every family that has something to say, in the order of the table."""
         with self._lock:
             found = [*self._gauges, *self._totals.collect()]
-        found += [*self._asked("push", self._streams), *self._asked("nodes", self._heartbeats), self._build]
+        found += [*self._asked("push", self._streams), *self._asked("nodes", self._heartbeats), *self._constants]
         found += self._events.collect()
         by_name = {metric.name: metric for metric in found if metric.samples}
         return (by_name[name] for name in _ORDER if name in by_name)

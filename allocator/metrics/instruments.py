@@ -1,4 +1,4 @@
-"""Counters and histograms as prometheus-client makes them, built from the table of names and read without a registry."""
+"""Counters and histograms as prometheus-client makes them, built from the table of names, each read by itself."""
 
 from __future__ import annotations
 

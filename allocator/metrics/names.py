@@ -4,7 +4,8 @@ Rules the table keeps (checked by its tests): prefix `allocator_`; base units, n
 `_cores`, `_ratio`, and `_total` on counters); labels whose values are bounded, never a job, node or request; one unit
 per family, so a sum over labels means something. Resources have different units, therefore one family per resource.
 
-The tables below are keyed by the domain's resource names; `RESOURCE_UNITS` says how a domain integer becomes a base unit.
+The tables below are keyed by the domain's resource names; `RESOURCE_UNITS` says how a domain
+integer becomes a base unit.
 """
 
 from __future__ import annotations
@@ -167,6 +168,7 @@ ACTUAL_SHARE = _gauge(
 
 ROUNDS = _counter("rounds", "rounds", ("outcome",), "Rounds by how far their answer can be trusted.")
 LAST_ROUND = _gauge("last_round_timestamp_seconds", "seconds since the Unix epoch", (), "When the last round looked.")
+ROUND_INTERVAL = _gauge("round_interval_seconds", "seconds", (), "From one round to the next, as configured.")
 ROUND_DURATION = _histogram(
     "round_duration_seconds", "seconds", (), "Whole round, from the snapshot to the push.", STAGE_BUCKETS
 )
@@ -225,7 +227,8 @@ SECTIONS: Mapping[str, tuple[Family, ...]] = {
     "Capacity": (*AMOUNTS.values(), UTILIZATION, *LOST.values()),
     "Prices": (PRICE, PRICE_BUDGET),
     "Rounds": (
-        ROUNDS, LAST_ROUND, ROUND_DURATION, STAGE_DURATION, SOLVES, ITERATIONS, OBJECTIVE, BOUND, GAP, ROUNDING_LOSS,
+        ROUNDS, LAST_ROUND, ROUND_INTERVAL, ROUND_DURATION, STAGE_DURATION, SOLVES, ITERATIONS, OBJECTIVE, BOUND, GAP,
+        ROUNDING_LOSS,
     ),
     "Nodes": (NODES, HEARTBEAT_AGE),
     "Intake, store, push and API": (

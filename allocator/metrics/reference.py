@@ -1,4 +1,4 @@
-"""Writes the table of names into README.md: `python -m allocator.metrics.reference --write`, or to stdout without it."""
+"""Writes the table of names into README.md: `python -m allocator.metrics.reference --write`; without it, to stdout."""
 
 from __future__ import annotations
 

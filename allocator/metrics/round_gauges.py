@@ -40,12 +40,14 @@ class RoundLabels:
 
     def settle(self, report: RoundReport) -> dict[str, set[str]]:
         """Forget the values that do not exist any more; returns them by label."""
-        usages = report.summary.flavors
-        flavors = {usage.flavor for usage in usages} | {node.flavor for node in report.snapshot.nodes}
+        summary = report.summary
+        pairs = {(usage.flavor, usage.resource) for usage in summary.flavors}
+        pairs |= {(flavor, resource) for flavor, resource, _ in summary.lost}
+        flavors = {flavor for flavor, _ in pairs} | {node.flavor for node in report.snapshot.nodes}
         return {
-            "queue": self.queue.retain(usage.queue for usage in report.summary.queues),
+            "queue": self.queue.retain(usage.queue for usage in summary.queues),
             "flavor": self.flavor.retain(flavors),
-            "resource": self.extra.retain(usage.resource for usage in usages),
+            "resource": self.extra.retain(resource for _, resource in pairs),
         }
 
 

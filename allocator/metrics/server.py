@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from prometheus_client import start_http_server
 from prometheus_client.registry import Collector
@@ -56,7 +56,7 @@ class MetricsServer:
         server.server_close()
         thread.join()
 
-    def __enter__(self) -> MetricsServer:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

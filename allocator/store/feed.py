@@ -6,6 +6,7 @@ the newest one.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import takewhile
 from typing import NamedTuple
@@ -13,6 +14,9 @@ from typing import NamedTuple
 from allocator.domain.job import Job
 
 LAST = 2**63 - 1
+
+FEED_LIMIT = 20_000
+"""How many changed jobs a store keeps at hand when it can look older ones up."""
 
 
 class Cursor(NamedTuple):
@@ -41,20 +45,16 @@ class ChangeFeed:
     def __init__(self, limit: int | None, start: Cursor = Cursor()) -> None:  # noqa: B008 - a constant
         self.start = start
         self._limit = limit
-        self._jobs: dict[str, Job] = {}
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
 
     def append(self, jobs: Iterable[Job]) -> None:
         """Add new versions, all newer than what is here."""
         for job in sorted(jobs, key=Cursor.of):
-            self._jobs.pop(job.id, None)
             self._jobs[job.id] = job
+            self._jobs.move_to_end(job.id)
         if self._limit is not None:
             while len(self._jobs) > self._limit:
-                self.start = Cursor.of(self._jobs.pop(next(iter(self._jobs))))
-
-    def forget(self, job_id: str) -> None:
-        """Drop a job that nobody shall see again."""
-        self._jobs.pop(job_id, None)
+                self.start = max(self.start, Cursor.of(self._jobs.popitem(last=False)[1]))
 
     def since(self, cursor: Cursor, limit: int) -> tuple[Job, ...] | None:
         """The first `limit` jobs behind `cursor`; None if it lies before `start`."""

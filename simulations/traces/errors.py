@@ -8,7 +8,7 @@ from pathlib import Path
 class TraceError(Exception):
     """A file cannot be read as what it should be. Nothing of it is used.
 
-    `line` counts from 1 and includes the header; None where the file as a whole is meant. `column` is the header's name.
+    `line` counts from 1 and includes the header; None where the file as a whole is meant. `column` is as in the header.
     """
 
     def __init__(self, file: Path, what: str, *, line: int | None = None, column: str | None = None) -> None:

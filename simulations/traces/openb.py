@@ -1,4 +1,4 @@
-"""Alibaba's GPU-sharing cluster trace of 2023 ("openb"): one node list, one pod list; one pod is one job of one replica.
+"""Alibaba's GPU-sharing cluster trace of 2023 ("openb"): nodes, and pods: jobs of one replica each.
 
     nodes  sn, cpu_milli, memory_mib, gpu, model
     pods   name, cpu_milli, memory_mib, num_gpu, gpu_milli, gpu_spec, qos, creation_time, deletion_time, scheduled_time
@@ -41,12 +41,12 @@ DEFAULT_WINDOW = Window(start=109 * DAY)
 
 NOTES = (
     "A flavor is a GPU model, or 'cpu' for nodes without GPUs; nodes of one flavor differ in size.",
-    "A pod accepts every flavor its gpu_spec names (none named: every GPU model; no GPU asked for: every flavor) that "
-    "has a node it fits on; throughput is 1 on all of them, because the trace does not tell how fast pods run where.",
+    "A pod accepts every flavor its gpu_spec names, or every GPU model if it names none; without a GPU, every flavor.",
+    "Flavors without a node that a pod fits on are left out; throughput is 1 on the others, as the trace has none.",
     "Queues are the classes of service (qos), each with weight 1: the trace names no user.",
     "LS and Guaranteed pods are not preemptible, the others are.",
-    "Run time is deletion minus scheduled time, whatever the pod's phase. Pods that were never scheduled have none; they "
-    "are dropped and counted as never_scheduled.",
+    "Run time is deletion minus scheduled time, whatever the pod's phase.",
+    "Pods that were never scheduled have no run time; they are dropped and counted as never_scheduled.",
     "The trace has no bandwidth and no disk.",
 )
 
@@ -65,7 +65,7 @@ def read(path: Path, window: Window = DEFAULT_WINDOW, *, restart_cost_seconds: f
         raise TraceError(pods, "has a header and no pods")
     arrivals = sorted(reader.arrivals, key=lambda arrival: arrival.time)
     queues = sorted({arrival.spec.queue for arrival in arrivals} or {UNKNOWN_QUEUE})
-    notes = (*NOTES, f"Window: {_described(window)}", f"Stopping a pod costs it {restart_cost_seconds:g} s of work.")
+    notes = (*NOTES, window.description, f"Stopping a pod costs it {restart_cost_seconds:g} s of work.")
     return Workload(
         name=f"openb {pods.name.removesuffix('.gz').removesuffix('.csv')}",
         start=window.start,
@@ -75,11 +75,6 @@ def read(path: Path, window: Window = DEFAULT_WINDOW, *, restart_cost_seconds: f
         notes=notes,
         dropped=dict(sorted(reader.dropped.items())),
     )
-
-
-def _described(window: Window) -> str:
-    before = "those already running are taken along" if window.carry_in else "the cluster is empty at its start"
-    return f"pods created from day {window.start / DAY:g} to day {window.end / DAY:g}; {before}."
 
 
 def _read_nodes(file: Path) -> tuple[Node, ...]:
@@ -191,7 +186,9 @@ class _PodReader:
         named = [model.strip() for model in choice.split("|")]
         for model in named:
             if model not in models:
-                raise row.error("gpu_spec", f"names the unknown GPU model {model!r}; the nodes have {', '.join(models)}")
+                raise row.error(
+                    "gpu_spec", f"names the unknown GPU model {model!r}; the nodes have {', '.join(models)}"
+                )
         return sorted(set(named))
 
 
@@ -203,7 +200,9 @@ def _demand(row: Row) -> Resources:
     if gpus == 1 and not part:
         raise row.error("gpu_milli", "must be 1 to 1000 when num_gpu is 1, got 0")
     if gpus > 1 and part != GPU_MILLIS:
-        raise row.error("gpu_milli", f"must be {GPU_MILLIS} when num_gpu is {gpus}: only one GPU can be shared; got {part}")
+        raise row.error(
+            "gpu_milli", f"must be {GPU_MILLIS} when num_gpu is {gpus}: only one GPU can be shared; got {part}"
+        )
     demand = Resources(
         cpu_millicores=row.integer("cpu_milli"),
         gpu_millis=gpus * part,

@@ -41,11 +41,11 @@ JOB_CORES_PER_GPU, JOB_GIB_PER_GPU = 4, 32
 NOTES = (
     "A flavor is a size of machine, named by its GPUs' memory (gpu12gb: 2 GPUs, gpu24gb: 8 GPUs).",
     "A job accepts every flavor with a throughput of 1: the trace does not tell how fast it would run elsewhere.",
-    "A job of more GPUs than a machine has is a gang: replicas of the largest size that divides its GPUs and fits a "
-    "machine (16 GPUs: 2 replicas of 8 on gpu24gb, 8 of 2 on gpu12gb); otherwise it is one replica.",
-    f"CPU and memory are nominal, as the trace has none: a machine has {NODE_CORES_PER_GPU} cores and "
-    f"{NODE_GIB_PER_GPU} GiB per GPU, a job asks for {JOB_CORES_PER_GPU} cores and {JOB_GIB_PER_GPU} GiB per GPU, so "
-    "that GPUs are what is scarce. There is no bandwidth and no disk.",
+    "A job of more GPUs than a machine has is a gang, otherwise it is one replica.",
+    "Replicas of a gang have the largest size that divides its GPUs and fits a machine: 16 GPUs are 2x8 or 8x2.",
+    "CPU and memory are nominal, as the trace has none; GPUs are what is scarce. There is no bandwidth and no disk.",
+    f"Per GPU, a machine has {NODE_CORES_PER_GPU} cores, {NODE_GIB_PER_GPU} GiB.",
+    f"Per GPU, a job asks for {JOB_CORES_PER_GPU} cores, {JOB_GIB_PER_GPU} GiB.",
     "Queues are the virtual clusters, each with weight 1; jobs without one are in 'unknown'.",
     "All jobs are preemptible and keep their progress.",
 )
@@ -66,7 +66,6 @@ def read(path: Path, window: Window = DEFAULT_WINDOW, *, restart_cost_seconds: f
         raise TraceError(jobs, "has a header and no jobs")
     arrivals = sorted(reader.arrivals, key=lambda arrival: arrival.time)
     queues = sorted({arrival.spec.queue for arrival in arrivals} or {UNKNOWN_QUEUE})
-    before = "those already running are taken along" if window.carry_in else "the cluster is empty at its start"
     return Workload(
         name="philly",
         start=ORIGIN.timestamp() + window.start,
@@ -75,8 +74,7 @@ def read(path: Path, window: Window = DEFAULT_WINDOW, *, restart_cost_seconds: f
         arrivals=tuple(arrivals),
         notes=(
             *NOTES,
-            f"Window: jobs that arrive from {window.start:.0f} s to {window.end:.0f} s after {ORIGIN:%Y-%m-%d %H:%M} UTC; "
-            f"{before}.",
+            window.description,
             f"Stopping a job costs it {restart_cost_seconds:g} s of work.",
         ),
         dropped=dict(sorted(reader.dropped.items())),

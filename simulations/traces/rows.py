@@ -65,15 +65,15 @@ def _shown(value: str) -> str:
 def read_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a comma-separated file whose header has at least `columns`, in any order; gzip is known by its content.
 
-    Blank lines are skipped. Raises TraceError for a file that is missing, empty, truncated, not UTF-8, has other columns
-    or a row with another number of fields; the caller checks the values.
+    Blank lines are skipped. Raises TraceError for a file that is missing, empty, cut short, not UTF-8, has other
+    columns or a row with another number of fields; the caller checks the values.
     """
     try:
         with file.open("rb") as raw:
             packed = raw.read(2) == _GZIP_MAGIC
             raw.seek(0)
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as lines:  # type: ignore[type-var]  # both are readers
+            with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as lines:
                 yield from _rows(file, lines, columns)
     except FileNotFoundError:
         raise TraceError(file, "does not exist") from None

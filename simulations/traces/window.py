@@ -25,6 +25,13 @@ class Window:
     end: float = math.inf
     carry_in: bool = False
 
+    @property
+    def description(self) -> str:
+        """One sentence for the notes."""
+        end = "the end" if math.isinf(self.end) else f"day {self.end / DAY:g}"
+        before = "what ran at its start is taken along" if self.carry_in else "the cluster is empty at its start"
+        return f"Jobs arrive from day {self.start / DAY:g} to {end} of the trace; {before}."
+
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
             raise InvalidInput.of("to", f"must be later than from ({self.start:g} s); got {self.end:g} s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -232,7 +233,7 @@ def test_a_file_that_contains_itself_is_refused_not_followed() -> None:
     with pytest.raises(InvalidInput):
         read_drafts(documents.parse("&a [*a]", "f.yaml", "YAML"))
     letters = "abcdefghijklmnopqrstuvwxyz"
-    doublings = "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip(letters, letters[1:], strict=False))
+    doublings = "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise(letters))
     with pytest.raises(InvalidInput, match=r"unknown field"):
         read_drafts(documents.parse(f"a: &a [x, x]\n{doublings}jobs: *z", "f.yaml", "YAML"))
 

@@ -1,0 +1,208 @@
+"""The JSON that `--json` prints: the API's messages, with the API's field names (README.md has the table).
+
+Beyond protobuf's own JSON mapping: every field is always there (null when absent), names stay in snake_case, integers
+are numbers, an enum's value is its short name in lower case (`pending`), and a number that is not finite is null.
+Times are RFC 3339 in UTC.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from allocator.domain.cluster import Labels, Node
+from allocator.domain.errors import AllocatorError, InvalidInput
+from allocator.domain.job import Job, JobSpec
+from allocator.domain.placement import Allocation, Epoch
+from allocator.domain.queue import Queue
+from allocator.domain.reason import PendingReason
+from allocator.domain.resources import FIELD_BY_RESOURCE, Resources
+from allocator.intake.commands import ItemResult
+from allocator.rounds.report import FlavorUsage, QueueUsage, RoundSummary
+
+Json = dict[str, Any]
+
+
+def time_text(seconds: float | None) -> str | None:
+    """RFC 3339, UTC, microseconds.
+
+    >>> time_text(0.5)
+    '1970-01-01T00:00:00.500000Z'
+    """
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def resources(amounts: Resources) -> Json:
+    fields: Json = {field: getattr(amounts, field) for field in FIELD_BY_RESOURCE.values()}
+    return fields | {"extra": dict(amounts.extra)}
+
+
+def spec(job_spec: JobSpec) -> Json:
+    return {
+        "queue": job_spec.queue,
+        "configurations": [
+            {
+                "flavor": configuration.flavor,
+                "replicas": configuration.replicas,
+                "demand": resources(configuration.demand),
+                "throughput": finite(configuration.throughput),
+            }
+            for configuration in job_spec.configurations
+        ],
+        "name": job_spec.name,
+        "weight": finite(job_spec.weight),
+        "priority_class": job_spec.priority_class,
+        "preemptible": job_spec.preemptible,
+        "restart_cost_seconds": finite(job_spec.restart_cost_seconds),
+        "expected_duration_seconds": finite(job_spec.expected_duration_seconds),
+        "labels": labels(job_spec.labels),
+    }
+
+
+def job(job: Job) -> Json:
+    return {
+        "id": job.id,
+        "sequence": job.sequence,
+        "spec": spec(job.spec),
+        "submit_time": time_text(job.submit_time),
+        "state": job.state.value,
+        "revision": job.revision,
+        "allocation": allocation(job.allocation) if job.allocation else None,
+        "pending_reason": pending_reason(job.pending_reason) if job.pending_reason else None,
+        "first_start_time": time_text(job.first_start_time),
+        "last_start_time": time_text(job.last_start_time),
+        "end_time": time_text(job.end_time),
+        "preemption_count": job.preemption_count,
+        "last_preemption": job.last_preemption.value if job.last_preemption else None,
+        "measured_throughput": {flavor: finite(value) for flavor, value in job.measured_throughput},
+        "message": job.message,
+    }
+
+
+def allocation(held: Allocation) -> Json:
+    return {
+        "configuration": held.placement.configuration,
+        "replicas": [{"node": replica.node, "gpus": list(replica.gpus)} for replica in held.placement.replicas],
+        "epoch": epoch(held.epoch),
+        "start_time": time_text(held.start_time),
+        "finished_replicas": sorted(held.finished),
+    }
+
+
+def epoch(when: Epoch) -> Json:
+    return {"round": when.round, "revision": when.revision}
+
+
+def pending_reason(reason: PendingReason) -> Json:
+    return {
+        "cause": reason.cause.value,
+        "shortages": [
+            {"flavor": shortage.flavor, "resource": shortage.resource, "missing": shortage.missing}
+            for shortage in reason.shortages
+        ],
+    }
+
+
+def error(refusal: AllocatorError) -> Json:
+    """`kind` is the name of the exception; `violations` only for InvalidInput."""
+    found: Json = {"kind": type(refusal).__name__, "message": str(refusal)}
+    if isinstance(refusal, InvalidInput):
+        found["violations"] = [
+            {"field": violation.field, "description": violation.description} for violation in refusal.violations
+        ]
+    return found
+
+
+def item(result: ItemResult) -> Json:
+    """One of `job` and `error`, the other null."""
+    refused = isinstance(result, AllocatorError)
+    return {"job": None if refused else job(result), "error": error(result) if refused else None}
+
+
+def queue(queue: Queue) -> Json:
+    return {
+        "name": queue.name,
+        "weight": finite(queue.weight),
+        "cordoned": queue.cordoned,
+        "max_live_jobs": queue.max_live_jobs,
+    }
+
+
+def node(node: Node) -> Json:
+    return {
+        "name": node.name,
+        "flavor": node.flavor,
+        "capacity": resources(node.capacity),
+        "labels": labels(node.labels),
+        "availability": node.availability.value,
+        "health": node.health.value,
+        "simulated": node.simulated,
+    }
+
+
+def flavor_usage(usage: FlavorUsage) -> Json:
+    return {
+        "flavor": usage.flavor,
+        "resource": usage.resource,
+        "capacity": usage.capacity,
+        "requested": usage.requested,
+        "allocated": usage.allocated,
+        "price": finite(usage.price),
+    }
+
+
+def queue_usage(usage: QueueUsage) -> Json:
+    return {
+        "queue": usage.queue,
+        "weight": finite(usage.weight),
+        "pending_jobs": usage.pending,
+        "running_jobs": usage.running,
+        "fair_share": finite(usage.fair_share),
+        "actual_share": finite(usage.actual_share),
+    }
+
+
+def round_summary(summary: RoundSummary) -> Json:
+    return {
+        "round": summary.round,
+        "revision": summary.revision,
+        "time": time_text(summary.time),
+        "outcome": summary.outcome.value,
+        "solver": summary.solver,
+        "iterations": summary.iterations,
+        "fairness": finite(summary.fairness),
+        "objective": finite(summary.objective),
+        "bound": finite(summary.bound),
+        "gap": finite(summary.gap),
+        "rounding_loss": finite(summary.rounding_loss),
+        "started_jobs": summary.started,
+        "moved_jobs": summary.moved,
+        "kept_jobs": summary.kept,
+        "rejected_changes": summary.rejected,
+        "preempted": [{"reason": reason, "jobs": count} for reason, count in summary.preempted],
+        "waiting": [{"cause": cause, "jobs": count} for cause, count in summary.waiting],
+        "lost": [
+            {"flavor": flavor, "resource": resource, "amount_seconds": finite(amount)}
+            for flavor, resource, amount in summary.lost
+        ],
+        "flavors": [flavor_usage(usage) for usage in summary.flavors],
+        "queues": [queue_usage(usage) for usage in summary.queues],
+        "stages": [{"stage": stage, "seconds": finite(seconds)} for stage, seconds in summary.stages],
+    }
+
+
+def labels(pairs: Labels) -> Json:
+    return dict(pairs)
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has no infinity."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def many(encode: Any, values: Iterable[Any]) -> list[Json]:
+    return [encode(value) for value in values]

@@ -1,0 +1,105 @@
+"""Runs the rounds in a thread of their own: one that breaks is logged, and the next one tries again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from allocator.daemon.clock import SystemClock
+from allocator.domain.policy import Policy
+from allocator.rounds.loop import run_rounds
+from allocator.rounds.ports import Observer, Pusher, Solver, Store
+from allocator.rounds.report import RoundOutcome, RoundReport
+
+log = structlog.stdlib.get_logger("allocator.rounds")
+
+
+class Scheduler:
+    """The production wiring of `run_rounds`. Nothing that a round raises can harm a running job or the intake."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        pusher: Pusher,
+        observers: Sequence[Observer],
+        solver: Solver,
+        policy: Callable[[], Policy],
+        interval_seconds: float,
+        on_broken_round: Callable[[], None],
+    ) -> None:
+        self.clock = SystemClock()
+        self._store = store
+        self._pusher = pusher
+        self._observers: list[Observer] = [RoundLog(), *(Guarded(observer) for observer in observers)]
+        self._solver = solver
+        self._policy = policy
+        self._interval_seconds = interval_seconds
+        self._on_broken_round = on_broken_round
+        self._thread = threading.Thread(target=self._run, name="rounds", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the round that is under way commit and push, then end. Returns when it has."""
+        self.clock.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self.clock.stopping:
+            try:
+                run_rounds(
+                    store=self._store,
+                    pusher=self._pusher,
+                    clock=self.clock,
+                    observers=self._observers,
+                    solver=self._solver,
+                    policy=self._policy,
+                    interval=self._interval_seconds,
+                )
+            except Exception:
+                log.exception("round broken", next="the loop starts again after one interval")
+                self._on_broken_round()
+                self.clock.wait(self.clock.now() + self._interval_seconds, quiescent=False)
+
+
+class Guarded:
+    """An observer whose failure is logged instead of ending the rounds."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def observe(self, report: RoundReport) -> None:
+        try:
+            self._observer.observe(report)
+        except Exception:
+            log.exception("observer failed", observer=type(self._observer).__name__)
+
+
+class RoundLog:
+    """One line per round that changed something or could not be trusted."""
+
+    def observe(self, report: RoundReport) -> None:
+        summary = report.summary
+        line = {
+            "round": summary.round,
+            "outcome": summary.outcome.value,
+            "solver": summary.solver,
+            "gap": float(f"{summary.gap:.3g}"),
+            "started": summary.started,
+            "moved": summary.moved,
+            "preempted": sum(count for _, count in summary.preempted),
+            "waiting": sum(count for _, count in summary.waiting),
+            "kept": summary.kept,
+            "rejected": summary.rejected,
+            "seconds": round(sum(seconds for _, seconds in summary.stages), 4),
+        }
+        if summary.outcome in (RoundOutcome.STALE, RoundOutcome.FALLBACK):
+            log.warning("round", attempts=report.solution.attempts, **line)
+        elif report.plan.changes or summary.rejected:
+            log.info("round", **line)
+        else:
+            log.debug("round", **line)

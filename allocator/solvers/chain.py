@@ -1,0 +1,154 @@
+"""Which method answers, and what happens when it does not: the solver that rounds use.
+
+Nothing scarce: the shortcut. Otherwise Clarabel; if its answer is not certified within the gap, Clarabel again with
+another conditioning; then plain arithmetic. The best shares and the best prices of all attempts are kept. It never
+raises on a valid problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from allocator.formulation.certificate import Certificate, certify, gap_unit, objective
+from allocator.formulation.problem import Problem
+from allocator.solvers.candidate import Candidate
+from allocator.solvers.conic import Tuning, conic
+from allocator.solvers.equal_split import equal_split
+from allocator.solvers.solution import Solution, Status, WarmStart
+from allocator.solvers.surplus import surplus
+
+DEFAULT_ITERATIONS = 200
+_COMMON_UNIT_ABOVE = 5.0
+"""alpha above which one unit for all jobs conditions better than a guess for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """`propose(problem, iterations left, warm start)` gives a candidate, or None when the method does not apply.
+
+    One that `needs_budget` is skipped when no iterations are left.
+    """
+
+    name: str
+    propose: Callable[[Problem, int, WarmStart | None], Candidate | None]
+    needs_budget: bool = True
+
+
+def _conic_first(problem: Problem, iterations: int, _: WarmStart | None) -> Candidate:
+    return conic(problem, iterations, Tuning(0.99, common_unit=_wants_common_unit(problem)))
+
+
+def _conic_again(problem: Problem, iterations: int, _: WarmStart | None) -> Candidate:
+    return conic(problem, iterations, Tuning(0.9, common_unit=not _wants_common_unit(problem)))
+
+
+def _wants_common_unit(problem: Problem) -> bool:
+    return _COMMON_UNIT_ABOVE < problem.fairness < np.inf
+
+
+METHODS: tuple[Method, ...] = (
+    Method("surplus", lambda problem, _, __: surplus(problem), needs_budget=False),
+    Method("conic", _conic_first),
+    Method("conic_retuned", _conic_again),
+    Method("equal_split", lambda problem, _, warm_start: equal_split(problem, warm_start), needs_budget=False),
+)
+"""In order. The last one spends its own small, fixed number of passes: it must answer when the budget is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSolver:
+    """Implements the rounds' Solver port. Interior points cannot start warm; only `equal_split` uses a warm start."""
+
+    methods: tuple[Method, ...] = METHODS
+
+    def solve(self, problem: Problem, *, gap: float, iterations: int, warm_start: WarmStart | None) -> Solution:
+        """OPTIMAL when certified within `gap`, INACCURATE when certified but farther off, FAILED when nothing was.
+
+        `iterations` bounds what all of Clarabel's attempts spend together.
+        """
+        if problem.row_count == 0:
+            return _empty(problem)
+        best: Certificate | None = None
+        solver, spent, attempts = "none", 0, []
+        for method in self.methods:
+            if method.needs_budget and spent >= iterations:
+                attempts.append(f"{method.name}: no iterations left")
+                continue
+            try:
+                candidate = method.propose(problem, iterations - spent, warm_start)
+                certificate = None if candidate is None else _certified(problem, candidate)
+            except BaseException as error:  # noqa: BLE001 (a panic in Clarabel's Rust is no Exception)
+                if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+                    raise
+                attempts.append(f"{method.name}: {type(error).__name__}: {error}")
+                continue
+            if candidate is None or certificate is None:
+                attempts.append(f"{method.name}: does not apply")
+                continue
+            spent += candidate.iterations
+            attempts.append(f"{method.name}: {candidate.outcome}, gap {certificate.gap:.3g}")
+            if best is None or certificate.objective > best.objective:
+                solver = method.name
+            best = certificate if best is None else _better_of_both(problem, best, certificate)
+            if best.within(problem, gap):
+                return _solution(best, Status.OPTIMAL, solver, spent, attempts)
+        if best is None:
+            return _failed(problem, spent, attempts)
+        return _solution(best, Status.INACCURATE, solver, spent, attempts)
+
+
+def solve(problem: Problem, gap: float = 1e-4, warm_start: WarmStart | None = None) -> Solution:
+    """Shares, prices, objective, bound, gap and status of `problem`, by the chain with its default budget."""
+    return ChainSolver().solve(problem, gap=gap, iterations=DEFAULT_ITERATIONS, warm_start=warm_start)
+
+
+def _certified(problem: Problem, candidate: Candidate) -> Certificate:
+    return certify(problem, candidate.shares, candidate.prices, candidate.limit_prices)
+
+
+def _better_of_both(problem: Problem, one: Certificate, other: Certificate) -> Certificate:
+    """The shares with the larger objective and the prices with the smaller bound."""
+    value = one if one.objective >= other.objective else other
+    dual = one if one.bound <= other.bound else other
+    bound = max(dual.bound, value.objective)
+    gap = (bound - value.objective) / gap_unit(problem) if np.isfinite([bound, value.objective]).all() else np.inf
+    return replace(value, prices=dual.prices, limit_prices=dual.limit_prices, bound=bound, gap=float(gap))
+
+
+def _solution(best: Certificate, status: Status, solver: str, spent: int, attempts: list[str]) -> Solution:
+    return Solution(
+        shares=best.shares,
+        prices=best.prices,
+        limit_prices=best.limit_prices,
+        objective=best.objective,
+        bound=best.bound,
+        gap=best.gap,
+        status=status,
+        solver=solver,
+        iterations=spent,
+        attempts=tuple(attempts),
+    )
+
+
+def _empty(problem: Problem) -> Solution:
+    nothing = Candidate.free(problem, np.zeros(problem.throughput.shape), "no jobs")
+    return _solution(_certified(problem, nothing), Status.OPTIMAL, "empty", 0, ["empty: no jobs"])
+
+
+def _failed(problem: Problem, spent: int, attempts: list[str]) -> Solution:
+    shares = np.zeros(problem.throughput.shape)
+    return Solution(
+        shares=shares,
+        prices=np.zeros(problem.capacity.shape),
+        limit_prices=np.zeros(problem.limit_count),
+        objective=objective(problem, shares),
+        bound=float("inf"),
+        gap=float("inf"),
+        status=Status.FAILED,
+        solver="none",
+        iterations=spent,
+        attempts=tuple(attempts),
+    )

@@ -1,0 +1,312 @@
+"""Clarabel, an interior-point method: the exact solver for every alpha.
+
+Every sign flip and order of this package is here:
+
+- Clarabel minimises q.v subject to A v + s = b, s in a product of cones; we maximise, so q = -(our coefficients).
+- Columns v: first x' of every eligible share in C order of (row, column), then one epigraph variable t per row
+  (alpha > 0), or the single level t' (alpha = inf).
+- Rows: x' >= 0 as -x' <= 0; each job's time; each scarce coupling row divided by what is available; for alpha = inf
+  the levels w_i t <= u_i; then three cone rows per job:
+
+      alpha = 1      exponential (t, 1, y), which says y >= exp(t):                    maximise  sum  o_i t_i
+      alpha = 2      second order (y + t, y - t, 2), which says t y >= 1:              maximise  sum -o_i t_i
+      alpha > 1      power 1/alpha (t, y, 1), which says t >= y^(1 - alpha):           maximise  sum -o_i t_i / (alpha - 1)
+      0 < alpha < 1  power 1 - alpha (y, 1, t), which says t <= y^(1 - alpha):         maximise  sum  o_i t_i / (1 - alpha)
+      alpha = 0      none                                                              maximise  sum  o_i y_i
+
+- y_i = u_i / unit_i, with unit_i a guess of the utility the job will get, so that y is about 1; a share is
+  unit_i / (best utility of i) times its x'. o_i = c_i w_i unit_i^(1 - alpha), divided by their mean. It is the sum that
+  is maximised, not the mean: dividing by n as well ends in "insufficient progress" on wide problems.
+- The dual of a row A v <= b of a minimisation is >= 0 as Clarabel gives it. Undoing both scalings,
+  price = dual x mean(o) / available.
+
+One thread and one factorisation method, so that the same problem gives the same bits; a budget of iterations, never
+of seconds, for the same reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import clarabel
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from allocator.formulation.certificate import positive_split, repair
+from allocator.formulation.problem import Floats, Integers, Problem
+from allocator.solvers.candidate import Candidate
+
+_TOLERANCE = 1e-8
+_LEVEL_SLACK = 1e-9
+"""By how much of itself the max-min level may fall in the second step, which maximises throughput at that level."""
+_USABLE = ("Solved", "AlmostSolved")
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """`step_fraction` is how far towards the boundary a step may go. `common_unit` measures every job's utility in
+    one unit instead of its own guess: another conditioning, for a second try.
+    """
+
+    step_fraction: float = 0.99
+    common_unit: bool = False
+
+
+def conic(problem: Problem, iterations: int, tuning: Tuning | None = None) -> Candidate:
+    """Shares and prices within about 1e-8 of the optimum, or wherever Clarabel was after `iterations`.
+
+    The problem must have rows. Raises what Clarabel raises on numbers that it cannot take.
+    """
+    scaled = _Scaled.of(problem, tuning or Tuning())
+    if np.isinf(problem.fairness):
+        return _max_min(scaled, iterations)
+    program = _Program.finite(scaled)
+    found = program.run(iterations, scaled.tuning.step_fraction)
+    return scaled.candidate(found, scaled.objective_unit, found.iterations)
+
+
+def _max_min(scaled: _Scaled, iterations: int) -> Candidate:
+    """First the highest level; then, with what is left of the budget, the most throughput at that level."""
+    first = _Program.level(scaled).run(iterations, scaled.tuning.step_fraction)
+    answer = scaled.candidate(first, scaled.level_unit, first.iterations)
+    left = iterations - first.iterations
+    if first.status not in _USABLE or left < 1:
+        return answer
+    reached = float((scaled.problem.utilities(repair(scaled.problem, answer.shares)) / scaled.problem.weight).min())
+    second = _Program.throughput_at(scaled, reached * (1 - _LEVEL_SLACK)).run(left, scaled.tuning.step_fraction)
+    spent = first.iterations + second.iterations
+    shares = scaled.shares(second.point) if second.status in _USABLE else answer.shares
+    return Candidate(shares, answer.prices, answer.limit_prices, spent, first.status)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Clarabel's answer in its own variables."""
+
+    point: Floats
+    duals: Floats
+    iterations: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scaled:
+    """The problem in numbers of about 1, without what cannot matter: ineligible columns, rows nobody can fill."""
+
+    problem: Problem
+    tuning: Tuning
+    columns: Integers
+    """(N,) index of each x' among the (i, k) in C order."""
+    owner: Integers
+    """(N,) row of each x'."""
+    spread: Floats
+    """(N,) share = spread x'."""
+    gain: Floats
+    """(N,) what x' adds to its owner's y."""
+    unit: Floats
+    """(n,) u = unit y."""
+    scarce: Integers
+    """(M,) the coupling rows that can bind."""
+    load: sp.coo_array[Any]
+    """(M, N) use of each scarce row by x', relative to what is available."""
+    value: Floats
+    """(n,) o: the objective's coefficient of each job, its mean 1 (finite alpha)."""
+    objective_unit: float
+    """What `value` was divided by."""
+    level_unit: float
+    """t = level_unit t' (alpha = inf)."""
+
+    @classmethod
+    def of(cls, problem: Problem, tuning: Tuning) -> _Scaled:
+        columns = np.flatnonzero(problem.eligible.ravel())
+        owner = columns // problem.column_count
+        guess = problem.utilities(repair(problem, positive_split(problem)))
+        earned = problem.weight * problem.count
+        if tuning.common_unit:
+            guess = np.full_like(guess, np.exp((earned @ np.log(guess)) / earned.sum()))
+        best = problem.utility.max(axis=1)
+        spread = (guess / best)[owner]
+        coupling = problem.coupling.tocsc()[:, columns].tocsr()
+        most = _largest_use(coupling, owner, problem.row_count)
+        scarce = np.flatnonzero(most > problem.available)
+        load = coupling[scarce].tocoo()
+        row, column = load.coords
+        load.data = load.data * spread[column] / problem.available[scarce[row]]
+        value, objective_unit = _values(earned, guess, problem.fairness)
+        return cls(
+            problem=problem,
+            tuning=tuning,
+            columns=columns,
+            owner=owner,
+            spread=spread,
+            gain=problem.utility.ravel()[columns] / best[owner],
+            unit=guess,
+            scarce=scarce,
+            load=load,
+            value=value,
+            objective_unit=objective_unit,
+            level_unit=float((guess / problem.weight).min()),
+        )
+
+    def shares(self, point: Floats) -> Floats:
+        """(n, K) shares of Clarabel's variables."""
+        shares = np.zeros(self.problem.eligible.size)
+        shares[self.columns] = point[: self.columns.size] * self.spread
+        return shares.reshape(self.problem.eligible.shape)
+
+    def candidate(self, found: _Found, unit: float, iterations: int) -> Candidate:
+        """`found` in the problem's own units; `unit` is what the objective was divided by."""
+        first = self.columns.size + self.problem.row_count
+        prices = np.zeros(self.problem.available.size)
+        duals = found.duals[first : first + self.scarce.size]
+        prices[self.scarce] = duals * unit / self.problem.available[self.scarce]
+        capacity = self.problem.capacity
+        return Candidate(
+            shares=self.shares(found.point),
+            prices=prices[: capacity.size].reshape(capacity.shape),
+            limit_prices=prices[capacity.size :],
+            iterations=iterations,
+            outcome=found.status,
+        )
+
+
+def _largest_use(coupling: sp.csr_array[Any], owner: Integers, n: int) -> Floats:
+    """(m,) upper bound on the use of each coupling row: every job whole in its greediest column."""
+    if coupling.nnz == 0:
+        return np.zeros(coupling.shape[0])
+    row = np.repeat(np.arange(coupling.shape[0]), np.diff(coupling.indptr))
+    pair = row * n + owner[coupling.indices]
+    start = np.flatnonzero(np.diff(pair, prepend=-1))  # columns of one owner are neighbours
+    greediest = np.maximum.reduceat(coupling.data, start)
+    return np.bincount(row[start], weights=greediest, minlength=coupling.shape[0])
+
+
+def _values(earned: Floats, unit: Floats, alpha: float) -> tuple[Floats, float]:
+    """c w unit^(1 - alpha), divided by its mean, and that mean; in logarithms, because powers overflow."""
+    if np.isinf(alpha):
+        return np.ones_like(unit), 1.0
+    exponent = np.log(earned) + (1 - alpha) * np.log(unit)
+    top = float(exponent.max())
+    relative = np.exp(exponent - top)
+    mean = float(relative.mean())
+    with np.errstate(over="ignore"):
+        return relative / mean, float(np.exp(top) * mean)
+
+
+@dataclass(slots=True, eq=False)
+class _Program:
+    """Clarabel's input, gathered row block by row block."""
+
+    cost: Floats
+    """(N + epigraphs,) q."""
+    height: int = 0
+    rows: list[Integers] = field(default_factory=list)
+    columns: list[Integers] = field(default_factory=list)
+    entries: list[Floats] = field(default_factory=list)
+    bounds: list[Floats] = field(default_factory=list)
+    cones: list[clarabel.Cone] = field(default_factory=list)
+
+    @classmethod
+    def finite(cls, scaled: _Scaled) -> _Program:
+        """Finite alpha: sum of o phi(y), by whichever cone states phi."""
+        alpha = scaled.problem.fairness
+        size, n = scaled.columns.size, scaled.problem.row_count
+        if alpha == 0:
+            program = cls(-scaled.value[scaled.owner] * scaled.gain)
+            program.add_feasible_set(scaled)
+            return program
+        factor = 1.0 if alpha == 1 else 1 / (1 - alpha)
+        program = cls(np.concatenate([np.zeros(size), -factor * scaled.value]))
+        program.add_feasible_set(scaled)
+        start, job, share = program.height, np.arange(n), np.arange(size)
+        epigraph = size + job
+        bound = np.zeros((n, 3))
+        if alpha == 1:
+            time, one, amount = 0, 1, 2
+            cone: clarabel.Cone = clarabel.ExponentialConeT()
+        elif alpha > 1:
+            time, amount, one = 0, 1, 2
+            cone = clarabel.PowerConeT(1 / alpha)
+        else:
+            amount, one, time = 0, 1, 2
+            cone = clarabel.PowerConeT(1 - alpha)
+        if alpha == 2:
+            program.add(start + 3 * job, epigraph, np.full(n, -1.0))
+            program.add(start + 3 * job + 1, epigraph, np.full(n, 1.0))
+            program.add(start + 3 * scaled.owner, share, -scaled.gain)
+            program.add(start + 3 * scaled.owner + 1, share, -scaled.gain)
+            bound[:, 2] = 2.0
+            cone = clarabel.SecondOrderConeT(3)
+        else:
+            program.add(start + 3 * job + time, epigraph, np.full(n, -1.0))
+            program.add(start + 3 * scaled.owner + amount, share, -scaled.gain)
+            bound[:, one] = 1.0
+        program.close(bound.ravel(), [cone] * n)
+        return program
+
+    @classmethod
+    def level(cls, scaled: _Scaled) -> _Program:
+        """alpha = inf: the highest t' with w_i level_unit t' <= u_i."""
+        size, n = scaled.columns.size, scaled.problem.row_count
+        program = cls(np.concatenate([np.zeros(size), [-1.0]]))
+        program.add_feasible_set(scaled)
+        heights = scaled.problem.weight * scaled.level_unit / scaled.unit
+        program.add(program.height + np.arange(n), np.full(n, size), heights)
+        program.add(program.height + scaled.owner, np.arange(size), -scaled.gain)
+        program.close(np.zeros(n), [clarabel.NonnegativeConeT(n)])
+        return program
+
+    @classmethod
+    def throughput_at(cls, scaled: _Scaled, level: float) -> _Program:
+        """alpha = inf, second step: the most total normalised throughput with everybody at `level` or above."""
+        n = scaled.problem.row_count
+        worth = scaled.problem.count * scaled.unit
+        program = cls(-(worth / worth.mean())[scaled.owner] * scaled.gain)
+        program.add_feasible_set(scaled)
+        program.add(program.height + scaled.owner, np.arange(scaled.columns.size), -scaled.gain)
+        program.close(-level * scaled.problem.weight / scaled.unit, [clarabel.NonnegativeConeT(n)])
+        return program
+
+    def add_feasible_set(self, scaled: _Scaled) -> None:
+        """x' >= 0, every job's time, every scarce row."""
+        size, n = scaled.columns.size, scaled.problem.row_count
+        share = np.arange(size)
+        self.add(share, share, np.full(size, -1.0))
+        self.add(size + scaled.owner, share, scaled.spread)
+        row, column = scaled.load.coords
+        self.add(size + n + row, column, scaled.load.data)
+        scarce = scaled.scarce.size
+        bounds = np.concatenate([np.zeros(size), np.ones(n + scarce)])
+        self.close(bounds, [clarabel.NonnegativeConeT(size + n + scarce)])
+
+    def add(self, rows: NDArray[np.integer[Any]], columns: NDArray[np.integer[Any]], entries: Floats) -> None:
+        """Entries of A at absolute positions."""
+        self.rows.append(np.asarray(rows, dtype=np.int64))
+        self.columns.append(np.asarray(columns, dtype=np.int64))
+        self.entries.append(entries)
+
+    def close(self, bounds: Floats, cones: list[clarabel.Cone]) -> None:
+        """End a block of rows: its part of b, and the cones it lies in."""
+        self.bounds.append(bounds)
+        self.cones += cones
+        self.height += bounds.size
+
+    def run(self, iterations: int, step_fraction: float) -> _Found:
+        """Let Clarabel work for at most `iterations`."""
+        settings = clarabel.DefaultSettings.default()
+        settings.verbose = False
+        settings.max_iter = iterations
+        settings.max_step_fraction = step_fraction
+        settings.max_threads = 1
+        settings.direct_solve_method = "qdldl"
+        settings.presolve_enable = False
+        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = _TOLERANCE
+        width = self.cost.size
+        where = (np.concatenate(self.rows), np.concatenate(self.columns))
+        matrix = sp.csc_array(sp.coo_array((np.concatenate(self.entries), where), shape=(self.height, width)))
+        quadratic = sp.csc_array((width, width), dtype=np.float64)
+        bounds = np.concatenate(self.bounds)
+        answer = clarabel.DefaultSolver(quadratic, self.cost, matrix, bounds, self.cones, settings).solve()
+        return _Found(np.array(answer.x), np.array(answer.z), int(answer.iterations), str(answer.status))

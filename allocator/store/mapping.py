@@ -1,0 +1,286 @@
+"""Facts as rows and back, exactly: what is read equals what was written, floats to the last bit.
+
+A row is a dictionary by column name. Nested parts are compact JSON with names, so that fields can be added later.
+Equal texts are read as the same object: jobs that are alike share their configurations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from allocator.domain.cluster import Labels, Node, NodeAvailability, NodeHealth
+from allocator.domain.job import Configuration, Job, JobSpec, JobState
+from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
+from allocator.domain.queue import Queue
+from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
+from allocator.domain.resources import Resources
+from allocator.domain.snapshot import Memory
+from allocator.intake.ports import Receipt
+
+Row = dict[str, Any]
+
+_compact = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+write = _compact.encode
+"""JSON without spaces, in ASCII."""
+read = json.loads
+
+MUTABLE_JOB_COLUMNS: tuple[str, ...] = (
+    "revision",
+    "state",
+    "allocation",
+    "pending_reason",
+    "first_start_time",
+    "last_start_time",
+    "end_time",
+    "preemption_count",
+    "last_preemption",
+    "measured_throughput",
+    "message",
+)
+"""What changes in a job while its spec stays the same."""
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------------
+
+
+def job_row(job: Job) -> Row:
+    """All columns."""
+    spec = job.spec
+    return {
+        **job_changes(job),
+        "sequence": job.sequence,
+        "id": job.id,
+        "queue": spec.queue,
+        "name": write(spec.name),
+        "weight": spec.weight,
+        "priority_class": spec.priority_class,
+        "preemptible": spec.preemptible,
+        "restart_cost_seconds": spec.restart_cost_seconds,
+        "expected_duration_seconds": spec.expected_duration_seconds,
+        "configurations": _write_configurations(spec.configurations),
+        "labels": write(spec.labels),
+        "submit_time": job.submit_time,
+    }
+
+
+def job_changes(job: Job) -> Row:
+    """MUTABLE_JOB_COLUMNS."""
+    return {
+        "revision": job.revision,
+        "state": job.state.value,
+        "allocation": None if job.allocation is None else _write_allocation(job.allocation),
+        "pending_reason": None if job.pending_reason is None else _write_reason(job.pending_reason),
+        "first_start_time": job.first_start_time,
+        "last_start_time": job.last_start_time,
+        "end_time": job.end_time,
+        "preemption_count": job.preemption_count,
+        "last_preemption": None if job.last_preemption is None else job.last_preemption.value,
+        "measured_throughput": write(job.measured_throughput),
+        "message": write(job.message),
+    }
+
+
+def job_from(row: Any) -> Job:
+    """From a row with the columns of `JobRow` as attributes."""
+    spec = JobSpec(
+        queue=_same(row.queue),
+        configurations=_read_configurations(row.configurations),
+        name=read(row.name),
+        weight=row.weight,
+        priority_class=_same(row.priority_class),
+        preemptible=row.preemptible,
+        restart_cost_seconds=row.restart_cost_seconds,
+        expected_duration_seconds=row.expected_duration_seconds,
+        labels=_read_labels(row.labels),
+    )
+    return Job(
+        id=row.id,
+        sequence=row.sequence,
+        spec=spec,
+        submit_time=row.submit_time,
+        state=_STATES[row.state],
+        revision=row.revision,
+        allocation=None if row.allocation is None else _read_allocation(row.id, row.allocation),
+        pending_reason=None if row.pending_reason is None else _read_reason(row.pending_reason),
+        first_start_time=row.first_start_time,
+        last_start_time=row.last_start_time,
+        end_time=row.end_time,
+        preemption_count=row.preemption_count,
+        last_preemption=None if row.last_preemption is None else PreemptionReason(row.last_preemption),
+        measured_throughput=_read_measured(row.measured_throughput),
+        message=read(row.message),
+    )
+
+
+_STATES = {state.value: state for state in JobState}
+
+
+@lru_cache(maxsize=4096)
+def _same(text: str) -> str:
+    """One object per distinct text."""
+    return text
+
+
+def _write_configurations(configurations: tuple[Configuration, ...]) -> str:
+    return write(
+        [
+            {
+                "flavor": configuration.flavor,
+                "replicas": configuration.replicas,
+                "demand": dict(configuration.demand.items()),
+                "throughput": configuration.throughput,
+            }
+            for configuration in configurations
+        ]
+    )
+
+
+@lru_cache(maxsize=65536)
+def _read_configurations(text: str) -> tuple[Configuration, ...]:
+    return tuple(
+        Configuration(part["flavor"], part["replicas"], Resources.of(part["demand"]), part["throughput"])
+        for part in read(text)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _read_labels(text: str) -> Labels:
+    return tuple((key, value) for key, value in read(text))
+
+
+@lru_cache(maxsize=4096)
+def _read_measured(text: str) -> tuple[tuple[str, float], ...]:
+    return tuple((flavor, throughput) for flavor, throughput in read(text))
+
+
+def _write_allocation(allocation: Allocation) -> str:
+    placement = allocation.placement
+    return write(
+        {
+            "configuration": placement.configuration,
+            "replicas": [(replica.node, replica.gpus) for replica in placement.replicas],
+            "epoch": (allocation.epoch.round, allocation.epoch.revision),
+            "start_time": allocation.start_time,
+            "finished": sorted(allocation.finished),
+        }
+    )
+
+
+def _read_allocation(job_id: str, text: str) -> Allocation:
+    content = read(text)
+    replicas = tuple(ReplicaPlacement(_same(node), tuple(gpus)) for node, gpus in content["replicas"])
+    return Allocation(
+        placement=Placement(job_id, content["configuration"], replicas),
+        epoch=Epoch(*content["epoch"]),
+        start_time=content["start_time"],
+        finished=frozenset(content["finished"]),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _write_reason(reason: PendingReason) -> str:
+    shortages = [(shortage.flavor, shortage.resource, shortage.missing) for shortage in reason.shortages]
+    return write({"cause": reason.cause.value, "shortages": shortages})
+
+
+@lru_cache(maxsize=4096)
+def _read_reason(text: str) -> PendingReason:
+    content = read(text)
+    return PendingReason(PendingCause(content["cause"]), tuple(Shortage(*part) for part in content["shortages"]))
+
+
+# --- queues and nodes ---------------------------------------------------------------------------------------------
+
+
+def queue_row(queue: Queue) -> Row:
+    return {
+        "name": queue.name,
+        "weight": queue.weight,
+        "cordoned": queue.cordoned,
+        "max_live_jobs": queue.max_live_jobs,
+    }
+
+
+def queue_from(row: Any) -> Queue:
+    """From a row with the columns of `QueueRow` as attributes."""
+    return Queue(row.name, row.weight, row.cordoned, row.max_live_jobs)
+
+
+def node_row(node: Node) -> Row:
+    return {
+        "name": node.name,
+        "flavor": node.flavor,
+        "cpu_millicores": node.capacity.cpu_millicores,
+        "gpu_millis": node.capacity.gpu_millis,
+        "memory_bytes": node.capacity.memory_bytes,
+        "bandwidth_bytes_per_second": node.capacity.bandwidth_bytes_per_second,
+        "disk_bytes": node.capacity.disk_bytes,
+        "extra": write(node.capacity.extra),
+        "labels": write(node.labels),
+        "availability": node.availability.value,
+        "health": node.health.value,
+        "simulated": node.simulated,
+    }
+
+
+def node_from(row: Any) -> Node:
+    """From a row with the columns of `NodeRow` as attributes."""
+    capacity = Resources(
+        row.cpu_millicores,
+        row.gpu_millis,
+        row.memory_bytes,
+        row.bandwidth_bytes_per_second,
+        row.disk_bytes,
+        tuple((name, amount) for name, amount in read(row.extra)),
+    )
+    return Node(
+        name=row.name,
+        flavor=row.flavor,
+        capacity=capacity,
+        labels=_read_labels(row.labels),
+        availability=NodeAvailability(row.availability),
+        health=NodeHealth(row.health),
+        simulated=row.simulated,
+    )
+
+
+# --- receipts and memory ------------------------------------------------------------------------------------------
+
+
+def receipt_row(receipt: Receipt) -> Row:
+    return {
+        "request_id": write(receipt.request_id),
+        "digest": receipt.digest,
+        "time": receipt.time,
+        "answers": write(receipt.answers),
+    }
+
+
+def receipt_from(row: Any) -> Receipt:
+    """From a row with the columns of `ReceiptRow` as attributes."""
+    answers = tuple((kind, text) for kind, text in read(row.answers))
+    return Receipt(read(row.request_id), row.digest, row.time, answers)
+
+
+def write_memory(memory: Memory) -> str:
+    return write(
+        {
+            "time": memory.time,
+            "credits": dict(memory.credits),
+            "pace": dict(memory.pace),
+            "prices": _pairs(memory.prices),
+        }
+    )
+
+
+def _pairs(prices: Mapping[tuple[str, str], float]) -> list[tuple[str, str, float]]:
+    return [(flavor, resource, price) for (flavor, resource), price in prices.items()]
+
+
+def read_memory(text: str) -> Memory:
+    content = read(text)
+    prices = {(flavor, resource): price for flavor, resource, price in content["prices"]}
+    return Memory(content["time"], content["credits"], content["pace"], prices)

@@ -1,0 +1,160 @@
+"""A store without a disk: the same behaviour as `SqlStore` for replays and tests, and gone with the process."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from itertools import islice
+from typing import Any, TypeVar
+
+from allocator.domain.errors import AllocatorError, NotFound
+from allocator.domain.job import Job, JobState
+from allocator.domain.plan import Commit, Plan
+from allocator.domain.snapshot import Memory, Snapshot
+from allocator.intake.commands import Command
+from allocator.intake.ports import Receipt
+from allocator.rounds.report import RoundSummary
+from allocator.store import steps
+from allocator.store.feed import FEED_LIMIT, LAST, ChangeFeed, Cursor
+from allocator.store.image import Image
+from allocator.store.overlay import Overlay
+from allocator.store.reads import LiveReads, only_live
+from allocator.store.state import LIVE, State
+
+Answer = TypeVar("Answer")
+
+
+class MemoryStore(LiveReads):
+    """Implements `rounds.ports.Store`, `intake.ports.Ledger` and `store.reads.Reads`.
+
+    Everything has taken effect when a call returns; futures come back completed. With `keep_final=False` jobs that end
+    are forgotten, so that memory stays bounded by what is live. Receipts and rounds are kept as in `SqlStore`.
+    """
+
+    def __init__(
+        self,
+        *,
+        keep_final: bool = True,
+        receipt_retention_seconds: float = 7 * 86400.0,
+        round_retention: int = 100_000,
+    ) -> None:
+        self._archive = _Archive(keep_final=keep_final)
+        self._image = Image(State(self._archive, ChangeFeed(limit=None if keep_final else FEED_LIMIT)))
+        self._rounds: OrderedDict[int, RoundSummary] = OrderedDict()
+        self._receipt_retention_seconds = receipt_retention_seconds
+        self._round_retention = round_retention
+        self._turn = threading.Lock()
+
+    # --- Ledger ---
+
+    def execute(self, command: Command, now: float) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            answer = self._change(lambda overlay: steps.execute(overlay, command, now))
+        except AllocatorError as error:
+            future.set_exception(error)
+        else:
+            future.set_result(answer)
+        return future
+
+    # --- Store ---
+
+    def snapshot(self, now: float) -> Snapshot:
+        return self._image.snapshot(now)
+
+    def commit(self, plan: Plan, now: float) -> Commit:
+        return self._change(lambda overlay: steps.commit(overlay, plan, now))
+
+    def record(self, summary: RoundSummary, memory: Memory) -> None:
+        self._change(lambda overlay: steps.record(overlay, summary, memory))
+        with self._turn:
+            self._rounds[summary.round] = summary
+            while len(self._rounds) > self._round_retention:
+                self._rounds.popitem(last=False)
+            self._archive.prune_receipts(summary.time - self._receipt_retention_seconds)
+
+    def memory(self) -> Memory:
+        return self._image.memory()
+
+    # --- Reads, the rest ---
+
+    def get_job(self, job_id: str) -> Job:
+        job = self._image.live_job(job_id) or self._archive.job(job_id)
+        if job is None:
+            raise NotFound("job", job_id)
+        return job
+
+    def list_jobs(
+        self, queue: str | None = None, states: Collection[JobState] = (), after_sequence: int = 0, limit: int = 1000
+    ) -> tuple[Job, ...]:
+        wanted = frozenset(states or JobState)
+        if only_live(states):
+            return self._image.live_jobs(queue, wanted, after_sequence, limit)
+        with self._turn:
+            live = self._image.live_jobs(queue, wanted & LIVE, after_sequence, limit)
+            final = self._archive.final_jobs(queue, wanted, after_sequence)
+        return tuple(sorted((*live, *final), key=lambda job: job.sequence)[:limit])
+
+    def jobs_changed_since(self, cursor: Cursor, limit: int = 1000) -> tuple[Job, ...]:
+        found = self._image.recent_changes(cursor, limit)
+        if found is None:
+            everything = sorted(self.list_jobs(limit=LAST), key=Cursor.of)
+            found = tuple(job for job in everything if Cursor.of(job) > cursor)[:limit]
+        return found
+
+    def get_round(self, number: int) -> RoundSummary:
+        summary = self._rounds.get(number)
+        if summary is None:
+            raise NotFound("round", str(number))
+        return summary
+
+    def list_rounds(self, before: int | None = None, limit: int = 100) -> tuple[RoundSummary, ...]:
+        with self._turn:
+            newest_first = list(self._rounds.values())[::-1]
+        start = 0 if before is None else bisect.bisect_right(newest_first, -before, key=lambda found: -found.round)
+        return tuple(islice(newest_first, start, start + limit))
+
+    def _change(self, step: Callable[[Overlay], Answer]) -> Answer:
+        with self._turn:
+            overlay = Overlay(self._image.state)
+            answer = step(overlay)
+            self._archive.add(overlay)
+            self._image.merge(overlay)
+            return answer
+
+
+class _Archive:
+    """Final jobs and receipts, in dictionaries."""
+
+    def __init__(self, *, keep_final: bool) -> None:
+        self._keep_final = keep_final
+        self._jobs: dict[str, Job] = {}
+        self._receipts: OrderedDict[str, Receipt] = OrderedDict()
+
+    def job(self, job_id: str) -> Job | None:
+        return self._jobs.get(job_id)
+
+    def receipt(self, request_id: str) -> Receipt | None:
+        return self._receipts.get(request_id)
+
+    def add(self, overlay: Overlay) -> None:
+        """Take over what leaves the live facts."""
+        self._receipts.update(overlay.receipts)
+        for job in overlay.jobs.values():
+            if job.state.is_final and self._keep_final:
+                self._jobs[job.id] = job
+
+    def final_jobs(self, queue: str | None, states: Collection[JobState], after_sequence: int) -> list[Job]:
+        return [
+            job
+            for job in self._jobs.values()
+            if job.sequence > after_sequence and job.state in states and (queue is None or job.spec.queue == queue)
+        ]
+
+    def prune_receipts(self, before: float) -> None:
+        """Forget those older than `before`."""
+        while self._receipts and next(iter(self._receipts.values())).time < before:
+            self._receipts.popitem(last=False)

@@ -1,0 +1,48 @@
+"""What may be done to the facts, as functions on an overlay: stores differ only in making the result last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from allocator.domain.errors import FailedPrecondition
+from allocator.domain.placement import Epoch
+from allocator.domain.plan import Commit, Plan
+from allocator.domain.snapshot import Memory
+from allocator.intake.apply import apply
+from allocator.intake.commands import Command
+from allocator.intake.ports import ChangeSet
+from allocator.rounds.commit import check, desired_state
+from allocator.rounds.report import RoundSummary
+from allocator.store.overlay import Overlay
+
+
+def execute(overlay: Overlay, command: Command, now: float) -> Any:
+    """The command's answer. Raises AllocatorError when it is refused whole, and then changes nothing."""
+    outcome = apply(command, overlay, now)
+    overlay.absorb(outcome.changes)
+    return overlay.stamped(outcome.answer)
+
+
+def commit(overlay: Overlay, plan: Plan, now: float) -> Commit:
+    """Make true what of `plan` still is possible; see `rounds.ports.Store.commit`.
+
+    Raises FailedPrecondition if a later round was committed already: epochs only grow.
+    """
+    committed = overlay.position.committed
+    if plan.round < committed:
+        raise FailedPrecondition(f"plan of round {plan.round}", f"round {committed} is committed already")
+    checked = check(plan, overlay, revision=overlay.revision + 1, now=now)
+    overlay.absorb(ChangeSet(jobs=checked.jobs))
+    for job_id, reason in checked.reasons:
+        overlay.refresh(job_id, reason)
+    overlay.position = replace(overlay.position, committed=plan.round)
+    epoch = Epoch(plan.round, overlay.revision)
+    desired = tuple(desired_state(name, overlay.jobs_on(name), epoch) for name in overlay.take_unpushed())
+    return Commit(overlay.revision, plan.round, checked.applied, checked.rejected, desired)
+
+
+def record(overlay: Overlay, summary: RoundSummary, memory: Memory) -> None:
+    """Keep a round's record, and what it hands to the next one."""
+    overlay.round = (summary, memory)
+    overlay.position = replace(overlay.position, recorded=max(overlay.position.recorded, summary.round))

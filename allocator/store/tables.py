@@ -1,0 +1,138 @@
+"""The tables: columns for what is searched, sorted or counted; JSON text for the parts that are only read whole.
+
+Amounts are integers (see `allocator.domain.resources`), times are seconds since the epoch as doubles. Text that people
+may write freely is JSON text too: it may hold characters that PostgreSQL refuses in plain text. There are no foreign
+keys: ended jobs outlive their queue and their nodes.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Double, Index, Integer, MetaData, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+Number = BigInteger().with_variant(Integer(), "sqlite")
+"""A 64-bit integer on both; as a primary key it is SQLite's own row id."""
+
+
+class Row(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {int: BigInteger(), float: Double(), str: Text()}  # noqa: RUF012 - SQLAlchemy's own contract
+
+
+class QueueRow(Row):
+    """A queue there is; deleted ones leave no row."""
+
+    __tablename__ = "queue"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    weight: Mapped[float]
+    cordoned: Mapped[bool]
+    max_live_jobs: Mapped[int | None]
+
+
+class NodeRow(Row):
+    """A node there is; removed ones leave no row."""
+
+    __tablename__ = "node"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    flavor: Mapped[str]
+    cpu_millicores: Mapped[int]
+    gpu_millis: Mapped[int]
+    memory_bytes: Mapped[int]
+    bandwidth_bytes_per_second: Mapped[int]
+    disk_bytes: Mapped[int]
+    extra: Mapped[str]
+    labels: Mapped[str]
+    availability: Mapped[str]
+    health: Mapped[str]
+    simulated: Mapped[bool]
+
+
+class JobRow(Row):
+    """Every job that was ever admitted."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index(None, "revision", "sequence"),
+        Index(None, "state", "sequence"),
+        Index(None, "queue", "state", "sequence"),
+    )
+
+    sequence: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
+    id: Mapped[str] = mapped_column(unique=True)
+    revision: Mapped[int]
+    queue: Mapped[str]
+    state: Mapped[str]
+    name: Mapped[str]
+    weight: Mapped[float]
+    priority_class: Mapped[str]
+    preemptible: Mapped[bool]
+    restart_cost_seconds: Mapped[float]
+    expected_duration_seconds: Mapped[float | None]
+    configurations: Mapped[str]
+    labels: Mapped[str]
+    submit_time: Mapped[float]
+    allocation: Mapped[str | None]
+    pending_reason: Mapped[str | None]
+    first_start_time: Mapped[float | None]
+    last_start_time: Mapped[float | None]
+    end_time: Mapped[float | None]
+    preemption_count: Mapped[int]
+    last_preemption: Mapped[str | None]
+    measured_throughput: Mapped[str]
+    message: Mapped[str]
+
+
+class ReceiptRow(Row):
+    """What was answered to a request id."""
+
+    __tablename__ = "receipt"
+
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+    time: Mapped[float] = mapped_column(index=True)
+    answers: Mapped[str]
+
+
+class RoundRow(Row):
+    """The summary of one round."""
+
+    __tablename__ = "round"
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
+    time: Mapped[float]
+    summary: Mapped[str]
+
+
+class MemoryRow(Row):
+    """What the last recorded round handed to the next: one row."""
+
+    __tablename__ = "memory"
+
+    id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
+    content: Mapped[str]
+
+
+class PositionRow(Row):
+    """How far the facts have come: one row, changed in every transaction (see `state.Position`)."""
+
+    __tablename__ = "position"
+
+    id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
+    revision: Mapped[int]
+    next_sequence: Mapped[int]
+    recorded: Mapped[int]
+    committed: Mapped[int]
+
+
+ONLY = 1
+"""The id in tables of one row."""

@@ -1,0 +1,191 @@
+"""Commands as requests and requests as commands; the client builds the former, the server reads the latter.
+
+A request that is wrong as a whole raises InvalidInput. In a batch a wrong item is an InvalidInput in its place, and the
+other items are not harmed.
+"""
+
+from __future__ import annotations
+
+from allocator.domain.errors import AllocatorError, InvalidInput, Violation
+from allocator.domain.job import Job, JobSpec
+from allocator.intake import commands as c
+from allocator.v1 import job_service_pb2, node_service_pb2, queue_service_pb2
+from allocator.wire.errors import error_from_status, error_to_status
+from allocator.wire.fields import MAX_REQUEST_ID, MAX_TEXT, bounded, valid, within
+from allocator.wire.jobs import job_from_proto, job_to_proto, spec_to_proto, valid_spec_from_proto
+from allocator.wire.nodes import node_to_proto, registered_node_from_proto, report_from_proto, report_to_proto
+from allocator.wire.queues import queue_from_proto, queue_to_proto
+from allocator.wire.resources import epoch_from_proto, epoch_to_proto
+
+# --- jobs ---------------------------------------------------------------------------------------------------------
+
+
+def submit_jobs_to_proto(command: c.SubmitJobs) -> job_service_pb2.SubmitJobsRequest:
+    return job_service_pb2.SubmitJobsRequest(
+        jobs=[spec_to_proto(spec) for spec in command.specs], request_id=command.request_id
+    )
+
+
+def submit_jobs_from_proto(
+    message: job_service_pb2.SubmitJobsRequest,
+) -> tuple[c.SubmitJobs, tuple[InvalidInput | None, ...]]:
+    """The command for the items that can mean something, and per item of the request None or what is wrong with it."""
+    bounded("jobs", len(message.jobs))
+    if len(message.request_id) > MAX_REQUEST_ID:
+        raise InvalidInput.of(
+            "request_id", f"must be at most {MAX_REQUEST_ID} characters, got {len(message.request_id)}"
+        )
+    specs: list[JobSpec] = []
+    refused: list[InvalidInput | None] = []
+    for index, item in enumerate(message.jobs):
+        try:
+            specs.append(valid_spec_from_proto(item))
+            refused.append(None)
+        except InvalidInput as error:
+            refused.append(within(error, f"jobs[{index}]"))
+    return c.SubmitJobs(tuple(specs), message.request_id), tuple(refused)
+
+
+def cancel_jobs_to_proto(command: c.CancelJobs) -> job_service_pb2.CancelJobsRequest:
+    return job_service_pb2.CancelJobsRequest(job_ids=command.job_ids, message=command.message)
+
+
+def cancel_jobs_from_proto(message: job_service_pb2.CancelJobsRequest) -> c.CancelJobs:
+    bounded("job_ids", len(message.job_ids))
+    if len(message.message) > MAX_TEXT:
+        raise InvalidInput.of("message", f"must be at most {MAX_TEXT} characters, got {len(message.message)}")
+    return c.CancelJobs(tuple(message.job_ids), message.message)
+
+
+def update_jobs_to_proto(command: c.UpdateJobs) -> job_service_pb2.UpdateJobsRequest:
+    return job_service_pb2.UpdateJobsRequest(
+        updates=[
+            job_service_pb2.JobUpdate(job_id=u.job_id, weight=u.weight, priority_class=u.priority_class)
+            for u in command.updates
+        ]
+    )
+
+
+def update_jobs_from_proto(message: job_service_pb2.UpdateJobsRequest) -> c.UpdateJobs:
+    """The values are judged when they are applied, item by item."""
+    bounded("updates", len(message.updates))
+    return c.UpdateJobs(
+        tuple(
+            c.JobUpdate(
+                update.job_id,
+                update.weight if update.HasField("weight") else None,
+                update.priority_class if update.HasField("priority_class") else None,
+            )
+            for update in message.updates
+        )
+    )
+
+
+def report_progress_to_proto(command: c.ReportProgress) -> job_service_pb2.ReportProgressRequest:
+    return job_service_pb2.ReportProgressRequest(
+        job_id=command.job_id,
+        throughput=command.throughput,
+        epoch=None if command.epoch is None else epoch_to_proto(command.epoch),
+    )
+
+
+def report_progress_from_proto(message: job_service_pb2.ReportProgressRequest) -> c.ReportProgress:
+    return c.ReportProgress(
+        message.job_id, message.throughput, epoch_from_proto(message.epoch) if message.HasField("epoch") else None
+    )
+
+
+def result_to_proto(result: c.ItemResult) -> job_service_pb2.JobResult:
+    if isinstance(result, Job):
+        return job_service_pb2.JobResult(job=job_to_proto(result))
+    return job_service_pb2.JobResult(error=error_to_status(result))
+
+
+def result_from_proto(message: job_service_pb2.JobResult, where: str = "result") -> c.ItemResult:
+    """Raises InvalidInput when neither a job nor an error is set."""
+    match message.WhichOneof("outcome"):
+        case "job":
+            return job_from_proto(message.job)
+        case "error":
+            return error_from_status(message.error) or AllocatorError(message.error.message)
+    raise InvalidInput.of(where, "must hold a job or an error")
+
+
+# --- queues -------------------------------------------------------------------------------------------------------
+
+
+def create_queue_to_proto(command: c.CreateQueue) -> queue_service_pb2.CreateQueueRequest:
+    return queue_service_pb2.CreateQueueRequest(queue=queue_to_proto(command.queue))
+
+
+def create_queue_from_proto(message: queue_service_pb2.CreateQueueRequest) -> c.CreateQueue:
+    if not message.HasField("queue"):
+        raise InvalidInput.of("queue", "must be given")
+    queue = queue_from_proto(message.queue)
+    valid("queue", queue.violations())
+    return c.CreateQueue(queue)
+
+
+def update_queue_to_proto(command: c.UpdateQueue) -> queue_service_pb2.UpdateQueueRequest:
+    message = queue_service_pb2.UpdateQueueRequest(name=command.name, weight=command.weight)
+    if command.clear_max_live_jobs:
+        message.clear_max_live_jobs = True
+    elif command.max_live_jobs is not None:
+        message.max_live_jobs = command.max_live_jobs
+    return message
+
+
+def update_queue_from_proto(message: queue_service_pb2.UpdateQueueRequest) -> c.UpdateQueue:
+    return c.UpdateQueue(
+        message.name,
+        message.weight if message.HasField("weight") else None,
+        message.max_live_jobs if message.HasField("max_live_jobs") else None,
+        message.clear_max_live_jobs,
+    )
+
+
+def cordon_queue_to_proto(command: c.CordonQueue) -> queue_service_pb2.CordonQueueRequest:
+    return queue_service_pb2.CordonQueueRequest(name=command.name, cordoned=command.cordoned)
+
+
+def cordon_queue_from_proto(message: queue_service_pb2.CordonQueueRequest) -> c.CordonQueue:
+    return c.CordonQueue(message.name, message.cordoned)
+
+
+# --- nodes --------------------------------------------------------------------------------------------------------
+
+
+def register_node_to_proto(command: c.RegisterNode) -> node_service_pb2.RegisterNodeRequest:
+    return node_service_pb2.RegisterNodeRequest(node=node_to_proto(command.node))
+
+
+def register_node_from_proto(message: node_service_pb2.RegisterNodeRequest) -> c.RegisterNode:
+    if not message.HasField("node"):
+        raise InvalidInput.of("node", "must be given")
+    try:
+        node = registered_node_from_proto(message.node)
+    except InvalidInput as error:
+        raise within(error, "node") from None
+    valid("node", node.violations())
+    return c.RegisterNode(node)
+
+
+def heartbeat_to_proto(command: c.Heartbeat) -> node_service_pb2.HeartbeatRequest:
+    return node_service_pb2.HeartbeatRequest(
+        node=command.node, reports=[report_to_proto(report) for report in command.reports]
+    )
+
+
+def heartbeat_from_proto(message: node_service_pb2.HeartbeatRequest) -> c.Heartbeat:
+    """Raises InvalidInput with every violation of every report: an agent that sends nonsense is broken as a whole."""
+    bounded("reports", len(message.reports))
+    reports = []
+    found: list[Violation] = []
+    for index, report in enumerate(message.reports):
+        try:
+            reports.append(report_from_proto(report))
+        except InvalidInput as error:
+            found += within(error, f"reports[{index}]").violations
+    if found:
+        raise InvalidInput(*found)
+    return c.Heartbeat(message.node, tuple(reports))

@@ -1,0 +1,168 @@
+"""Jobs: what is asked for, where it runs, what has become of it."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from allocator.domain.errors import InvalidInput
+from allocator.domain.job import DEFAULT_PRIORITY_CLASS, Configuration, Job, JobSpec, JobState
+from allocator.domain.placement import Allocation, Placement, ReplicaPlacement
+from allocator.domain.resources import NOTHING
+from allocator.v1 import job_pb2
+from allocator.wire.fields import (
+    MAX_CONFIGURATIONS,
+    Enumeration,
+    labels_from_proto,
+    time_from_proto,
+    time_to_proto,
+    within,
+)
+from allocator.wire.reasons import PREEMPTION_REASONS, pending_reason_from_proto, pending_reason_to_proto
+from allocator.wire.resources import epoch_from_proto, epoch_to_proto, resources_from_proto, resources_to_proto
+
+JOB_STATES = Enumeration(JobState, job_pb2.JobState, "JOB_STATE")
+
+
+def configuration_to_proto(configuration: Configuration) -> job_pb2.Configuration:
+    return job_pb2.Configuration(
+        flavor=configuration.flavor,
+        replicas=configuration.replicas,
+        demand=resources_to_proto(configuration.demand),
+        throughput=configuration.throughput,
+    )
+
+
+def configuration_from_proto(message: job_pb2.Configuration) -> Configuration:
+    """Absent replicas and throughput are 1. Its values are not judged: `valid_spec_from_proto` does that for the whole."""
+    try:
+        demand = resources_from_proto(message.demand) if message.HasField("demand") else NOTHING
+    except InvalidInput as error:
+        raise within(error, "demand") from None
+    return Configuration(
+        message.flavor,
+        message.replicas if message.HasField("replicas") else 1,
+        demand,
+        message.throughput if message.HasField("throughput") else 1.0,
+    )
+
+
+def spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
+    return job_pb2.JobSpec(
+        queue=spec.queue,
+        configurations=[configuration_to_proto(configuration) for configuration in spec.configurations],
+        name=spec.name,
+        weight=spec.weight,
+        priority_class=spec.priority_class,
+        preemptible=spec.preemptible,
+        restart_cost_seconds=spec.restart_cost_seconds,
+        expected_duration_seconds=spec.expected_duration_seconds,
+        labels=dict(spec.labels),
+    )
+
+
+def spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
+    """The spec with its defaults filled in. Raises InvalidInput where there is too much of something."""
+    if len(message.configurations) > MAX_CONFIGURATIONS:
+        raise InvalidInput.of(
+            "configurations", f"must be at most {MAX_CONFIGURATIONS}, got {len(message.configurations)}"
+        )
+    configurations = []
+    for index, configuration in enumerate(message.configurations):
+        try:
+            configurations.append(configuration_from_proto(configuration))
+        except InvalidInput as error:
+            raise within(error, f"configurations[{index}]") from None
+    return JobSpec(
+        message.queue,
+        tuple(configurations),
+        message.name,
+        message.weight if message.HasField("weight") else 1.0,
+        message.priority_class or DEFAULT_PRIORITY_CLASS,
+        message.preemptible if message.HasField("preemptible") else True,
+        message.restart_cost_seconds,
+        message.expected_duration_seconds if message.HasField("expected_duration_seconds") else None,
+        labels_from_proto(message.labels) if message.labels else (),
+    )
+
+
+def valid_spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
+    """A spec with which nothing is wrong by itself. Raises InvalidInput with every violation found."""
+    spec = spec_from_proto(message)
+    violations = spec.violations()
+    if violations:
+        raise InvalidInput(*violations)
+    return spec
+
+
+def allocation_to_proto(allocation: Allocation) -> job_pb2.Allocation:
+    return job_pb2.Allocation(
+        configuration=allocation.placement.configuration,
+        replicas=[job_pb2.ReplicaPlacement(node=r.node, gpus=r.gpus) for r in allocation.placement.replicas],
+        epoch=epoch_to_proto(allocation.epoch),
+        start_time=time_to_proto(allocation.start_time),
+        finished_replicas=sorted(allocation.finished),
+    )
+
+
+def allocation_from_proto(job_id: str, message: job_pb2.Allocation) -> Allocation:
+    return Allocation(
+        Placement(
+            job_id, message.configuration, tuple(ReplicaPlacement(r.node, tuple(r.gpus)) for r in message.replicas)
+        ),
+        epoch_from_proto(message.epoch),
+        time_from_proto(message.start_time, "allocation.start_time"),
+        frozenset(message.finished_replicas),
+    )
+
+
+def job_to_proto(job: Job) -> job_pb2.Job:
+    return job_pb2.Job(
+        id=job.id,
+        sequence=job.sequence,
+        spec=spec_to_proto(job.spec),
+        submit_time=time_to_proto(job.submit_time),
+        state=JOB_STATES.number(job.state),
+        revision=job.revision,
+        allocation=None if job.allocation is None else allocation_to_proto(job.allocation),
+        pending_reason=None if job.pending_reason is None else pending_reason_to_proto(job.pending_reason),
+        first_start_time=_optional_time_to_proto(job.first_start_time),
+        last_start_time=_optional_time_to_proto(job.last_start_time),
+        end_time=_optional_time_to_proto(job.end_time),
+        preemption_count=job.preemption_count,
+        last_preemption=None if job.last_preemption is None else PREEMPTION_REASONS.number(job.last_preemption),
+        measured_throughput=dict(job.measured_throughput),
+        message=job.message,
+    )
+
+
+def job_from_proto(message: job_pb2.Job) -> Job:
+    """Raises InvalidInput for an unknown state, cause or reason: the server speaks another version of the API."""
+    return Job(
+        id=message.id,
+        sequence=message.sequence,
+        spec=spec_from_proto(message.spec),
+        submit_time=time_from_proto(message.submit_time, "submit_time"),
+        state=JOB_STATES.member(message.state, "state"),
+        revision=message.revision,
+        allocation=allocation_from_proto(message.id, message.allocation) if message.HasField("allocation") else None,
+        pending_reason=(
+            pending_reason_from_proto(message.pending_reason) if message.HasField("pending_reason") else None
+        ),
+        first_start_time=_optional_time_from_proto(message, "first_start_time"),
+        last_start_time=_optional_time_from_proto(message, "last_start_time"),
+        end_time=_optional_time_from_proto(message, "end_time"),
+        preemption_count=message.preemption_count,
+        last_preemption=(
+            PREEMPTION_REASONS.member(message.last_preemption, "last_preemption") if message.last_preemption else None
+        ),
+        measured_throughput=tuple(sorted(message.measured_throughput.items())),
+        message=message.message,
+    )
+
+
+def _optional_time_to_proto(seconds: float | None) -> Timestamp | None:
+    return None if seconds is None else time_to_proto(seconds)
+
+
+def _optional_time_from_proto(message: job_pb2.Job, field: str) -> float | None:
+    return time_from_proto(getattr(message, field), field) if message.HasField(field) else None  # type: ignore[arg-type]

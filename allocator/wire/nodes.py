@@ -1,0 +1,118 @@
+"""Nodes, what they are asked to run, and what they report."""
+
+from __future__ import annotations
+
+from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.errors import InvalidInput, Violation
+from allocator.domain.placement import DesiredReplica, NodeDesired
+from allocator.intake.commands import ReplicaReport, ReplicaState
+from allocator.v1 import node_pb2
+from allocator.wire.fields import MAX_TEXT, Enumeration, labels_from_proto, within
+from allocator.wire.resources import epoch_from_proto, epoch_to_proto, resources_from_proto, resources_to_proto
+
+NODE_HEALTHS = Enumeration(NodeHealth, node_pb2.NodeHealth, "NODE_HEALTH")
+NODE_AVAILABILITIES = Enumeration(NodeAvailability, node_pb2.NodeAvailability, "NODE_AVAILABILITY")
+REPLICA_STATES = Enumeration(ReplicaState, node_pb2.ReplicaState, "REPLICA_STATE")
+
+
+def node_to_proto(node: Node) -> node_pb2.Node:
+    return node_pb2.Node(
+        name=node.name,
+        flavor=node.flavor,
+        capacity=resources_to_proto(node.capacity),
+        labels=dict(node.labels),
+        availability=NODE_AVAILABILITIES.number(node.availability),
+        health=NODE_HEALTHS.number(node.health),
+        simulated=node.simulated,
+    )
+
+
+def node_from_proto(message: node_pb2.Node) -> Node:
+    """A node as the server answers it: availability and health must be there."""
+    registered = registered_node_from_proto(message)
+    return Node(
+        registered.name,
+        registered.flavor,
+        registered.capacity,
+        registered.labels,
+        NODE_AVAILABILITIES.member(message.availability, "availability"),
+        NODE_HEALTHS.member(message.health, "health"),
+        registered.simulated,
+    )
+
+
+def registered_node_from_proto(message: node_pb2.Node) -> Node:
+    """A node as an agent registers it: open and ready, whatever the output-only fields say. Its values are not judged."""
+    try:
+        capacity = resources_from_proto(message.capacity)
+    except InvalidInput as error:
+        raise within(error, "capacity") from None
+    return Node(message.name, message.flavor, capacity, labels_from_proto(message.labels), simulated=message.simulated)
+
+
+def desired_to_proto(desired: NodeDesired) -> node_pb2.NodeDesired:
+    return node_pb2.NodeDesired(
+        node=desired.node,
+        epoch=epoch_to_proto(desired.epoch),
+        replicas=[
+            node_pb2.DesiredReplica(
+                job_id=replica.job_id,
+                replica=replica.replica,
+                replicas=replica.replicas,
+                epoch=epoch_to_proto(replica.epoch),
+                flavor=replica.flavor,
+                demand=resources_to_proto(replica.demand),
+                gpus=replica.gpus,
+            )
+            for replica in desired.replicas
+        ],
+    )
+
+
+def desired_from_proto(message: node_pb2.NodeDesired) -> NodeDesired:
+    return NodeDesired(
+        message.node,
+        epoch_from_proto(message.epoch),
+        tuple(
+            DesiredReplica(
+                replica.job_id,
+                replica.replica,
+                replica.replicas,
+                epoch_from_proto(replica.epoch),
+                replica.flavor,
+                resources_from_proto(replica.demand),
+                tuple(replica.gpus),
+            )
+            for replica in message.replicas
+        ),
+    )
+
+
+def report_to_proto(report: ReplicaReport) -> node_pb2.ReplicaReport:
+    return node_pb2.ReplicaReport(
+        job_id=report.job_id,
+        replica=report.replica,
+        epoch=epoch_to_proto(report.epoch),
+        state=REPLICA_STATES.number(report.state),
+        message=report.message,
+    )
+
+
+def report_from_proto(message: node_pb2.ReplicaReport) -> ReplicaReport:
+    """Raises InvalidInput without a job, an epoch or a state. A long message is cut: the report matters more."""
+    found = []
+    if not message.job_id:
+        found.append(Violation("job_id", "must name a job"))
+    if message.replica < 0:
+        found.append(Violation("replica", f"must be at least 0, got {message.replica}"))
+    if not message.HasField("epoch"):
+        found.append(Violation("epoch", "must be the epoch of the allocation that the replica ran for"))
+    if found:
+        raise InvalidInput(*found)
+    return ReplicaReport(
+        message.job_id,
+        message.replica,
+        epoch_from_proto(message.epoch),
+        REPLICA_STATES.member(message.state, "state"),
+        message.message[:MAX_TEXT],
+    )

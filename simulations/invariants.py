@@ -1,0 +1,190 @@
+"""What must hold after every round of every replay, whatever the workload and the faults.
+
+Checked from what was committed and pushed, not from what was planned. Each round: the plan accounts for every live job
+once; no node that was sent a new state is over capacity in any resource or on any GPU; every gang that changed is
+whole, on open nodes of its flavor; epochs only grow and no job runs twice (the simulated cluster sees that); the gap is
+within what the status claims; as many jobs are live as were admitted and are not done. Between pushes a node's state
+does not change, so this covers every node; every `full_every` rounds the whole cluster is compared and added up anew
+all the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from allocator.domain.cluster import Node
+from allocator.domain.job import Job, JobState
+from allocator.domain.placement import NodeDesired, Placement
+from allocator.domain.plan import Preempt, Start
+from allocator.domain.resources import GPU_MILLIS, NOTHING, Resources
+from allocator.rounds.report import RoundOutcome, RoundReport
+from simulations.cluster import SimulatedCluster
+
+_ROUNDING = 1e-9
+"""How far, relative to the larger one, two floating-point numbers may be apart and still be the same."""
+
+
+class InvariantBroken(Exception):
+    """The scheduler did what it must never do: a defect of the program, not of its input."""
+
+    def __init__(self, round_number: int, time: float, findings: tuple[str, ...]) -> None:
+        self.round_number, self.time, self.findings = round_number, time, findings
+        shown = "; ".join(findings[:5]) + ("" if len(findings) <= 5 else f"; and {len(findings) - 5} more")
+        super().__init__(f"round {round_number} at {time:.3f} s: {shown}")
+
+
+class Invariants:
+    """An Observer that raises InvariantBroken. `checks` counts single facts checked, `full_checks` whole comparisons."""
+
+    def __init__(self, cluster: SimulatedCluster, *, gap: float, full_every: int = 100) -> None:
+        self.checks = 0
+        self.full_checks = 0
+        self._cluster = cluster
+        self._gap = gap
+        self._full_every = full_every
+        self._rounds = 0
+
+    def observe(self, report: RoundReport) -> None:
+        """Check one round."""
+        findings = [
+            *self._cluster.broken_promises,
+            *self._accounting(report),
+            *self._claims(report),
+            *self._changes(report),
+            *self._pushed(report),
+        ]
+        if self._rounds % self._full_every == 0:
+            self.full_checks += 1
+            findings += self._everything(report)
+        self._rounds += 1
+        if findings:
+            raise InvariantBroken(report.summary.round, report.summary.time, tuple(findings))
+
+    def _accounting(self, report: RoundReport) -> Iterable[str]:
+        plan, live = report.plan, report.snapshot.jobs
+        self.checks += len(live) + 1
+        mentioned = [change.job_id for change in plan.changes]
+        mentioned += plan.kept
+        mentioned += [job_id for job_id, _ in plan.waiting]
+        known = {job.id for job in live}
+        if len(mentioned) != len(known) or set(mentioned) != known:
+            counts = Counter(mentioned)
+            yield from (f"job {job_id} is in the plan {count} times" for job_id, count in counts.items() if count > 1)
+            yield from (f"live job {job_id} is not in the plan" for job_id in sorted(known - set(mentioned)))
+            yield from (f"job {job_id} of the plan is not live" for job_id in sorted(set(mentioned) - known))
+        if len(live) != self._cluster.live:
+            yield f"{len(live)} jobs are live in the store, {self._cluster.live} were admitted and are not done"
+
+    def _claims(self, report: RoundReport) -> Iterable[str]:
+        summary = report.summary
+        self.checks += 2
+        if summary.outcome is RoundOutcome.STALE:
+            return
+        slack = _ROUNDING * max(1.0, abs(summary.bound), abs(summary.objective))
+        if not summary.objective <= summary.bound + slack:
+            yield f"objective {summary.objective!r} is above its bound {summary.bound!r}"
+        if summary.outcome is RoundOutcome.OPTIMAL and not summary.gap <= self._gap * (1 + _ROUNDING):
+            yield f"gap {summary.gap!r} is called optimal, but the policy asks for {self._gap!r}"
+
+    def _changes(self, report: RoundReport) -> Iterable[str]:
+        """Every committed start and move: a whole gang, on open nodes of the right flavor, of a job that could take it."""
+        jobs = {job.id: job for job in report.snapshot.jobs} if report.commit.applied else {}
+        nodes = {node.name: node for node in report.snapshot.nodes} if report.commit.applied else {}
+        for applied in report.commit.applied:
+            self.checks += 1
+            change = applied.change
+            job = jobs.get(change.job_id)
+            if job is None:
+                yield f"job {change.job_id} changed, but is not live"
+                continue
+            expected = JobState.PENDING if isinstance(change, Start) else JobState.RUNNING
+            if job.state is not expected:
+                yield f"job {job.id} is {job.state.value}, and was changed by {type(change).__name__}"
+            if isinstance(change, Preempt):
+                continue
+            yield from _gang_findings(job, change.placement, nodes)
+
+    def _pushed(self, report: RoundReport) -> Iterable[str]:
+        if not report.commit.desired:
+            return
+        nodes = {node.name: node for node in report.snapshot.nodes}
+        for state in report.commit.desired:
+            self.checks += 1
+            node = nodes.get(state.node)
+            if node is None:
+                yield f"node {state.node} does not exist, and was sent a state"
+            else:
+                yield from _overfull(node, state)
+
+    def _everything(self, report: RoundReport) -> Iterable[str]:
+        """The store's running jobs after this round against the cluster's, and every node added up anew."""
+        placed = {
+            job.id: (job.allocation.epoch, job.allocation.placement)
+            for job in report.snapshot.jobs
+            if job.state is JobState.RUNNING and job.allocation is not None
+        }
+        for applied in report.commit.applied:
+            if applied.allocation is None:
+                placed.pop(applied.change.job_id, None)
+            else:
+                placed[applied.change.job_id] = (applied.allocation.epoch, applied.allocation.placement)
+        running = self._cluster.running()
+        self.checks += len(placed)
+        yield from (f"job {job_id} runs, but the store does not say so" for job_id in sorted(running.keys() - placed.keys()))
+        yield from (f"job {job_id} should run, but does not" for job_id in sorted(placed.keys() - running.keys()))
+        jobs = {job.id: job for job in report.snapshot.jobs}
+        held: dict[str, Resources] = {}
+        for job_id, (epoch, placement) in placed.items():
+            where = dict(enumerate(replica.node for replica in placement.replicas))
+            if job_id in running and running[job_id] != (epoch, where):
+                yield f"job {job_id} runs as epoch {running[job_id][0]}, the store says {epoch}, or on other nodes"
+            demand = jobs[job_id].spec.configurations[placement.configuration].demand
+            for node in where.values():
+                held[node] = held.get(node, NOTHING) + demand
+        capacity = {node.name: node.capacity for node in report.snapshot.nodes}
+        for node, amounts in held.items():
+            self.checks += 1
+            for resource, missing in amounts.shortage(capacity.get(node, NOTHING)).items():
+                yield f"node {node} is over its {resource} by {missing}"
+
+
+def _gang_findings(job: Job, placement: Placement, nodes: dict[str, Node]) -> Iterable[str]:
+    configurations = job.spec.configurations
+    if not 0 <= placement.configuration < len(configurations):
+        yield f"job {job.id} was placed in configuration {placement.configuration}, which it does not have"
+        return
+    configuration = configurations[placement.configuration]
+    if len(placement.replicas) != configuration.replicas:
+        yield f"job {job.id} got {len(placement.replicas)} of {configuration.replicas} replicas: half a gang"
+    for name in placement.nodes:
+        node = nodes.get(name)
+        if node is None or not node.takes_new_work:
+            yield f"job {job.id} was placed on node {name}, which takes no new work"
+        elif node.flavor != configuration.flavor:
+            yield f"job {job.id} was placed on node {name} of flavor {node.flavor}, not {configuration.flavor}"
+
+
+def _overfull(node: Node, state: NodeDesired) -> Iterable[str]:
+    """What of a node's desired state the node cannot give."""
+    held = NOTHING
+    devices = [0] * node.gpu_count
+    for replica in state.replicas:
+        held = held + replica.demand
+        where = f"replica {replica.replica} of job {replica.job_id} on node {node.name}"
+        if replica.flavor != node.flavor:
+            yield f"{where} is meant for flavor {replica.flavor}"
+        wanted = replica.demand.gpu_millis
+        count = -(-wanted // GPU_MILLIS)
+        if len(replica.gpus) != count or len(set(replica.gpus)) != count:
+            yield f"{where} asks for {wanted} milli-GPUs and got devices {replica.gpus}"
+        for device in replica.gpus:
+            if 0 <= device < len(devices):
+                devices[device] += min(wanted, GPU_MILLIS)
+            else:
+                yield f"{where} got device {device}, which does not exist"
+    for resource, missing in held.shortage(node.capacity).items():
+        yield f"node {node.name} is over its {resource} by {missing}"
+    for device, millis in enumerate(devices):
+        if millis > GPU_MILLIS:
+            yield f"GPU {device} of node {node.name} is promised {millis} times a thousandth"

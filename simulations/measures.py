@@ -1,0 +1,195 @@
+"""What a replay is judged by: one row per round, per round and queue, and per job.
+
+An Observer of the rounds. Everything in these tables follows from the workload, the policy and the seed alone, except
+`timings`, which holds how long the stages of each round really took.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from allocator.domain.job import Job, JobState
+from allocator.domain.resources import display_unit
+from allocator.rounds.report import STAGES, RoundReport, RoundSummary
+from simulations.cluster import Work
+from simulations.columns import Column, Kind, Table
+
+FLOAT, INTEGER, TEXT = Kind.FLOAT, Kind.INTEGER, Kind.TEXT
+
+ROUND_COLUMNS = (
+    Column("round", INTEGER, "", "number of the round"),
+    Column("time_s", FLOAT, "s", "virtual time of the round"),
+    Column("outcome", TEXT, "", "optimal, inaccurate, fallback or stale"),
+    Column("solver", TEXT, "", "the method that answered"),
+    Column("iterations", INTEGER, "1", "iterations it took"),
+    Column("objective", FLOAT, "1", "value of the certified shares"),
+    Column("bound", FLOAT, "1", "what no shares can exceed"),
+    Column("gap", FLOAT, "1", "(bound - objective) / total weight"),
+    Column("rounding_loss", FLOAT, "1", "part of the optimum's value that the integer placement does not reach"),
+    Column("live", INTEGER, "jobs", "pending and running, at the snapshot"),
+    Column("pending", INTEGER, "jobs", "waiting after the commit"),
+    Column("running", INTEGER, "jobs", "running after the commit"),
+    Column("started", INTEGER, "jobs", "started by this round"),
+    Column("moved", INTEGER, "jobs", "moved by this round"),
+    Column("preempted", INTEGER, "jobs", "stopped by this round"),
+    Column("rejected", INTEGER, "jobs", "changes the store found impossible"),
+)
+QUEUE_COLUMNS = (
+    Column("round", INTEGER, "", "number of the round"),
+    Column("time_s", FLOAT, "s", "virtual time of the round"),
+    Column("queue", TEXT, "", "name of the queue"),
+    Column("weight", FLOAT, "1", "relative to its siblings"),
+    Column("fair_share", FLOAT, "1", "dominant share that the optimum gives to its jobs"),
+    Column("actual_share", FLOAT, "1", "dominant share that its jobs hold after the commit"),
+    Column("pending", INTEGER, "jobs", "waiting after the commit"),
+    Column("running", INTEGER, "jobs", "running after the commit"),
+)
+JOB_COLUMNS = (
+    Column("job", TEXT, "", "id in the replay; empty if it was refused at submission"),
+    Column("name", TEXT, "", "id in the source"),
+    Column("queue", TEXT, "", "where it was submitted"),
+    Column("state", TEXT, "", "succeeded, or what it was when the replay ended; refused"),
+    Column("flavor", TEXT, "", "where it ran last"),
+    Column("replicas", INTEGER, "1", "of its fastest configuration"),
+    Column("gpus", FLOAT, "GPUs", "of its fastest configuration, all replicas together"),
+    Column("submit_s", FLOAT, "s", "virtual time of submission"),
+    Column("first_start_s", FLOAT, "s", "virtual time of the first start"),
+    Column("end_s", FLOAT, "s", "virtual time of the end"),
+    Column("wait_s", FLOAT, "s", "first start - submission"),
+    Column("completion_s", FLOAT, "s", "end - submission"),
+    Column("ideal_run_s", FLOAT, "s", "true run time in the fastest configuration, undisturbed"),
+    Column("slowdown", FLOAT, "1", "completion / ideal run time"),
+    Column("preemptions", INTEGER, "1", "times it was stopped or moved"),
+    Column("restart_s", FLOAT, "s", "time spent on restarts"),
+)
+TIMING_COLUMNS = (
+    Column("round", INTEGER, "", "number of the round"),
+    *(Column(f"{stage}_s", FLOAT, "s", f"real time of the stage '{stage}'") for stage in STAGES),
+)
+
+
+def utilization_columns(resources: Sequence[str]) -> tuple[Column, ...]:
+    """One column per resource, after those of ROUND_COLUMNS."""
+    return tuple(
+        Column(f"utilization_{resource}", FLOAT, "1", f"{resource} held / {resource} of all ready nodes, after the commit")
+        for resource in resources
+    )
+
+
+class Measures:
+    """Collects `rounds`, `queues` and `timings` as an Observer; `jobs` is made at the end."""
+
+    def __init__(self, resources: Sequence[str], on_round: Callable[[RoundSummary], None] | None = None) -> None:
+        self.resources = tuple(resources)
+        self.rounds = Table("rounds", (*ROUND_COLUMNS, *utilization_columns(resources)))
+        self.queues = Table("queues", QUEUE_COLUMNS)
+        self.timings = Table("timings", TIMING_COLUMNS)
+        self.lost_seconds: dict[str, float] = {}
+        """Resource-seconds thrown away by preemptions and moves, by resource, in the integer unit x seconds."""
+        self.preemptions: dict[str, int] = {}
+        """Jobs stopped, by reason."""
+        self.moves = 0
+        self._on_round = on_round
+
+    def observe(self, report: RoundReport) -> None:
+        """Add one round."""
+        summary = report.summary
+        preempted = 0
+        for reason, count in summary.preempted:
+            preempted += count
+            self.preemptions[reason] = self.preemptions.get(reason, 0) + count
+        self.moves += summary.moved
+        for _, resource, amount in summary.lost:
+            self.lost_seconds[resource] = self.lost_seconds.get(resource, 0.0) + amount
+        running = sum(queue.running for queue in summary.queues)
+        self.rounds.add(
+            summary.round,
+            summary.time,
+            summary.outcome.value,
+            summary.solver,
+            summary.iterations,
+            summary.objective,
+            summary.bound,
+            summary.gap,
+            summary.rounding_loss,
+            len(report.snapshot.jobs),
+            len(report.snapshot.jobs) - running,
+            running,
+            summary.started,
+            summary.moved,
+            preempted,
+            summary.rejected,
+            *self._utilization(summary),
+        )
+        for queue in summary.queues:
+            self.queues.add(
+                summary.round,
+                summary.time,
+                queue.queue,
+                queue.weight,
+                queue.fair_share,
+                queue.actual_share,
+                queue.pending,
+                queue.running,
+            )
+        stages = dict(summary.stages)
+        self.timings.add(summary.round, *(stages.get(stage, math.nan) for stage in STAGES))
+        if self._on_round is not None:
+            self._on_round(summary)
+
+    def _utilization(self, summary: RoundSummary) -> list[float]:
+        allocated = dict.fromkeys(self.resources, 0)
+        capacity = dict.fromkeys(self.resources, 0)
+        for usage in summary.flavors:
+            allocated[usage.resource] += usage.allocated
+            capacity[usage.resource] += usage.capacity
+        return [allocated[name] / capacity[name] if capacity[name] else 0.0 for name in self.resources]
+
+
+def add_job(table: Table, job: Job, work: Work) -> None:
+    """One row of JOB_COLUMNS for a job that was admitted."""
+    fastest = work.arrival.fastest
+    ideal = work.arrival.duration
+    end = job.end_time if job.end_time is not None else math.nan
+    start = job.first_start_time if job.first_start_time is not None else math.nan
+    completion = end - job.submit_time if job.state is JobState.SUCCEEDED else math.nan
+    table.add(
+        job.id,
+        job.spec.name,
+        job.spec.queue,
+        job.state.value,
+        work.flavor,
+        fastest.replicas,
+        fastest.total_demand.gpu_millis / display_unit("gpu")[1],
+        job.submit_time,
+        start,
+        end,
+        start - job.submit_time,
+        completion,
+        ideal,
+        completion / ideal,
+        job.preemption_count,
+        work.restart_seconds,
+    )
+
+
+def add_refused(table: Table, work: Work) -> None:
+    """One row of JOB_COLUMNS for a job that was not admitted."""
+    arrival = work.arrival
+    fastest = arrival.fastest
+    table.add(
+        "",
+        arrival.spec.name,
+        arrival.spec.queue,
+        "refused",
+        "",
+        fastest.replicas,
+        fastest.total_demand.gpu_millis / display_unit("gpu")[1],
+        arrival.time,
+        *(math.nan,) * 4,
+        arrival.duration,
+        math.nan,
+        0,
+        0.0,
+    )

@@ -1,0 +1,104 @@
+"""What a replay leaves behind: parquet tables and one JSON document, all or nothing.
+
+The same tables give the same bytes: fixed writer options, no time of writing, units and meanings as column metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from array import array
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from allocator.domain.errors import FailedPrecondition
+from simulations.columns import Kind, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUMMARY_FILE = "summary.json"
+TABLE_FILES = ("jobs.parquet", "rounds.parquet", "queues.parquet", "timings.parquet")
+
+
+class MissingExtra(Exception):
+    """A package is not installed that only replays need."""
+
+
+def require_pyarrow() -> None:
+    """Raise MissingExtra, with what to do, before a long replay rather than after it."""
+    try:
+        import pyarrow.parquet  # noqa: F401, PLC0415 - only replays need it; the rest must start without
+    except ImportError:
+        raise MissingExtra(
+            "writing parquet needs pyarrow, which is not installed: pip install 'allocator[sim]'"
+        ) from None
+
+
+def require_free(folder: Path, *, force: bool) -> None:
+    """Raise FailedPrecondition if `folder` cannot take the results without harm."""
+    if folder.exists() and not folder.is_dir():
+        raise FailedPrecondition(str(folder), "is a file; name a folder for the results")
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise FailedPrecondition(
+            str(folder), "is not empty; name another folder, or use --force to replace earlier results in it"
+        )
+
+
+def write_results(folder: Path, tables: Iterable[Table], summary: dict[str, Any]) -> None:
+    """Write everything beside `folder` first, then put it in place; summary.json comes last, so that it vouches for the rest.
+
+    Only files of the names written here are ever replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for table in tables:
+            write_table(workshop / f"{table.name}.parquet", table)
+        (workshop / SUMMARY_FILE).write_text(summary_text(summary), encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        (folder / SUMMARY_FILE).unlink(missing_ok=True)
+        for file in sorted(workshop.iterdir(), key=lambda file: file.name == SUMMARY_FILE):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """The document as it is written."""
+    return json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_table(file: Path, table: Table) -> None:
+    """One parquet file; NaN becomes null, text is dictionary-encoded."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - see require_pyarrow
+
+    pq.write_table(
+        to_arrow(table), file, compression="zstd", use_dictionary=True, write_statistics=True, row_group_size=1 << 17
+    )
+
+
+def to_arrow(table: Table) -> pa.Table:
+    """The table with `unit` and `meaning` in each field's metadata."""
+    import pyarrow as pa  # noqa: PLC0415 - see require_pyarrow
+
+    arrays = []
+    fields = []
+    for column in table.columns:
+        values = table.values(column.name)
+        if column.kind is Kind.TEXT:
+            encoded = pa.array(values, pa.string()).dictionary_encode()
+        elif column.kind is Kind.FLOAT:
+            assert isinstance(values, array)
+            encoded = pa.array(np.array(values, dtype=np.float64), from_pandas=True)
+        else:
+            assert isinstance(values, array)
+            encoded = pa.array(np.array(values, dtype=np.int64))
+        arrays.append(encoded)
+        metadata = {"unit": column.unit, "meaning": column.meaning}
+        fields.append(pa.field(column.name, encoded.type, metadata=metadata))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))

@@ -1,0 +1,132 @@
+"""A replay: the same rounds as the daemon's, wired to a virtual clock, a store in memory and a simulated cluster."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import allocator
+from allocator.domain.errors import InvalidInput
+from allocator.domain.policy import Policy
+from allocator.domain.resources import resource_names
+from allocator.rounds.loop import run_rounds
+from allocator.rounds.ports import Solver
+from allocator.rounds.report import RoundSummary
+from allocator.solvers.chain import ChainSolver
+from allocator.store.memory import MemoryStore
+from simulations import summary as summaries
+from simulations.agenda import Agenda
+from simulations.clock import Ending, VirtualClock
+from simulations.cluster import SimulatedCluster, Work
+from simulations.columns import Table
+from simulations.faults import Faults, NoFaults
+from simulations.invariants import Invariants
+from simulations.measures import JOB_COLUMNS, Measures, add_job, add_refused
+from simulations.workload import Workload
+from simulations.world import World
+
+VERSIONED = ("clarabel", "numpy", "scipy", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """How to replay. `horizon_seconds` ends it that long after the workload's start; infinite means: to the last job.
+
+    `seed` is recorded only: what is random was drawn when the workload and the faults were made.
+    """
+
+    policy: Policy = Policy()
+    interval_seconds: float = 60.0
+    horizon_seconds: float = math.inf
+    seed: int = 0
+    full_check_every: int = 100
+
+    def require_valid(self) -> None:
+        """Raise InvalidInput with everything that is wrong."""
+        found = list(self.policy.violations())
+        if found:
+            raise InvalidInput(*found)
+        if not (math.isfinite(self.interval_seconds) and self.interval_seconds > 0):
+            raise InvalidInput.of("interval", f"must be a finite number above 0, got {self.interval_seconds}")
+        if not self.horizon_seconds > 0:
+            raise InvalidInput.of("horizon", f"must be above 0, got {self.horizon_seconds}")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a replay has come. `time` is virtual."""
+
+    time: float
+    jobs_done: int
+    jobs_expected: int
+    round: RoundSummary
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """`tables` are jobs, rounds, queues and timings; `summary` is ready for JSON."""
+
+    tables: tuple[Table, ...]
+    summary: dict[str, Any]
+    ending: Ending
+
+    def table(self, name: str) -> Table:
+        return next(table for table in self.tables if table.name == name)
+
+
+def replay(
+    workload: Workload,
+    options: ReplayOptions,
+    *,
+    faults: Faults | None = None,
+    solver: Solver | None = None,
+    on_round: Callable[[Standing], None] | None = None,
+) -> ReplayResult:
+    """Run the workload to its end and measure it.
+
+    Raises InvalidInput for a workload or options that cannot be, InvariantBroken when the scheduler did what it must
+    never do. `on_round` hears of each round and cannot change anything.
+    """
+    options.require_valid()
+    workload.require_valid()
+    interval = options.interval_seconds
+    agenda = Agenda(workload.start)
+    store = MemoryStore(round_retention=1)
+    cluster = SimulatedCluster(workload.nodes, agenda, store)
+    world = World(workload, agenda, store, cluster, faults or NoFaults())
+    clock = VirtualClock(agenda, world, interval=interval, horizon=workload.start + options.horizon_seconds)
+    invariants = Invariants(cluster, gap=options.policy.gap, full_every=options.full_check_every)
+    expected = len(workload.arrivals)
+
+    def tell(round_summary: RoundSummary) -> None:
+        if on_round is not None:
+            on_round(Standing(agenda.now, cluster.finished, expected, round_summary))
+
+    measures = Measures(resource_names([node.capacity for node in workload.nodes]), tell)
+    world.open()
+    run_rounds(
+        store=store,
+        pusher=cluster,
+        clock=clock,
+        observers=(invariants, measures),
+        solver=solver or ChainSolver(),
+        policy=lambda: options.policy,
+        interval=interval,
+    )
+    assert clock.ending is not None
+    jobs = _jobs_table(world, cluster, store)
+    summary = _summarize(workload, options, clock.ending, jobs, measures, world, cluster, invariants, agenda.now)
+    return ReplayResult((jobs, measures.rounds, measures.queues, measures.timings), summary, clock.ending)
+
+
+def _jobs_table(world: World, cluster: SimulatedCluster, store: MemoryStore) -> Table:
+    table = Table("jobs", JOB_COLUMNS)
+    for job_id in world.submitted:
+        add_job(table, store.get_job(job_id), cluster.work[job_id])
+    for arrival, _ in world.refused:
+        add_refused(table, Work(arrival, arrival.duration))
+    return table

@@ -1,0 +1,93 @@
+"""Where settings come from, which wins, and what a wrong one is told."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from allocator.daemon.config import PolicySection, load, show
+from allocator.domain.errors import InvalidInput
+from allocator.domain.policy import Policy
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    for name in list(os.environ):
+        if name.startswith("ALLOCATOR_") and name not in ("ALLOCATOR_TRACES", "ALLOCATOR_CASES"):
+            monkeypatch.delenv(name)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "allocator.toml"
+    path.write_text(text)
+    return path
+
+
+def test_flags_over_environment_over_file_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, "[server]\nport = 1\nhost = '::1'\n[metrics]\nport = 2\n[rounds]\ninterval_seconds = 7\n")
+    monkeypatch.setenv("ALLOCATOR_SERVER__PORT", "3")
+    monkeypatch.setenv("ALLOCATOR_METRICS__PORT", "4")
+    settings = load(path, {"server.port": 5, "store.url": None})
+    assert settings.server.port == 5
+    assert settings.metrics.port == 4
+    assert settings.server.host == "::1"
+    assert settings.rounds.interval_seconds == 7
+    assert settings.store.url == "sqlite:///allocator.db"
+
+
+def test_file_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOCATOR_CONFIG", str(written(tmp_path, "[server]\nport = 1234\n")))
+    assert load().server.port == 1234
+
+
+def test_variables_of_others_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOCATOR_ADDRESS", "127.0.0.1:1")
+    assert load() == load(None, {})
+
+
+def test_shown_settings_load_to_the_same(tmp_path: Path) -> None:
+    settings = load(None, {"policy.fairness": 2.0, "store.url": 'sqlite:///odd "name".db'})
+    assert load(written(tmp_path, show(settings))) == settings
+
+
+def test_defaults_are_the_domains() -> None:
+    assert load().policy.policy() == Policy()
+    assert set(PolicySection.model_fields) == {field.name for field in fields(Policy)}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[server]\nport = 'x'", "server.port: input should be a valid integer"),
+        ("[server]\nport = 70000", "server.port: input should be less than or equal to 65535, got 70000"),
+        ("[server]\nprot = 1", "server.prot: is not a setting"),
+        ("[sever]\nport = 1", "sever: is not a setting"),
+        ("[policy]\nfairness = nan", "policy.fairness: input should be"),
+        ("[rounds]\ninterval_seconds = 0", "rounds.interval_seconds: input should be greater than 0"),
+        ("server = 3", "server: input should be a valid dictionary"),
+        ("[server\n", "is not valid TOML"),
+    ],
+)
+def test_names_what_is_wrong_and_where(tmp_path: Path, text: str, expected: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(InvalidInput) as caught:
+        load(path)
+    assert expected in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_wrong_variable_and_flag_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOCATOR_METRICS__PORT", "many")
+    with pytest.raises(InvalidInput) as caught:
+        load(None, {"rounds.interval_seconds": -1})
+    assert "in the environment, ALLOCATOR_METRICS__PORT" in str(caught.value)
+    assert "rounds.interval_seconds: input should be greater than 0, got -1 (given as a flag)" in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no such file"):
+        load(tmp_path / "nowhere.toml")

@@ -1,0 +1,286 @@
+"""The loop as the daemon and replays run it: a store, a solver, a clock that a test advances, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from allocator.domain.job import Job, JobState
+from allocator.domain.placement import NodeDesired
+from allocator.domain.policy import Policy
+from allocator.domain.queue import Queue
+from allocator.domain.reason import PendingCause, PreemptionReason
+from allocator.formulation.problem import Problem
+from allocator.intake import commands as c
+from allocator.placement.verify import violations
+from allocator.rounds.loop import run_rounds
+from allocator.rounds.ports import Solver
+from allocator.rounds.report import RoundOutcome, RoundReport, RoundSummary
+from allocator.solvers.chain import ChainSolver
+from allocator.solvers.solution import Solution, Status, WarmStart
+from allocator.store.memory import MemoryStore
+from tests.builders import configuration, node, spec
+
+QUICK = Policy(minimum_run_seconds=0.0, hysteresis_seconds=30.0, credit_limit_seconds=600.0)
+
+
+class World:
+    """Runs rounds until a time, doing what is planned for a time just before the first round at or after it."""
+
+    def __init__(self, policy: Policy = QUICK, solver: Solver | None = None, interval: float = 10.0) -> None:
+        self.store = MemoryStore()
+        self.policy = policy
+        self.solver = solver or ChainSolver()
+        self.interval = interval
+        self.time = 0.0
+        self.end = 0.0
+        self.planned: list[tuple[float, Callable[[], Any]]] = []
+        self.reports: list[RoundReport] = []
+        self.quiescent: list[bool] = []
+        self.pushed: dict[str, NodeDesired] = {}
+
+    # The ports.
+
+    def now(self) -> float:
+        return self.time
+
+    def stopwatch(self) -> float:
+        return 0.0
+
+    def wait(self, until: float, *, quiescent: bool) -> bool:
+        self.quiescent.append(quiescent)
+        for when, action in [entry for entry in self.planned if entry[0] <= until]:
+            self.time = max(self.time, when)
+            action()
+        self.planned = [entry for entry in self.planned if entry[0] > until]
+        self.time = until
+        return until <= self.end
+
+    def push(self, desired: tuple[NodeDesired, ...]) -> None:
+        for state in desired:
+            assert state.node not in self.pushed or state.epoch > self.pushed[state.node].epoch
+            self.pushed[state.node] = state
+
+    def observe(self, report: RoundReport) -> None:
+        self.reports.append(report)
+        assert violations(self.store.nodes(), self.store.snapshot(self.time).jobs) == []
+        accounted = [change.job_id for change in report.plan.changes]
+        accounted += [*report.plan.kept, *(job_id for job_id, _ in report.plan.waiting)]
+        assert sorted(accounted) == sorted(job.id for job in report.snapshot.jobs)
+
+    # The world.
+
+    def do(self, command: c.Command) -> Any:
+        return self.store.execute(command, self.time).result(timeout=5)
+
+    def at(self, when: float, action: Callable[[], Any]) -> None:
+        self.planned.append((when, action))
+
+    def submit(self, *specs: Any) -> list[Job]:
+        return [self.store.get_job(job.id) for job in self.do(c.SubmitJobs(specs))]
+
+    def job(self, job: Job) -> Job:
+        return self.store.get_job(job.id)
+
+    def run(self, seconds: float) -> None:
+        self.end = self.time + seconds
+        run_rounds(
+            store=self.store,
+            pusher=self,
+            clock=self,
+            observers=[self],
+            solver=self.solver,
+            policy=lambda: self.policy,
+            interval=self.interval,
+        )
+
+    def finish(self, job: Job) -> None:
+        allocation = self.job(job).allocation
+        assert allocation is not None
+        for index, replica in enumerate(allocation.placement.replicas):
+            report = c.ReplicaReport(job.id, index, allocation.epoch, c.ReplicaState.SUCCEEDED)
+            self.do(c.Heartbeat(replica.node, (report,)))
+
+
+def one_gpu_world(**fields: Any) -> World:
+    world = World(**fields)
+    world.do(c.RegisterNode(node(gpu=1)))
+    for name, weight in (("big", 3.0), ("small", 1.0)):
+        world.do(c.CreateQueue(Queue(name, weight)))
+    return world
+
+
+def seconds_run(world: World, job: Job) -> float:
+    """Rounds in which the job ran afterwards, times the interval."""
+    kept = sum(job.id in report.plan.kept for report in world.reports)
+    started = sum(
+        applied.change.job_id == job.id and applied.allocation is not None
+        for report in world.reports
+        for applied in report.commit.applied
+    )
+    return (kept + started) * world.interval
+
+
+def test_time_shares_follow_the_weights_of_the_queues() -> None:
+    world = one_gpu_world()
+    big, small = world.submit(spec("big"), spec("small"))
+    world.run(4000)
+    total = seconds_run(world, big) + seconds_run(world, small)
+    assert seconds_run(world, big) / total == pytest.approx(0.75, abs=0.02)
+
+
+def test_hysteresis_bounds_how_often_places_change() -> None:
+    world = one_gpu_world()
+    world.do(c.UpdateQueue("big", weight=1.0))
+    world.submit(spec("big"), spec("small"))
+    world.run(3000)
+    changes = sum(len(report.plan.changes) for report in world.reports)
+    # Equal jobs drift apart by one second per second: no faster than one swap per hysteresis.
+    assert 2 * 10 <= changes <= 2 * (3000 / QUICK.hysteresis_seconds) + 1
+
+
+def test_enough_for_everybody_is_quiet_after_one_round() -> None:
+    world = World()
+    world.do(c.CreateQueue(Queue("q")))
+    world.do(c.RegisterNode(node(gpu=4)))
+    world.submit(*[spec("q")] * 4)
+    world.run(1000)
+    assert sum(len(report.plan.changes) for report in world.reports) == 4
+    assert world.quiescent[0] is False
+    assert all(world.quiescent[1:])
+    assert world.reports[-1].summary.gap <= 1e-9
+
+
+def test_job_that_ends_makes_room_at_the_next_round() -> None:
+    world = one_gpu_world(policy=Policy())
+    first, second = world.submit(spec("big"), spec("big"))
+    world.at(45, lambda: world.finish(first))
+    world.run(60)
+    assert world.job(first).state is JobState.SUCCEEDED
+    after = world.job(second)
+    assert (after.state, after.first_start_time) == (JobState.RUNNING, 50.0)
+
+
+def test_lost_node_moves_its_jobs_and_a_returned_one_takes_the_rest() -> None:
+    world = World()
+    world.do(c.CreateQueue(Queue("q")))
+    for name in ("n1", "n2"):
+        world.do(c.RegisterNode(node(name, gpu=2)))
+    jobs = world.submit(*[spec("q")] * 3)
+    world.at(15, lambda: world.do(c.LoseNode("n1")))
+    world.at(35, lambda: world.do(c.RegisterNode(node("n1", gpu=2))))
+    world.run(30)
+    states = sorted(world.job(job).state.value for job in jobs)
+    assert states == ["pending", "running", "running"]
+    stopped = [world.job(job) for job in jobs if world.job(job).preemption_count]
+    assert {job.last_preemption for job in stopped} == {PreemptionReason.NODE_LOST}
+    assert world.pushed["n1"].replicas == ()
+    world.run(20)
+    assert all(world.job(job).state is JobState.RUNNING for job in jobs)
+
+
+def test_job_that_can_never_run_says_so_and_does_not_keep_rounds_busy() -> None:
+    world = one_gpu_world()
+    wide, elsewhere, big = world.submit(
+        spec("big", configuration(replicas=2)),
+        spec("big", configuration(flavor="tpu")),
+        spec("big", configuration(gpu=2)),
+    )
+    world.run(20)
+    causes = [reason.cause for job in (wide, elsewhere, big) if (reason := world.job(job).pending_reason)]
+    assert causes == [PendingCause.EXCEEDS_CLUSTER, PendingCause.NO_ELIGIBLE_FLAVOR, PendingCause.EXCEEDS_NODE]
+    assert world.quiescent[-1]
+
+
+def test_waiting_job_says_what_is_missing() -> None:
+    world = one_gpu_world(policy=Policy())
+    _, waiting = world.submit(spec("big"), spec("big"))
+    world.run(10)
+    reason = world.job(waiting).pending_reason
+    assert reason is not None
+    assert reason.cause is PendingCause.INSUFFICIENT_CAPACITY
+    assert [(s.flavor, s.resource, s.missing) for s in reason.shortages] == [("a100", "gpu", 1000)]
+
+
+class Failing:
+    """A solver with nothing to say from the second round on."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def solve(self, problem: Problem, *, gap: float, iterations: int, warm_start: WarmStart | None) -> Solution:
+        self.calls += 1
+        if self.calls == 1:
+            return ChainSolver().solve(problem, gap=gap, iterations=iterations, warm_start=warm_start)
+        return Solution(
+            shares=np.zeros_like(problem.throughput),
+            prices=np.zeros_like(problem.capacity),
+            limit_prices=np.zeros(0),
+            objective=0.0,
+            bound=0.0,
+            gap=0.0,
+            status=Status.FAILED,
+            solver="none",
+            iterations=0,
+        )
+
+
+def test_without_a_solution_what_runs_keeps_running() -> None:
+    world = one_gpu_world(solver=Failing())
+    (first,) = world.submit(spec("big"))
+    late: list[Job] = []
+    world.at(15, lambda: late.extend(world.submit(spec("small"))))
+    world.run(100)
+    assert world.reports[-1].summary.outcome is RoundOutcome.STALE
+    assert world.job(first).state is JobState.RUNNING
+    assert world.job(first).preemption_count == 0
+    reason = world.job(late[0]).pending_reason
+    assert reason is not None
+    assert reason.cause is PendingCause.SCHEDULER_STALE
+
+
+def story(world: World, *, restarts: bool) -> list[RoundSummary]:
+    """An eventful half hour, in one go or with the loop started anew every few rounds."""
+    jobs = world.submit(*[spec("big"), spec("small"), spec("small", configuration(gpu=0.5))] * 3)
+    world.at(305, lambda: world.do(c.RegisterNode(node("n2", gpu=1))))
+    world.at(700, lambda: world.do(c.CancelJobs((jobs[3].id,))))
+    world.at(1200, lambda: world.do(c.LoseNode("n1")))
+    if restarts:
+        for _ in range(18):
+            world.run(90)
+    else:
+        world.run(1800)
+    return [replace(report.summary, round=0, revision=0) for report in world.reports if report.summary.time < 1500]
+
+
+def test_same_input_same_rounds() -> None:
+    assert story(one_gpu_world(), restarts=False) == story(one_gpu_world(), restarts=False)
+
+
+def test_a_restart_changes_no_decision() -> None:
+    assert story(one_gpu_world(), restarts=True) == story(one_gpu_world(), restarts=False)
+
+
+def test_summary_adds_up() -> None:
+    world = one_gpu_world()
+    world.submit(spec("big"), spec("small", restart_cost_seconds=5.0))
+    world.run(400)
+    for report in world.reports:
+        summary = report.summary
+        gpu = next(usage for usage in summary.flavors if usage.resource == "gpu")
+        assert (gpu.capacity, gpu.allocated, gpu.requested) == (1000, 1000, 2000)
+        shares = {usage.queue: usage for usage in summary.queues}
+        assert shares["big"].fair_share == pytest.approx(0.75, abs=1e-3)
+        assert shares["small"].fair_share == pytest.approx(0.25, abs=1e-3)
+        assert {shares["big"].actual_share, shares["small"].actual_share} == {0.0, 1.0}
+        assert gpu.price == pytest.approx(1.0, abs=1e-3)  # a budget of 1 buys the only GPU
+    lost = sum(amount for report in world.reports for _, resource, amount in report.summary.lost if resource == "gpu")
+    stops = sum(
+        count for report in world.reports for reason, count in report.summary.preempted if reason == "fair_share"
+    )
+    assert stops > 0
+    assert lost % 5000 == 0
