@@ -74,7 +74,9 @@ class RandomFaults:
     so one node's history does not depend on the others'.
     """
 
-    def __init__(self, nodes: Iterable[str], *, seed: int | tuple[int, ...], mean_up_seconds: float, mean_down_seconds: float) -> None:
+    def __init__(
+        self, nodes: Iterable[str], *, seed: int | tuple[int, ...], mean_up_seconds: float, mean_down_seconds: float
+    ) -> None:
         for field, value in (("mean_up_seconds", mean_up_seconds), ("mean_down_seconds", mean_down_seconds)):
             if not (math.isfinite(value) and value > 0):
                 raise InvalidInput.of(field, f"must be a finite number above 0, got {value}")

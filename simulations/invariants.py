@@ -35,7 +35,7 @@ class InvariantBroken(Exception):
 
 
 class Invariants:
-    """An Observer that raises InvariantBroken. `checks` counts single facts checked, `full_checks` whole comparisons."""
+    """An Observer that raises InvariantBroken. `checks` counts single facts, `full_checks` whole comparisons."""
 
     def __init__(self, cluster: SimulatedCluster, *, gap: float, full_every: int = 100) -> None:
         self.checks = 0
@@ -88,7 +88,7 @@ class Invariants:
             yield f"gap {summary.gap!r} is called optimal, but the policy asks for {self._gap!r}"
 
     def _changes(self, report: RoundReport) -> Iterable[str]:
-        """Every committed start and move: a whole gang, on open nodes of the right flavor, of a job that could take it."""
+        """Every committed start and move: a whole gang, on open nodes of its flavor, of a job in the right state."""
         jobs = {job.id: job for job in report.snapshot.jobs} if report.commit.applied else {}
         nodes = {node.name: node for node in report.snapshot.nodes} if report.commit.applied else {}
         for applied in report.commit.applied:
@@ -131,7 +131,9 @@ class Invariants:
                 placed[applied.change.job_id] = (applied.allocation.epoch, applied.allocation.placement)
         running = self._cluster.running()
         self.checks += len(placed)
-        yield from (f"job {job_id} runs, but the store does not say so" for job_id in sorted(running.keys() - placed.keys()))
+        yield from (
+            f"job {job_id} runs, but the store does not say so" for job_id in sorted(running.keys() - placed.keys())
+        )
         yield from (f"job {job_id} should run, but does not" for job_id in sorted(placed.keys() - running.keys()))
         jobs = {job.id: job for job in report.snapshot.jobs}
         held: dict[str, Resources] = {}

@@ -72,7 +72,9 @@ TIMING_COLUMNS = (
 def utilization_columns(resources: Sequence[str]) -> tuple[Column, ...]:
     """One column per resource, after those of ROUND_COLUMNS."""
     return tuple(
-        Column(f"utilization_{resource}", FLOAT, "1", f"{resource} held / {resource} of all ready nodes, after the commit")
+        Column(
+            f"utilization_{resource}", FLOAT, "1", f"{resource} held / {resource} of all ready nodes, after the commit"
+        )
         for resource in resources
     )
 

@@ -50,7 +50,7 @@ def require_free(folder: Path, *, force: bool) -> None:
 
 
 def write_results(folder: Path, tables: Iterable[Table], summary: dict[str, Any]) -> None:
-    """Write everything beside `folder` first, then put it in place; summary.json comes last, so that it vouches for the rest.
+    """Write everything beside `folder` first, then put it in place, summary.json last: it vouches for the rest.
 
     Only files of the names written here are ever replaced.
     """
@@ -86,12 +86,12 @@ def to_arrow(table: Table) -> pa.Table:
     """The table with `unit` and `meaning` in each field's metadata."""
     import pyarrow as pa  # noqa: PLC0415 - see require_pyarrow
 
-    arrays = []
+    arrays: list[pa.Array[Any]] = []
     fields = []
     for column in table.columns:
         values = table.values(column.name)
         if column.kind is Kind.TEXT:
-            encoded = pa.array(values, pa.string()).dictionary_encode()
+            encoded: pa.Array[Any] = pa.array(values, pa.string()).dictionary_encode()
         elif column.kind is Kind.FLOAT:
             assert isinstance(values, array)
             encoded = pa.array(np.array(values, dtype=np.float64), from_pandas=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import platform
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -39,7 +40,7 @@ class ReplayOptions:
     `seed` is recorded only: what is random was drawn when the workload and the faults were made.
     """
 
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     interval_seconds: float = 60.0
     horizon_seconds: float = math.inf
     seed: int = 0
@@ -107,6 +108,14 @@ def replay(
             on_round(Standing(agenda.now, cluster.finished, expected, round_summary))
 
     measures = Measures(resource_names([node.capacity for node in workload.nodes]), tell)
+    usage_at_last_arrival: tuple[dict[str, float], dict[str, float]] | None = None
+
+    def note_usage() -> None:
+        nonlocal usage_at_last_arrival
+        usage_at_last_arrival = cluster.usage.totals(agenda.now)
+
+    if workload.arrivals:
+        agenda.plan(workload.arrivals[-1].time, note_usage)
     world.open()
     run_rounds(
         store=store,
@@ -119,7 +128,24 @@ def replay(
     )
     assert clock.ending is not None
     jobs = _jobs_table(world, cluster, store)
-    summary = _summarize(workload, options, clock.ending, jobs, measures, world, cluster, invariants, agenda.now)
+    usage_at_end = cluster.usage.totals(agenda.now)
+    weights = summaries.round_lengths(measures.rounds.numbers("time_s"), agenda.now)
+    per_queue, fairness = summaries.by_queue_summary(jobs, measures.queues, weights)
+    summary: dict[str, Any] = {
+        "workload": _workload_summary(workload, world),
+        "run": _run_summary(options, clock.ending, agenda.now),
+        "versions": _versions(),
+        "jobs": summaries.jobs_summary(jobs),
+        "queues": per_queue,
+        "fairness": fairness,
+        "rounds": summaries.rounds_summary(measures.rounds, weights),
+        "preemptions": summaries.preemption_summary(measures, jobs.numbers("restart_s")),
+        "utilization": {
+            "while_jobs_arrive": summaries.utilization_summary(usage_at_last_arrival or usage_at_end),
+            "to_the_end": summaries.utilization_summary(usage_at_end),
+        },
+        "invariants": {"broken": 0, "checks": invariants.checks, "full_checks": invariants.full_checks},
+    }
     return ReplayResult((jobs, measures.rounds, measures.queues, measures.timings), summary, clock.ending)
 
 
@@ -130,3 +156,36 @@ def _jobs_table(world: World, cluster: SimulatedCluster, store: MemoryStore) -> 
     for arrival, _ in world.refused:
         add_refused(table, Work(arrival, arrival.duration))
     return table
+
+
+def _workload_summary(workload: Workload, world: World) -> dict[str, Any]:
+    return {
+        "name": workload.name,
+        "nodes": len(workload.nodes),
+        "jobs": len(workload.arrivals),
+        "start_s": workload.start,
+        "dropped": dict(sorted(workload.dropped.items())),
+        "refused": dict(sorted(Counter(type(error).__name__ for _, error in world.refused).items())),
+        "assumptions": list(workload.notes),
+    }
+
+
+def _run_summary(options: ReplayOptions, ending: Ending, end: float) -> dict[str, Any]:
+    return {
+        "ending": ending.value,
+        "end_s": end,
+        "interval_s": options.interval_seconds,
+        "horizon_s": summaries.number(options.horizon_seconds),
+        "seed": options.seed,
+        "policy": asdict(options.policy),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"allocator": allocator.__version__, "python": platform.python_version()}
+    for package in VERSIONED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,9 @@
+"""The command line, on top of the client: `app` holds every command that talks to a daemon.
+
+`serve`, `config` and `db` come from the daemon's side; `allocator.__main__` puts both together.
+"""
+
+from allocator.cli import cluster, jobs, nodes, queues
+from allocator.cli.app import EPILOG, app
+
+__all__ = ["EPILOG", "app", "cluster", "jobs", "nodes", "queues"]

@@ -64,7 +64,7 @@ def exit_code(error: AllocatorError) -> ExitCode:
 
 
 def of_batch(errors: list[AllocatorError], size: int) -> ExitCode:
-    """Of a batch in which `errors` items were refused: FAILED, but the refusal's own code if all were, for one cause."""
+    """Of a batch of `size` with these refusals: FAILED, but the refusals' own code if every item got the same."""
     if not errors:
         return ExitCode.OK
     codes = {exit_code(error) for error in errors}

@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from allocator.client import ClusterStatus, EndOfSnapshot, JobEvent, QueueStatus
 from allocator.domain.cluster import Labels, Node
 from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.domain.job import Job, JobSpec
 from allocator.domain.placement import Allocation, Epoch
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingReason
-from allocator.domain.resources import FIELD_BY_RESOURCE, Resources
+from allocator.domain.resources import FIELD_BY_RESOURCE, Resources, display_unit
 from allocator.intake.commands import ItemResult
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundSummary
 
@@ -119,8 +120,9 @@ def error(refusal: AllocatorError) -> Json:
 
 def item(result: ItemResult) -> Json:
     """One of `job` and `error`, the other null."""
-    refused = isinstance(result, AllocatorError)
-    return {"job": None if refused else job(result), "error": error(result) if refused else None}
+    if isinstance(result, AllocatorError):
+        return {"job": None, "error": error(result)}
+    return {"job": job(result), "error": None}
 
 
 def queue(queue: Queue) -> Json:
@@ -130,6 +132,10 @@ def queue(queue: Queue) -> Json:
         "cordoned": queue.cordoned,
         "max_live_jobs": queue.max_live_jobs,
     }
+
+
+def queue_status(status: QueueStatus) -> Json:
+    return queue(status.queue) | {"pending_jobs": status.pending_jobs, "running_jobs": status.running_jobs}
 
 
 def node(node: Node) -> Json:
@@ -151,6 +157,16 @@ def flavor_usage(usage: FlavorUsage) -> Json:
         "capacity": usage.capacity,
         "requested": usage.requested,
         "allocated": usage.allocated,
+        "price": finite(usage.price),
+    }
+
+
+def price(usage: FlavorUsage) -> Json:
+    """Per `unit`: cores, GPUs, GiB, GB/s or units."""
+    return {
+        "flavor": usage.flavor,
+        "resource": usage.resource,
+        "unit": display_unit(usage.resource)[0],
         "price": finite(usage.price),
     }
 
@@ -193,6 +209,31 @@ def round_summary(summary: RoundSummary) -> Json:
         "queues": [queue_usage(usage) for usage in summary.queues],
         "stages": [{"stage": stage, "seconds": finite(seconds)} for stage, seconds in summary.stages],
     }
+
+
+def cluster_status(status: ClusterStatus) -> Json:
+    return {
+        "revision": status.revision,
+        "nodes": {
+            "open": status.nodes.open,
+            "cordoned": status.nodes.cordoned,
+            "draining": status.nodes.draining,
+            "lost": status.nodes.lost,
+        },
+        "pending_jobs": status.pending_jobs,
+        "running_jobs": status.running_jobs,
+        "flavors": many(flavor_usage, status.flavors),
+        "queues": many(queue_usage, status.queues),
+        "gap": finite(status.gap),
+        "last_round": round_summary(status.last_round) if status.last_round else None,
+    }
+
+
+def job_event(event: JobEvent) -> Json:
+    """As a message of WatchJobs: one of `job_change` and `end_of_snapshot`."""
+    if isinstance(event, EndOfSnapshot):
+        return {"end_of_snapshot": {"cursor": event.cursor}}
+    return {"job_change": {"job": job(event.job), "cursor": event.cursor}}
 
 
 def labels(pairs: Labels) -> Json:

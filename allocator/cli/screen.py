@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.cells import cell_len
@@ -89,7 +90,9 @@ class Table:
         if width is None:
             return shown
         if self.rows:
-            shown = [i for i in shown if not self.columns[i].give_way or any(row[i] not in ("", "-") for row in self.rows)]
+            shown = [
+                i for i in shown if not self.columns[i].give_way or any(row[i] not in ("", "-") for row in self.rows)
+            ]
 
         def needed() -> int:
             fixed = sum(min(natural[i], 12) if self.columns[i].elastic else natural[i] for i in shown)
@@ -104,9 +107,9 @@ class Table:
 
     def _squeeze(self, widths: dict[int, int], width: int) -> None:
         excess = sum(widths.values()) + len(_GAP) * (len(widths) - 1) - width
-        for index in widths:
+        for index, before in list(widths.items()):
             if excess > 0 and self.columns[index].elastic:
-                cut = min(excess, max(0, widths[index] - 12))
+                cut = min(excess, max(0, before - 12))
                 widths[index] -= cut
                 excess -= cut
 
@@ -122,12 +125,12 @@ def show(table: Table, *, empty: str = "nothing") -> None:
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
-    """Print `name  value` lines with the values aligned; a value of several lines stays aligned, an empty one is skipped."""
+    """Print `name  value` lines, values aligned, those of several lines too; an empty value is skipped."""
     kept = [(name, value) for name, value in pairs if value]
     width = max((cell_len(name) for name, _ in kept), default=0)
     console = stdout()
     for name, value in kept:
-        first, *others = value.splitlines()
+        first, *others = (_one_line(part) for part in value.split("\n"))
         head = Text(name.ljust(width), style="bold") + _GAP
         console.print(head + Text(first, style=STATE_STYLES.get(first, "")))
         for line in others:
@@ -175,6 +178,11 @@ def bar(fraction: float, width: int = 20) -> str:
     """
     filled = round(max(0.0, min(1.0, fraction)) * width)
     return "█" * filled + "░" * (width - filled)
+
+
+def local_time(seconds: float) -> str:
+    """`2026-11-22 17:40:05 CET`."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def _one_line(cell: str) -> str:

@@ -10,250 +10,250 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
-from google.protobuf.message import Message
-
-from allocator.client.exchange import Call, Pages, Stream
+from allocator.client.exchange import Call, Method, Pages, Stream
 from allocator.client.views import EndOfSnapshot, JobChange, JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Queue
-from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport
+from allocator.intake.commands import (
+    CancelJobs,
+    CordonQueue,
+    CreateQueue,
+    Heartbeat,
+    ItemResult,
+    JobUpdate,
+    RegisterNode,
+    ReplicaReport,
+    ReportProgress,
+    SubmitJobs,
+    UpdateJobs,
+    UpdateQueue,
+)
 from allocator.rounds.report import RoundSummary
 from allocator.v1 import job_service_pb2 as job_pb
 from allocator.v1 import node_service_pb2 as node_pb
+from allocator.v1 import queue_pb2
 from allocator.v1 import queue_service_pb2 as queue_pb
 from allocator.v1 import scheduler_service_pb2 as scheduler_pb
-from allocator.wire import errors as wire_errors
+from allocator.wire import commands as wire
 from allocator.wire import jobs as wire_jobs
 from allocator.wire import nodes as wire_nodes
 from allocator.wire import queues as wire_queues
-from allocator.wire import resources as wire_resources
 from allocator.wire import rounds as wire_rounds
 from allocator.wire.rounds import ClusterStatus
 
 PAGE_SIZE = 1000
 
 
+_SUBMIT = Method("JobService", "SubmitJobs", job_pb.SubmitJobsResponse)
+_GET_JOB = Method("JobService", "GetJob", job_pb.GetJobResponse)
+_LIST_JOBS = Method("JobService", "ListJobs", job_pb.ListJobsResponse)
+_CANCEL = Method("JobService", "CancelJobs", job_pb.CancelJobsResponse)
+_UPDATE = Method("JobService", "UpdateJobs", job_pb.UpdateJobsResponse)
+_REPORT_PROGRESS = Method("JobService", "ReportProgress", job_pb.ReportProgressResponse)
+_WATCH_JOBS = Method("JobService", "WatchJobs", job_pb.WatchJobsResponse)
+_CREATE_QUEUE = Method("QueueService", "CreateQueue", queue_pb.CreateQueueResponse)
+_GET_QUEUE = Method("QueueService", "GetQueue", queue_pb.GetQueueResponse)
+_LIST_QUEUES = Method("QueueService", "ListQueues", queue_pb.ListQueuesResponse)
+_UPDATE_QUEUE = Method("QueueService", "UpdateQueue", queue_pb.UpdateQueueResponse)
+_DELETE_QUEUE = Method("QueueService", "DeleteQueue", queue_pb.DeleteQueueResponse)
+_CORDON_QUEUE = Method("QueueService", "CordonQueue", queue_pb.CordonQueueResponse)
+_REGISTER_NODE = Method("NodeService", "RegisterNode", node_pb.RegisterNodeResponse)
+_HEARTBEAT = Method("NodeService", "Heartbeat", node_pb.HeartbeatResponse)
+_WATCH_ALLOCATIONS = Method("NodeService", "WatchAllocations", node_pb.WatchAllocationsResponse)
+_GET_NODE = Method("NodeService", "GetNode", node_pb.GetNodeResponse)
+_LIST_NODES = Method("NodeService", "ListNodes", node_pb.ListNodesResponse)
+_DRAIN_NODE = Method("NodeService", "DrainNode", node_pb.DrainNodeResponse)
+_CORDON_NODE = Method("NodeService", "CordonNode", node_pb.CordonNodeResponse)
+_REMOVE_NODE = Method("NodeService", "RemoveNode", node_pb.RemoveNodeResponse)
+_GET_ROUND = Method("SchedulerService", "GetRound", scheduler_pb.GetRoundResponse)
+_LIST_ROUNDS = Method("SchedulerService", "ListRounds", scheduler_pb.ListRoundsResponse)
+_WATCH_ROUNDS = Method("SchedulerService", "WatchRounds", scheduler_pb.WatchRoundsResponse)
+_STATUS = Method("SchedulerService", "GetClusterStatus", scheduler_pb.GetClusterStatusResponse)
+
+
 def submit(specs: Iterable[JobSpec], request_id: str | None) -> Call[tuple[ItemResult, ...]]:
-    request = job_pb.SubmitJobsRequest(
-        jobs=[wire_jobs.spec_to_proto(spec) for spec in specs], request_id=request_id or str(uuid4())
-    )
-    return Call("JobService", "SubmitJobs", request, job_pb.SubmitJobsResponse, _results, repeatable=True)
+    """Without a request id it makes one, so that a submit can always be repeated."""
+    command = SubmitJobs(tuple(specs), request_id or str(uuid4()))
+    return Call(_SUBMIT, lambda: wire.submit_jobs_to_proto(command), _results, repeatable=True)
 
 
 def cancel(job_ids: Iterable[str], message: str) -> Call[tuple[ItemResult, ...]]:
-    request = job_pb.CancelJobsRequest(job_ids=list(job_ids), message=message)
-    return Call("JobService", "CancelJobs", request, job_pb.CancelJobsResponse, _results)
+    command = CancelJobs(tuple(job_ids), message)
+    return Call(_CANCEL, lambda: wire.cancel_jobs_to_proto(command), _results)
 
 
 def update(updates: Iterable[JobUpdate]) -> Call[tuple[ItemResult, ...]]:
-    request = job_pb.UpdateJobsRequest(
-        updates=[
-            job_pb.JobUpdate(job_id=u.job_id, weight=u.weight, priority_class=u.priority_class) for u in updates
-        ]
-    )
-    return Call("JobService", "UpdateJobs", request, job_pb.UpdateJobsResponse, _results)
+    command = UpdateJobs(tuple(updates))
+    return Call(_UPDATE, lambda: wire.update_jobs_to_proto(command), _results)
 
 
 def report_progress(job_id: str, throughput: float, epoch: Epoch | None) -> Call[Job]:
-    request = job_pb.ReportProgressRequest(
-        job_id=job_id,
-        throughput=throughput,
-        epoch=None if epoch is None else wire_resources.epoch_to_proto(epoch),
-    )
-    return Call("JobService", "ReportProgress", request, job_pb.ReportProgressResponse, _job)
+    command = ReportProgress(job_id, throughput, epoch)
+    return Call(_REPORT_PROGRESS, lambda: wire.report_progress_to_proto(command), _job)
 
 
 def job(job_id: str) -> Call[Job]:
-    request = job_pb.GetJobRequest(job_id=job_id)
-    return Call("JobService", "GetJob", request, job_pb.GetJobResponse, _job, repeatable=True)
+    return Call(_GET_JOB, lambda: job_pb.GetJobRequest(job_id=job_id), _job, repeatable=True)
 
 
 def jobs(queue: str, states: Iterable[JobState], page_size: int) -> Pages[Job]:
     numbers = [wire_jobs.JOB_STATES.number(state) for state in states]
 
     def page(token: str) -> Call[tuple[Sequence[Job], str]]:
-        request = job_pb.ListJobsRequest(
-            queue=queue,
-            states=numbers,  # type: ignore[arg-type] # the stub wants the enumeration's own integer type
-            page_size=page_size,
-            page_token=token,
+        return Call(
+            _LIST_JOBS,
+            lambda: job_pb.ListJobsRequest(queue=queue, states=numbers, page_size=page_size, page_token=token),
+            lambda reply: ([wire_jobs.job_from_proto(message) for message in reply.jobs], reply.next_page_token),
+            repeatable=True,
         )
-        return Call("JobService", "ListJobs", request, job_pb.ListJobsResponse, read, repeatable=True)
-
-    def read(reply: job_pb.ListJobsResponse) -> tuple[Sequence[Job], str]:
-        return [wire_jobs.job_from_proto(message) for message in reply.jobs], reply.next_page_token
 
     return Pages(page)
 
 
 def watch_jobs(queue: str, cursor: str) -> Stream[JobEvent]:
-    def read(reply: job_pb.WatchJobsResponse) -> JobEvent | None:
-        if reply.HasField("job_change"):
-            return JobChange(wire_jobs.job_from_proto(reply.job_change.job), reply.job_change.cursor)
-        if reply.HasField("end_of_snapshot"):
-            return EndOfSnapshot(reply.end_of_snapshot.cursor)
-        return None
-
     return Stream(
-        "JobService",
-        "WatchJobs",
-        job_pb.WatchJobsRequest(queue=queue, cursor=cursor),
-        job_pb.WatchJobsResponse,
-        read,
-        lambda event: watch_jobs(queue, event.cursor),
+        _WATCH_JOBS,
+        lambda: job_pb.WatchJobsRequest(queue=queue, cursor=cursor),
+        _job_event,
+        lambda last: watch_jobs(queue, last.cursor),
     )
 
 
 def queue(name: str) -> Call[QueueStatus]:
-    request = queue_pb.GetQueueRequest(name=name)
-    return Call("QueueService", "GetQueue", request, queue_pb.GetQueueResponse, _queue_status, repeatable=True)
+    return Call(
+        _GET_QUEUE,
+        lambda: queue_pb.GetQueueRequest(name=name),
+        lambda reply: _queue_status(reply.queue),
+        repeatable=True,
+    )
 
 
-def queues(page_size: int = PAGE_SIZE) -> Pages[QueueStatus]:
+def queues() -> Pages[QueueStatus]:
     def page(token: str) -> Call[tuple[Sequence[QueueStatus], str]]:
-        request = queue_pb.ListQueuesRequest(page_size=page_size, page_token=token)
-        return Call("QueueService", "ListQueues", request, queue_pb.ListQueuesResponse, read, repeatable=True)
-
-    def read(reply: queue_pb.ListQueuesResponse) -> tuple[Sequence[QueueStatus], str]:
-        return [_queue_with_counts(message) for message in reply.queues], reply.next_page_token
+        return Call(
+            _LIST_QUEUES,
+            lambda: queue_pb.ListQueuesRequest(page_size=PAGE_SIZE, page_token=token),
+            lambda reply: ([_queue_status(message) for message in reply.queues], reply.next_page_token),
+            repeatable=True,
+        )
 
     return Pages(page)
 
 
 def create_queue(new: Queue) -> Call[Queue]:
-    request = queue_pb.CreateQueueRequest(queue=wire_queues.queue_to_proto(new))
-    return Call("QueueService", "CreateQueue", request, queue_pb.CreateQueueResponse, _queue)
+    return Call(_CREATE_QUEUE, lambda: wire.create_queue_to_proto(CreateQueue(new)), _queue)
 
 
-def update_queue(
-    name: str, weight: float | None, max_live_jobs: int | None, *, clear_max_live_jobs: bool
-) -> Call[Queue]:
-    request = queue_pb.UpdateQueueRequest(name=name, weight=weight, max_live_jobs=max_live_jobs)
-    if clear_max_live_jobs:
-        request.clear_max_live_jobs = True
-    return Call("QueueService", "UpdateQueue", request, queue_pb.UpdateQueueResponse, _queue)
+def update_queue(command: UpdateQueue) -> Call[Queue]:
+    return Call(_UPDATE_QUEUE, lambda: wire.update_queue_to_proto(command), _queue)
 
 
 def delete_queue(name: str) -> Call[None]:
-    request = queue_pb.DeleteQueueRequest(name=name)
-    return Call("QueueService", "DeleteQueue", request, queue_pb.DeleteQueueResponse, _nothing)
+    return Call(_DELETE_QUEUE, lambda: queue_pb.DeleteQueueRequest(name=name), _nothing)
 
 
 def cordon_queue(name: str, *, cordoned: bool) -> Call[Queue]:
-    request = queue_pb.CordonQueueRequest(name=name, cordoned=cordoned)
-    return Call("QueueService", "CordonQueue", request, queue_pb.CordonQueueResponse, _queue)
+    return Call(_CORDON_QUEUE, lambda: wire.cordon_queue_to_proto(CordonQueue(name, cordoned)), _queue)
 
 
 def node(name: str) -> Call[Node]:
-    request = node_pb.GetNodeRequest(name=name)
-    return Call("NodeService", "GetNode", request, node_pb.GetNodeResponse, _node, repeatable=True)
+    return Call(_GET_NODE, lambda: node_pb.GetNodeRequest(name=name), _node, repeatable=True)
 
 
-def nodes(page_size: int = PAGE_SIZE) -> Pages[Node]:
+def nodes() -> Pages[Node]:
     def page(token: str) -> Call[tuple[Sequence[Node], str]]:
-        request = node_pb.ListNodesRequest(page_size=page_size, page_token=token)
-        return Call("NodeService", "ListNodes", request, node_pb.ListNodesResponse, read, repeatable=True)
-
-    def read(reply: node_pb.ListNodesResponse) -> tuple[Sequence[Node], str]:
-        return [wire_nodes.node_from_proto(message) for message in reply.nodes], reply.next_page_token
+        return Call(
+            _LIST_NODES,
+            lambda: node_pb.ListNodesRequest(page_size=PAGE_SIZE, page_token=token),
+            lambda reply: ([wire_nodes.node_from_proto(message) for message in reply.nodes], reply.next_page_token),
+            repeatable=True,
+        )
 
     return Pages(page)
 
 
 def drain_node(name: str) -> Call[Node]:
-    request = node_pb.DrainNodeRequest(name=name)
-    return Call("NodeService", "DrainNode", request, node_pb.DrainNodeResponse, _node)
+    return Call(_DRAIN_NODE, lambda: node_pb.DrainNodeRequest(name=name), _node)
 
 
 def cordon_node(name: str, *, cordoned: bool) -> Call[Node]:
-    request = node_pb.CordonNodeRequest(name=name, cordoned=cordoned)
-    return Call("NodeService", "CordonNode", request, node_pb.CordonNodeResponse, _node)
+    return Call(_CORDON_NODE, lambda: node_pb.CordonNodeRequest(name=name, cordoned=cordoned), _node)
 
 
 def remove_node(name: str) -> Call[None]:
-    request = node_pb.RemoveNodeRequest(name=name)
-    return Call("NodeService", "RemoveNode", request, node_pb.RemoveNodeResponse, _nothing)
+    return Call(_REMOVE_NODE, lambda: node_pb.RemoveNodeRequest(name=name), _nothing)
 
 
 def register_node(new: Node) -> Call[Registration]:
-    def read(reply: node_pb.RegisterNodeResponse) -> Registration:
-        return Registration(wire_nodes.node_from_proto(reply.node), _lease(reply))
-
-    request = node_pb.RegisterNodeRequest(node=wire_nodes.node_to_proto(new))
-    return Call("NodeService", "RegisterNode", request, node_pb.RegisterNodeResponse, read)
+    return Call(
+        _REGISTER_NODE,
+        lambda: wire.register_node_to_proto(RegisterNode(new)),
+        lambda reply: Registration(wire_nodes.node_from_proto(reply.node), _lease(reply)),
+    )
 
 
 def heartbeat(name: str, reports: Iterable[ReplicaReport]) -> Call[Lease]:
-    request = node_pb.HeartbeatRequest(node=name, reports=[wire_nodes.report_to_proto(report) for report in reports])
-    return Call("NodeService", "Heartbeat", request, node_pb.HeartbeatResponse, _lease)
+    command = Heartbeat(name, tuple(reports))
+    return Call(_HEARTBEAT, lambda: wire.heartbeat_to_proto(command), _lease)
 
 
 def watch_allocations(name: str) -> Stream[NodeDesired]:
-    """A new stream begins with the state that holds then, so resuming is beginning again."""
-
-    def read(reply: node_pb.WatchAllocationsResponse) -> NodeDesired:
-        return wire_nodes.desired_from_proto(reply.desired)
-
-    request = node_pb.WatchAllocationsRequest(node=name)
+    """A new stream begins with the state that holds then, so to resume is to begin again."""
     return Stream(
-        "NodeService",
-        "WatchAllocations",
-        request,
-        node_pb.WatchAllocationsResponse,
-        read,
+        _WATCH_ALLOCATIONS,
+        lambda: node_pb.WatchAllocationsRequest(node=name),
+        lambda reply: wire_nodes.desired_from_proto(reply.desired),
         lambda _: watch_allocations(name),
     )
 
 
 def round_(number: int | None) -> Call[RoundSummary]:
-    request = scheduler_pb.GetRoundRequest(round=number)
-    return Call("SchedulerService", "GetRound", request, scheduler_pb.GetRoundResponse, _round, repeatable=True)
+    return Call(_GET_ROUND, lambda: scheduler_pb.GetRoundRequest(round=number), _round, repeatable=True)
 
 
 def rounds(page_size: int) -> Pages[RoundSummary]:
     def page(token: str) -> Call[tuple[Sequence[RoundSummary], str]]:
-        request = scheduler_pb.ListRoundsRequest(page_size=page_size, page_token=token)
         return Call(
-            "SchedulerService", "ListRounds", request, scheduler_pb.ListRoundsResponse, read, repeatable=True
+            _LIST_ROUNDS,
+            lambda: scheduler_pb.ListRoundsRequest(page_size=page_size, page_token=token),
+            lambda reply: (
+                [wire_rounds.round_from_proto(message) for message in reply.rounds],
+                reply.next_page_token,
+            ),
+            repeatable=True,
         )
-
-    def read(reply: scheduler_pb.ListRoundsResponse) -> tuple[Sequence[RoundSummary], str]:
-        return [wire_rounds.round_from_proto(message) for message in reply.rounds], reply.next_page_token
 
     return Pages(page)
 
 
 def watch_rounds(after: int | None) -> Stream[RoundSummary]:
     return Stream(
-        "SchedulerService",
-        "WatchRounds",
-        scheduler_pb.WatchRoundsRequest(after_round=after),
-        scheduler_pb.WatchRoundsResponse,
+        _WATCH_ROUNDS,
+        lambda: scheduler_pb.WatchRoundsRequest(after_round=after),
         _round,
         lambda last: watch_rounds(last.round),
     )
 
 
 def status() -> Call[ClusterStatus]:
-    return Call(
-        "SchedulerService",
-        "GetClusterStatus",
-        scheduler_pb.GetClusterStatusRequest(),
-        scheduler_pb.GetClusterStatusResponse,
-        wire_rounds.cluster_status_from_proto,
-        repeatable=True,
-    )
+    return Call(_STATUS, scheduler_pb.GetClusterStatusRequest, wire_rounds.cluster_status_from_proto, repeatable=True)
 
 
-def _results(reply: Any) -> tuple[ItemResult, ...]:
-    return tuple(
-        wire_errors.error_from_status(result.error)
-        if result.HasField("error")
-        else wire_jobs.job_from_proto(result.job)
-        for result in reply.results
-    )
+def _results(reply: job_pb.SubmitJobsResponse) -> tuple[ItemResult, ...]:
+    return tuple(wire.result_from_proto(result, f"results[{index}]") for index, result in enumerate(reply.results))
+
+
+def _job_event(reply: job_pb.WatchJobsResponse) -> JobEvent | None:
+    """None for an event that a later version of the API may add."""
+    match reply.WhichOneof("event"):
+        case "job_change":
+            return JobChange(wire_jobs.job_from_proto(reply.job_change.job), reply.job_change.cursor)
+        case "end_of_snapshot":
+            return EndOfSnapshot(reply.end_of_snapshot.cursor)
+        case _:
+            return None
 
 
 def _job(reply: Any) -> Job:
@@ -264,11 +264,7 @@ def _queue(reply: Any) -> Queue:
     return wire_queues.queue_from_proto(reply.queue)
 
 
-def _queue_status(reply: Any) -> QueueStatus:
-    return _queue_with_counts(reply.queue)
-
-
-def _queue_with_counts(message: Any) -> QueueStatus:
+def _queue_status(message: queue_pb2.Queue) -> QueueStatus:
     counts = wire_queues.queue_counts_from_proto(message)
     return QueueStatus(wire_queues.queue_from_proto(message), counts.pending, counts.running)
 
@@ -285,5 +281,5 @@ def _round(reply: Any) -> RoundSummary:
     return wire_rounds.round_from_proto(reply.round)
 
 
-def _nothing(_: Message) -> None:
+def _nothing(_: Any) -> None:
     return None

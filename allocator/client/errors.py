@@ -1,9 +1,9 @@
 """What a call may raise besides the refusals of `allocator.domain.errors`, which come back as they were raised.
 
-    AllocatorError (domain)
-    +-- Unreachable           nothing answers at the address, or the connection broke
-    +-- DeadlineExceeded      no answer in time; whether the request took effect is unknown unless it only reads
-    +-- UnexpectedAnswer      the server failed, or speaks another version of the API
+AllocatorError (domain)
++-- Unreachable           nothing answers at the address, or the connection broke
++-- DeadlineExceeded      no answer in time; whether the request took effect is unknown unless it only reads
++-- UnexpectedAnswer      the server failed, or speaks another version of the API
 """
 
 from __future__ import annotations
@@ -35,4 +35,4 @@ class UnexpectedAnswer(AllocatorError):
         super().__init__(f"{method} ended with {code}: {description}")
 
 
-__all__ = ["AllocatorError", "DeadlineExceeded", "Unreachable", "UnexpectedAnswer"]
+__all__ = ["AllocatorError", "DeadlineExceeded", "UnexpectedAnswer", "Unreachable"]

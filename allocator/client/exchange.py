@@ -1,7 +1,7 @@
 """What a call is, as data, and the course of its attempts: everything that the two clients share about talking.
 
 `Call` is one request and how to read its answer; `Stream` one that is answered by many messages and can be resumed.
-`Attempts` decides, without sleeping or sending anything itself, how long an attempt may take and what follows a failure.
+`Attempts` and `Reconnects` decide, without sleeping or sending anything themselves, what follows a failure.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 
+from allocator.client.errors import UnexpectedAnswer
 from allocator.client.retry import RetryPolicy
 from allocator.domain.errors import AllocatorError, InvalidInput
 
@@ -39,19 +39,26 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
-    """One request to `/allocator.v1.<service>/<method>`. `repeatable`: sending it twice is as good as once."""
+class Method:
+    """`/allocator.v1.<service>/<name>`, and what it answers with."""
 
     service: str
-    method: str
-    request: Message
+    name: str
     response: type[Message]
-    parse: Callable[[Any], T]
-    repeatable: bool = False
 
     @property
     def path(self) -> str:
-        return f"/allocator.v1.{self.service}/{self.method}"
+        return f"/allocator.v1.{self.service}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request; `build` makes its message, `parse` reads the answer. `repeatable`: sent twice is as good as once."""
+
+    method: Method
+    build: Callable[[], Message]
+    parse: Callable[[Any], T]
+    repeatable: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,18 +70,36 @@ class Pages(Generic[T]):
 
 @dataclass(frozen=True)
 class Stream(Generic[T]):
-    """Many answers. `resume(last)` is the stream that goes on after the answer `last`."""
+    """One request and many answers, those read as None passed over. `resume(last)` goes on after the answer `last`."""
 
-    service: str
-    method: str
-    request: Message
-    response: type[Message]
-    parse: Callable[[Any], T]
+    method: Method
+    build: Callable[[], Message]
+    parse: Callable[[Any], T | None]
     resume: Callable[[T], Stream[T]]
 
-    @property
-    def path(self) -> str:
-        return f"/allocator.v1.{self.service}/{self.method}"
+
+def message_of(call: Call[T] | Stream[T]) -> Message:
+    """The request's message. Errors: InvalidInput for a value that no message can hold (half a character, 2^70)."""
+    try:
+        return call.build()
+    except ValueError as error:
+        raise InvalidInput.of("request", f"cannot be sent: {error}") from None
+
+
+def answer_of(call: Call[T], reply: Message) -> T:
+    """The answer that was read. Errors: UnexpectedAnswer when the server speaks another version of the API."""
+    try:
+        return call.parse(reply)
+    except InvalidInput as error:
+        raise UnexpectedAnswer(call.method.name, "an answer that cannot be read", str(error)) from None
+
+
+def event_of(stream: Stream[T], reply: Message) -> T | None:
+    """As `answer_of`, for one message of a stream."""
+    try:
+        return stream.parse(reply)
+    except InvalidInput as error:
+        raise UnexpectedAnswer(stream.method.name, "an answer that cannot be read", str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -89,12 +114,10 @@ class Failure:
 class Attempts:
     """The attempts of one call, within `timeout` seconds altogether. `clock` gives seconds from any start."""
 
-    def __init__(
-        self, policy: RetryPolicy, timeout: float, clock: Callable[[], float], *, rng: random.Random | None = None
-    ) -> None:
+    def __init__(self, policy: RetryPolicy, timeout: float, clock: Callable[[], float], rng: random.Random) -> None:
         self._clock = clock
         self._deadline = clock() + timeout
-        self._delays = policy.delays(rng or random.Random())  # noqa: S311 - jitter, not a secret
+        self._delays = policy.delays(rng)
 
     def remaining(self) -> float:
         """Seconds that the next attempt may take; at least a millisecond, for it to end as it should."""
@@ -111,6 +134,36 @@ class Attempts:
         return delay
 
 
+class Reconnects:
+    """The lives of one watch: as often as `policy` says until it first hears something; from then on it gives up only
+    when it has heard nothing for `patience` seconds of trying (None: never).
+    """
+
+    def __init__(
+        self, policy: RetryPolicy, patience: float | None, clock: Callable[[], float], rng: random.Random
+    ) -> None:
+        self._policy, self._patience, self._clock, self._rng = policy, patience, clock, rng
+        self._heard = False
+        self._failures = 0
+        self._broken_since: float | None = None
+
+    def heard(self) -> None:
+        """Something arrived."""
+        self._heard, self._failures, self._broken_since = True, 0, None
+
+    def after(self, failure: Failure) -> float:
+        """Seconds to wait before connecting again. Raises the failure's error when it is time to give up."""
+        if self._broken_since is None:
+            self._broken_since = self._clock()
+        delay = max(self._policy.delay(self._failures, self._rng), failure.retry_after)
+        self._failures += 1
+        exhausted = not self._heard and self._failures >= self._policy.attempts
+        silent = self._patience is not None and self._clock() + delay - self._broken_since > self._patience
+        if not failure.transient or exhausted or silent:
+            raise failure.error
+        return delay
+
+
 def resolve_address(address: str | None) -> str:
     """The address to call: as given, else from the environment, else the default. Errors: InvalidInput."""
     chosen = address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
@@ -120,7 +173,3 @@ def resolve_address(address: str | None) -> str:
     if not host or not separator or not port.isdecimal() or not 0 < int(port) < 65536 or "/" in chosen:
         raise InvalidInput.of("address", f"must be host:port such as {DEFAULT_ADDRESS}, or unix:path; got {chosen!r}")
     return chosen
-
-
-Timeout = float | None
-RpcFailure = grpc.RpcError

@@ -1,7 +1,7 @@
 """When a failed call may be repeated, and after how long: exponential backoff with full jitter, as data.
 
 Only calls that are safe to repeat get a schedule at all; that is decided where calls are described (`calls`).
-The jitter is drawn evenly from the upper half of each step, so that clients that failed together do not return together.
+The jitter is drawn evenly from the upper half of each step: clients that failed together do not return together.
 """
 
 from __future__ import annotations

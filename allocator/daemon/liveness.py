@@ -16,7 +16,7 @@ class Liveness:
     """
 
     def __init__(self, timeout_seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._monotonic = monotonic
         self._heard: dict[str, float] = {}
 
@@ -37,7 +37,7 @@ class Liveness:
 
     def silent(self, nodes: Iterable[Node]) -> list[LoseNode]:
         """A command for each ready node that has been silent for longer than the timeout."""
-        deadline = self._monotonic() - self._timeout_seconds
+        deadline = self._monotonic() - self.timeout_seconds
         return [
             LoseNode(node.name)
             for node in nodes

@@ -34,6 +34,7 @@ def configure(level: str, format: Literal["auto", "console", "json"]) -> None:  
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("alembic").setLevel(max(logging.WARNING, root.level))  # a line per question asked is noise
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

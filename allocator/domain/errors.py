@@ -60,7 +60,7 @@ class AlreadyExists(AllocatorError):
     """The name is taken, or a request id was used before with another body."""
 
     def __init__(self, kind: str, name: str, description: str = "already exists") -> None:
-        self.kind, self.name = kind, name
+        self.kind, self.name, self.description = kind, name, description
         super().__init__(f"{kind} {name!r} {description}")
 
 

@@ -40,8 +40,8 @@ class Certificate:
     def within(self, problem: Problem, gap: float) -> bool:
         """Whether this is as close to the optimum as was asked.
 
-        What a relative change of everybody's utility is worth is the weighted mean of u^(1-alpha): 1 at alpha = 1, of any
-        size above. Where it is more than 1, the gap asked for is read as a part of it.
+        What a relative change of everybody's utility is worth is the weighted mean of u^(1-alpha): 1 at alpha = 1, of
+        any size above. Where it is more than 1, the gap asked for is read as a part of it.
         """
         alpha = problem.fairness
         if np.isfinite(alpha) and np.isfinite(self.objective):

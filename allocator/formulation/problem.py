@@ -144,23 +144,23 @@ class Problem:
 
     @property
     def row_count(self) -> int:
-        return self.throughput.shape[0]
+        return len(self.throughput)
 
     @property
     def column_count(self) -> int:
-        return self.throughput.shape[1]
+        return int(self.throughput.shape[1])
 
     @property
     def flavor_count(self) -> int:
-        return self.capacity.shape[0]
+        return len(self.capacity)
 
     @property
     def resource_count(self) -> int:
-        return self.capacity.shape[1]
+        return int(self.capacity.shape[1])
 
     @property
     def limit_count(self) -> int:
-        return self.limit_amount.shape[0]
+        return len(self.limit_amount)
 
     @property
     def total_weight(self) -> float:
@@ -169,15 +169,21 @@ class Problem:
 
     def utilities(self, shares: Floats) -> Floats:
         """(n,) u_i of each job of a row under `shares` (n, K)."""
-        return np.einsum("ik,ik->i", self.utility, shares)
+        utilities: Floats = np.einsum("ik,ik->i", self.utility, shares)
+        return utilities
+
+    def coupled_usage(self, shares: Floats) -> Floats:
+        """(F R + L,) what `shares` (n, K) use of every capacity, then of every limit; compare with `available`."""
+        used: Floats = np.asarray(self.coupling @ shares.ravel(), dtype=np.float64)
+        return used
 
     def usage(self, shares: Floats) -> Floats:
         """(F, R) what `shares` (n, K) use of every capacity."""
-        return np.asarray(self.coupling @ shares.ravel())[: self.capacity.size].reshape(self.capacity.shape)
+        return self.coupled_usage(shares)[: self.capacity.size].reshape(self.capacity.shape)
 
     def limit_usage(self, shares: Floats) -> Floats:
         """(L,) what `shares` (n, K) use of every limit."""
-        return np.asarray(self.coupling @ shares.ravel())[self.capacity.size :]
+        return self.coupled_usage(shares)[self.capacity.size :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +226,7 @@ class _LimitArrays:
         return rows[member], column, amounts[member, column]
 
 
-def _eligible(
-    throughput: Floats, flavor: Integers, demand: Floats, capacity: Floats, limits: _LimitArrays
-) -> Booleans:
+def _eligible(throughput: Floats, flavor: Integers, demand: Floats, capacity: Floats, limits: _LimitArrays) -> Booleans:
     """Columns that can carry any share at all; ValueError for the first row that has none."""
     eligible: Booleans = throughput > 0
     if capacity.size:

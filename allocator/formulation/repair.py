@@ -80,7 +80,7 @@ def _fit(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
     time = shares.sum(axis=1)
     keep = np.where(time > 1, (1 - 4 * _EPSILON * (shares.shape[1] + 2)) / np.maximum(time, 1.0), 1.0)
     shares = shares * keep[:, None]
-    usage = np.asarray(problem.coupling @ shares.ravel())
+    usage = problem.coupled_usage(shares)
     over = usage > problem.available
     if not over.any():
         return shares
@@ -103,7 +103,7 @@ def _grow(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
     """Let every job take more of what it has, then idle time in its best column, as far as room is left for all."""
     shares = shares + _affordable(problem, grip, shares, shares)
     idle = np.maximum(1 - shares.sum(axis=1), 0.0)
-    room = np.maximum(problem.available - np.asarray(problem.coupling @ shares.ravel()), 0.0)
+    room = np.maximum(problem.available - problem.coupled_usage(shares), 0.0)
     open_column = grip.least(room / np.maximum(problem.available, 1e-300), shares.shape, 1.0) > grip.margin
     worth = np.where(open_column, problem.utility, 0.0)
     best = worth.argmax(axis=1)
@@ -117,8 +117,8 @@ def _affordable(problem: Problem, grip: _Grip, shares: Floats, wishes: Floats) -
     """The largest part of `wishes` (n, K) >= 0 that fits beside `shares`: each column by its tightest row, each job
     within its idle time. At most infinitely many times the wish: a wish is a direction.
     """
-    wanted = np.asarray(problem.coupling @ wishes.ravel())
-    used = np.asarray(problem.coupling @ shares.ravel())
+    wanted = problem.coupled_usage(wishes)
+    used = problem.coupled_usage(shares)
     room = np.maximum(problem.available * (1 - grip.margin) - used, 0.0)
     factor = np.divide(room, wanted, out=np.full_like(room, np.inf), where=wanted > 0)
     most = grip.least(factor, shares.shape, np.inf)
@@ -126,4 +126,5 @@ def _affordable(problem: Problem, grip: _Grip, shares: Floats, wishes: Floats) -
     more = np.where(wishes > 0, np.minimum(most, 1e12) * wishes, 0.0)
     total = more.sum(axis=1)
     keep = np.divide(idle, total, out=np.ones_like(total), where=total > idle)
-    return more * (keep * (1 - 8 * _EPSILON))[:, None]
+    affordable: Floats = more * (keep * (1 - 8 * _EPSILON))[:, None]
+    return affordable

@@ -1,7 +1,8 @@
 """What each job would buy at given prices: the lower convex hull of its configurations, walked in closed form.
 
-At prices p a share of column k costs job i `cost_ik = sum_r d_ikr p_fr` (limits add theirs). The cheapest way to reach
-utility u mixes at most two neighbouring corners of the lower convex hull of the points (0, 0) and (utility_ik, cost_ik).
+At prices p a share of column k costs job i `cost_ik = sum_r d_ikr p_fr` (limits add theirs). The cheapest way to
+reach utility u mixes at most two neighbouring corners of the lower convex hull of the points (0, 0) and
+(utility_ik, cost_ik).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Hull:
         finite = np.isfinite(self.slope)
         rate = np.where(finite, self.slope, 0.0)
         lines = self.cost[:, :-1] + rate * (utility[:, None] - self.utility[:, :-1])
-        return np.where(finite, lines, 0.0).max(axis=1, initial=0.0)
+        least: Floats = np.where(finite, lines, 0.0).max(axis=1, initial=0.0)
+        return least
 
     def shares_at(self, utility: Floats) -> Floats:
         """(n, K) the shares that reach `utility` (n,) at least cost."""
@@ -95,7 +97,8 @@ def demanded_utility(problem: Problem, shape: Hull) -> Floats:
     with np.errstate(divide="ignore", over="ignore"):
         ratio = problem.weight[:, None] / shape.slope  # a free segment is bought whole, one beyond the end never
     wanted = np.minimum(shape.utility[:, 1:], utility_at_slope(ratio, problem.fairness))
-    return wanted.max(axis=1, initial=0.0)
+    bought: Floats = wanted.max(axis=1, initial=0.0)
+    return bought
 
 
 def demanded_level(problem: Problem, shape: Hull) -> float:

@@ -32,7 +32,9 @@ OK = "ok"
 STORE_UNAVAILABLE = error_code(StoreUnavailable())
 """There from the start for every kind of command: an alert must see the first one."""
 
+_PUSH, _NODES = "push", "nodes"
 _EVENT_FAMILIES = (
+    names.BROKEN_ROUNDS,
     names.SUBMITTED,
     names.FINISHED,
     names.COMMANDS,
@@ -96,6 +98,8 @@ class Metrics:
         for state in JobState:
             if state.is_final:
                 self._events.add(names.FINISHED, (state.value,), 0)
+        for source in (_PUSH, _NODES):
+            self._events.add(names.SOURCE_FAILURES, (source,), 0)
         for result in ("admitted", "refused"):
             self._events.add(names.SUBMITTED, (result,), 0)
         for command in get_args(Command):
@@ -110,6 +114,10 @@ class Metrics:
             round_totals.drop_gone(self._totals, self._labels.settle(report))
             self._gauges = round_gauges(report, self._labels)
             round_totals.add_round(self._totals, report, self._labels)
+
+    def count_broken_round(self) -> None:
+        """An error ended a round before it was recorded."""
+        self._events.add(names.BROKEN_ROUNDS)
 
     def count_command(self, kind: str, code: str = OK) -> None:
         """A command was answered. `kind` as in `command_kind`, `code` is `OK` or as in `error_code`."""
@@ -162,7 +170,7 @@ class Metrics:
         """Every family that has something to say, in the order of the table."""
         with self._lock:
             found = [*self._gauges, *self._totals.collect()]
-        found += [*self._asked("push", self._streams), *self._asked("nodes", self._heartbeats), *self._constants]
+        found += [*self._asked(_PUSH, self._streams), *self._asked(_NODES, self._heartbeats), *self._constants]
         found += self._events.collect()
         by_name = {metric.name: metric for metric in found if metric.samples}
         return (by_name[name] for name in _ORDER if name in by_name)

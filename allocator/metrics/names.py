@@ -167,6 +167,7 @@ ACTUAL_SHARE = _gauge(
 )
 
 ROUNDS = _counter("rounds", "rounds", ("outcome",), "Rounds by how far their answer can be trusted.")
+BROKEN_ROUNDS = _counter("rounds_broken", "rounds", (), "Rounds that an error ended before they were recorded.")
 LAST_ROUND = _gauge("last_round_timestamp_seconds", "seconds since the Unix epoch", (), "When the last round looked.")
 ROUND_INTERVAL = _gauge("round_interval_seconds", "seconds", (), "From one round to the next, as configured.")
 ROUND_DURATION = _histogram(
@@ -227,8 +228,8 @@ SECTIONS: Mapping[str, tuple[Family, ...]] = {
     "Capacity": (*AMOUNTS.values(), UTILIZATION, *LOST.values()),
     "Prices": (PRICE, PRICE_BUDGET),
     "Rounds": (
-        ROUNDS, LAST_ROUND, ROUND_INTERVAL, ROUND_DURATION, STAGE_DURATION, SOLVES, ITERATIONS, OBJECTIVE, BOUND, GAP,
-        ROUNDING_LOSS,
+        ROUNDS, BROKEN_ROUNDS, LAST_ROUND, ROUND_INTERVAL, ROUND_DURATION, STAGE_DURATION, SOLVES, ITERATIONS,
+        OBJECTIVE, BOUND, GAP, ROUNDING_LOSS,
     ),
     "Nodes": (NODES, HEARTBEAT_AGE),
     "Intake, store, push and API": (
@@ -259,6 +260,6 @@ LABEL_MEANINGS: Mapping[str, str] = {
     "method": f"`service/method`; `{OTHER}` for methods that do not exist",
     "version": "version of this program",
     "python": "version of Python",
-    "source": "provider that failed",
+    "source": "part that was asked: `push` or `nodes`",
 }
 """What the values of each label are: the README prints it, and a label that is not here is a defect."""

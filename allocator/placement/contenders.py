@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from allocator.domain.job import Job
 from allocator.domain.policy import Policy
-from allocator.domain.reason import PendingReason, PreemptionReason
+from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.build import Formulation
+from allocator.formulation.eligibility import OpenNodes, why_never
 from allocator.placement.packing import Gang, Shape, Spaces
 
 Floats = NDArray[np.float64]
@@ -92,17 +93,23 @@ def contenders(
     """One per live job, in order of the snapshot. Without shares (no solver answered) nobody is owed anything."""
     rows = _row_options(snapshot, formulation, spaces, shares)
     row_share = [sum(option.share for option in options) for options in rows]
+    outside = _OutsideProblem(snapshot, spaces)
     limit = policy.credit_limit_seconds if policy is not None else 0.0
     found = []
     for job in snapshot.jobs:
         never = formulation.never.get(job.id)
         row = formulation.rows.get(job.id)
+        share = 0.0
+        options: tuple[Option, ...] = ()
         if row is not None:
             options, share = rows[row], row_share[row]
-        elif never is not None:
-            options, share = (), 0.0
-        else:
-            options, share = _options_outside_problem(job, spaces), 1.0
+        elif job.id in formulation.pinned:
+            # It held its place all the time. Should it lose it, that is what it is owed: share 1.
+            share = 1.0
+            options, never = outside.options(job, share)
+        elif never is not None and never.cause is PendingCause.INSUFFICIENT_CAPACITY:
+            # The formulation left it out because pinned jobs hold all of something. Those may be evicted here.
+            options, never = outside.options(job, share)
         credit = min(limit, max(-limit, memory.credit(job.id, snapshot.time))) if memory is not None else 0.0
         rank = (-job.priority, -credit, 0 if share > SHARE_FLOOR else 1, job.sequence)
         found.append(Contender(job, rank, credit, options, share, job.id in formulation.pinned, never))
@@ -136,12 +143,20 @@ def _row_options(
     return result
 
 
-def _options_outside_problem(job: Job, spaces: Spaces) -> tuple[Option, ...]:
-    """A job that was pinned and has lost its place: it held its place all the time, so it counts as share 1."""
-    able = [
-        (-job.throughput(configuration), index)
-        for index, configuration in enumerate(job.spec.configurations)
-        if job.throughput(configuration) > 0 and configuration.flavor in spaces.by_flavor
-    ]
-    chosen = [(index, job.spec.configurations[index]) for _, index in sorted(able)]
-    return tuple(Option(index, spaces.shapes.of(c.flavor, c.replicas, c.demand), 1.0) for index, c in chosen)
+class _OutsideProblem:
+    """Options of jobs that have no row in the problem."""
+
+    def __init__(self, snapshot: Snapshot, spaces: Spaces) -> None:
+        self._open_nodes = OpenNodes(snapshot.nodes)
+        self._spaces = spaces
+
+    def options(self, job: Job, share: float) -> tuple[tuple[Option, ...], PendingReason | None]:
+        """Every configuration that could run on empty nodes, fastest first; if there is none, why."""
+        able = [(index, c) for index, c in enumerate(job.spec.configurations) if job.throughput(c) > 0]
+        judged = [(index, c, self._open_nodes.verdict(c)) for index, c in able]
+        fitting = [(index, c) for index, c, verdict in judged if verdict.cause is None]
+        if not fitting:
+            return (), why_never((c, verdict) for _, c, verdict in judged)
+        fitting.sort(key=lambda entry: (-job.throughput(entry[1]), entry[0]))
+        of = self._spaces.shapes.of
+        return tuple(Option(index, of(c.flavor, c.replicas, c.demand), share) for index, c in fitting), None

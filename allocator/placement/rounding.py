@@ -77,10 +77,10 @@ class Walk:
             options = [option for option in contender.options if (option.share > SHARE_FLOOR) == (phase == OWED)]
             if self._start(contender, options):
                 continue
-            if preempting:
-                for loser in self._start_instead_of_others(contender, options):
-                    heapq.heappush(turns, _turn(loser, OWED))
-            if contender.waits and phase == OWED:
+            losers = self._start_instead_of_others(contender, options) if preempting else []
+            for loser in losers:
+                heapq.heappush(turns, _turn(loser, OWED))
+            if not losers and phase == OWED:
                 heapq.heappush(turns, _turn(contender, SPARE))
 
     def _start(self, contender: Contender, options: Sequence[Option]) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from allocator.domain.plan import Commit, Plan
 from allocator.domain.snapshot import Snapshot
-from allocator.formulation.build import Formulation
-from allocator.solvers.solution import Solution
+
+if TYPE_CHECKING:  # clients read summaries, and need no numerical libraries for that
+    from allocator.formulation.build import Formulation
+    from allocator.solvers.solution import Solution
 
 STAGES: tuple[str, ...] = ("snapshot", "formulate", "solve", "place", "commit", "push")
 """In order; the names of the round-stage histogram."""

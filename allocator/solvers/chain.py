@@ -1,7 +1,7 @@
 """Which method answers, and what happens when it does not: the solver that rounds use.
 
-Nothing scarce: the shortcut. Otherwise Clarabel; if its answer is not certified within the gap, Clarabel again with
-another conditioning; then plain arithmetic. The best shares and the best prices of all attempts are kept. It never
+Nothing scarce: the shortcut. Otherwise Clarabel; if its answer is not certified within the gap, Clarabel again, scaled
+by that answer; then plain arithmetic. The best shares and the best prices of all attempts are kept. It never
 raises on a valid problem.
 """
 
@@ -12,50 +12,65 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.formulation.certificate import Certificate, certify, gap_unit, objective
+from allocator.formulation.certificate import Certificate, certify, gap_unit, objective, positive_split, repair
 from allocator.formulation.problem import Problem
 from allocator.solvers.candidate import Candidate
-from allocator.solvers.conic import Tuning, conic
+from allocator.solvers.conic import conic
 from allocator.solvers.equal_split import equal_split
 from allocator.solvers.solution import Solution, Status, WarmStart
 from allocator.solvers.surplus import surplus
 
 DEFAULT_ITERATIONS = 200
-_COMMON_UNIT_ABOVE = 5.0
-"""alpha above which one unit for all jobs conditions better than a guess for each."""
+_USUAL_ITERATIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`propose(problem, iterations left, warm start)` gives a candidate, or None when the method does not apply.
+    """`propose(problem, iterations left, warm start, best so far)` gives a candidate, or None when it does not apply.
 
     One that `needs_budget` is skipped when no iterations are left.
     """
 
     name: str
-    propose: Callable[[Problem, int, WarmStart | None], Candidate | None]
+    propose: Callable[[Problem, int, WarmStart | None, Certificate | None], Candidate | None]
     needs_budget: bool = True
 
 
-def _conic_first(problem: Problem, iterations: int, _: WarmStart | None) -> Candidate:
-    return conic(problem, iterations, Tuning(0.99, common_unit=_wants_common_unit(problem)))
+def _surplus(
+    problem: Problem, _iterations: int, _start: WarmStart | None, _best: Certificate | None
+) -> Candidate | None:
+    return surplus(problem)
 
 
-def _conic_again(problem: Problem, iterations: int, _: WarmStart | None) -> Candidate:
-    return conic(problem, iterations, Tuning(0.9, common_unit=not _wants_common_unit(problem)))
+def _conic(problem: Problem, iterations: int, _start: WarmStart | None, _best: Certificate | None) -> Candidate:
+    return conic(problem, iterations)
 
 
-def _wants_common_unit(problem: Problem) -> bool:
-    return _COMMON_UNIT_ABOVE < problem.fairness < np.inf
+def _rescaled(problem: Problem, iterations: int, _start: WarmStart | None, best: Certificate | None) -> Candidate:
+    """Again with shorter steps, measured in what the best answer so far gives everybody if that beats an equal split:
+    a bad guess of the scale is by far the commonest cause of failure.
+    """
+    near = repair(problem, positive_split(problem))
+    beats = best is not None and best.objective > objective(problem, near)
+    if best is not None and beats and (problem.utilities(best.shares) > 0).all():
+        near = best.shares
+    return conic(problem, iterations, near=near, step_fraction=0.9)
+
+
+def _equal_split(problem: Problem, _iterations: int, start: WarmStart | None, _best: Certificate | None) -> Candidate:
+    return equal_split(problem, start)
 
 
 METHODS: tuple[Method, ...] = (
-    Method("surplus", lambda problem, _, __: surplus(problem), needs_budget=False),
-    Method("conic", _conic_first),
-    Method("conic_retuned", _conic_again),
-    Method("equal_split", lambda problem, _, warm_start: equal_split(problem, warm_start), needs_budget=False),
+    Method("surplus", _surplus, needs_budget=False),
+    Method("conic", _conic),
+    Method("conic_rescaled", _rescaled),
+    Method("conic_rescaled_again", _rescaled),
+    Method("equal_split", _equal_split, needs_budget=False),
 )
 """In order. The last one spends its own small, fixed number of passes: it must answer when the budget is gone."""
+
+_FIRST_CHOICE = ("empty", "surplus", "conic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +93,9 @@ class ChainSolver:
                 attempts.append(f"{method.name}: no iterations left")
                 continue
             try:
-                candidate = method.propose(problem, iterations - spent, warm_start)
+                candidate = method.propose(problem, _allowance(iterations - spent), warm_start, best)
                 certificate = None if candidate is None else _certified(problem, candidate)
-            except BaseException as error:  # noqa: BLE001 (a panic in Clarabel's Rust is no Exception)
+            except BaseException as error:  # a panic in Clarabel's Rust is not an Exception
                 if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
                     raise
                 attempts.append(f"{method.name}: {type(error).__name__}: {error}")
@@ -103,6 +118,11 @@ class ChainSolver:
 def solve(problem: Problem, gap: float = 1e-4, warm_start: WarmStart | None = None) -> Solution:
     """Shares, prices, objective, bound, gap and status of `problem`, by the chain with its default budget."""
     return ChainSolver().solve(problem, gap=gap, iterations=DEFAULT_ITERATIONS, warm_start=warm_start)
+
+
+def _allowance(left: int) -> int:
+    """What one attempt may spend: half of what is left, so that others get a chance, or what is usually enough."""
+    return min(left, max(left // 2, _USUAL_ITERATIONS))
 
 
 def _certified(problem: Problem, candidate: Candidate) -> Certificate:
@@ -130,6 +150,7 @@ def _solution(best: Certificate, status: Status, solver: str, spent: int, attemp
         solver=solver,
         iterations=spent,
         attempts=tuple(attempts),
+        fallback=solver not in _FIRST_CHOICE,
     )
 
 

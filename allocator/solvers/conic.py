@@ -8,11 +8,11 @@ Every sign flip and order of this package is here:
 - Rows: x' >= 0 as -x' <= 0; each job's time; each scarce coupling row divided by what is available; for alpha = inf
   the levels w_i t <= u_i; then three cone rows per job:
 
-      alpha = 1      exponential (t, 1, y), which says y >= exp(t):                    maximise  sum  o_i t_i
-      alpha = 2      second order (y + t, y - t, 2), which says t y >= 1:              maximise  sum -o_i t_i
-      alpha > 1      power 1/alpha (t, y, 1), which says t >= y^(1 - alpha):           maximise  sum -o_i t_i / (alpha - 1)
-      0 < alpha < 1  power 1 - alpha (y, 1, t), which says t <= y^(1 - alpha):         maximise  sum  o_i t_i / (1 - alpha)
-      alpha = 0      none                                                              maximise  sum  o_i y_i
+      alpha = 1      exponential (t, 1, y): y >= exp(t)                      maximise  sum o_i t_i
+      alpha = 2      second order (y + t, y - t, 2): t y >= 1                maximise  sum -o_i t_i
+      alpha > 1      power 1 / alpha (t, y, 1): t >= y^(1 - alpha)           maximise  sum o_i t_i / (1 - alpha)
+      0 < alpha < 1  power 1 - alpha (y, 1, t): t <= y^(1 - alpha)           maximise  sum o_i t_i / (1 - alpha)
+      alpha = 0      none                                                    maximise  sum o_i y_i
 
 - y_i = u_i / unit_i, with unit_i a guess of the utility the job will get, so that y is about 1; a share is
   unit_i / (best utility of i) times its x'. o_i = c_i w_i unit_i^(1 - alpha), divided by their mean. It is the sum that
@@ -39,43 +39,40 @@ from allocator.formulation.problem import Floats, Integers, Problem
 from allocator.solvers.candidate import Candidate
 
 _TOLERANCE = 1e-8
+_NEARLY_ONE = 3e-4
+"""So close to alpha = 1 its optimum is taken: it is off by the square of this, the power cones by much more."""
 _LEVEL_SLACK = 1e-9
 """By how much of itself the max-min level may fall in the second step, which maximises throughput at that level."""
 _USABLE = ("Solved", "AlmostSolved")
+_Cone = clarabel.NonnegativeConeT | clarabel.SecondOrderConeT | clarabel.ExponentialConeT | clarabel.PowerConeT
 
 
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """`step_fraction` is how far towards the boundary a step may go. `common_unit` measures every job's utility in
-    one unit instead of its own guess: another conditioning, for a second try.
-    """
-
-    step_fraction: float = 0.99
-    common_unit: bool = False
-
-
-def conic(problem: Problem, iterations: int, tuning: Tuning | None = None) -> Candidate:
+def conic(problem: Problem, iterations: int, *, near: Floats | None = None, step_fraction: float = 0.99) -> Candidate:
     """Shares and prices within about 1e-8 of the optimum, or wherever Clarabel was after `iterations`.
 
-    The problem must have rows. Raises what Clarabel raises on numbers that it cannot take.
+    The problem must have rows. `near` (n, K) are feasible shares that give every job something: the utilities are
+    measured in theirs, so the better the guess, the better the conditioning; without it, an equal split.
+    `step_fraction` is how far towards the boundary a step may go. Raises what Clarabel raises on numbers that it
+    cannot take.
     """
-    scaled = _Scaled.of(problem, tuning or Tuning())
-    if np.isinf(problem.fairness):
-        return _max_min(scaled, iterations)
+    guess = repair(problem, positive_split(problem)) if near is None else near
+    scaled = _Scaled.of(problem, problem.utilities(guess))
+    if np.isinf(scaled.fairness):
+        return _max_min(scaled, iterations, step_fraction)
     program = _Program.finite(scaled)
-    found = program.run(iterations, scaled.tuning.step_fraction)
+    found = program.run(iterations, step_fraction)
     return scaled.candidate(found, scaled.objective_unit, found.iterations)
 
 
-def _max_min(scaled: _Scaled, iterations: int) -> Candidate:
+def _max_min(scaled: _Scaled, iterations: int, step_fraction: float) -> Candidate:
     """First the highest level; then, with what is left of the budget, the most throughput at that level."""
-    first = _Program.level(scaled).run(iterations, scaled.tuning.step_fraction)
+    first = _Program.level(scaled).run(iterations, step_fraction)
     answer = scaled.candidate(first, scaled.level_unit, first.iterations)
     left = iterations - first.iterations
     if first.status not in _USABLE or left < 1:
         return answer
     reached = float((scaled.problem.utilities(repair(scaled.problem, answer.shares)) / scaled.problem.weight).min())
-    second = _Program.throughput_at(scaled, reached * (1 - _LEVEL_SLACK)).run(left, scaled.tuning.step_fraction)
+    second = _Program.throughput_at(scaled, reached * (1 - _LEVEL_SLACK)).run(left, step_fraction)
     spent = first.iterations + second.iterations
     shares = scaled.shares(second.point) if second.status in _USABLE else answer.shares
     return Candidate(shares, answer.prices, answer.limit_prices, spent, first.status)
@@ -96,7 +93,8 @@ class _Scaled:
     """The problem in numbers of about 1, without what cannot matter: ineligible columns, rows nobody can fill."""
 
     problem: Problem
-    tuning: Tuning
+    fairness: float
+    """alpha, or 1 if it is nearly that."""
     columns: Integers
     """(N,) index of each x' among the (i, k) in C order."""
     owner: Integers
@@ -119,13 +117,10 @@ class _Scaled:
     """t = level_unit t' (alpha = inf)."""
 
     @classmethod
-    def of(cls, problem: Problem, tuning: Tuning) -> _Scaled:
+    def of(cls, problem: Problem, guess: Floats) -> _Scaled:
         columns = np.flatnonzero(problem.eligible.ravel())
         owner = columns // problem.column_count
-        guess = problem.utilities(repair(problem, positive_split(problem)))
         earned = problem.weight * problem.count
-        if tuning.common_unit:
-            guess = np.full_like(guess, np.exp((earned @ np.log(guess)) / earned.sum()))
         best = problem.utility.max(axis=1)
         spread = (guess / best)[owner]
         coupling = problem.coupling.tocsc()[:, columns].tocsr()
@@ -134,10 +129,11 @@ class _Scaled:
         load = coupling[scarce].tocoo()
         row, column = load.coords
         load.data = load.data * spread[column] / problem.available[scarce[row]]
-        value, objective_unit = _values(earned, guess, problem.fairness)
+        alpha = 1.0 if abs(problem.fairness - 1) <= _NEARLY_ONE else problem.fairness
+        value, objective_unit = _values(earned, guess, alpha)
         return cls(
             problem=problem,
-            tuning=tuning,
+            fairness=alpha,
             columns=columns,
             owner=owner,
             spread=spread,
@@ -180,7 +176,9 @@ def _largest_use(coupling: sp.csr_array[Any], owner: Integers, n: int) -> Floats
     pair = row * n + owner[coupling.indices]
     start = np.flatnonzero(np.diff(pair, prepend=-1))  # columns of one owner are neighbours
     greediest = np.maximum.reduceat(coupling.data, start)
-    return np.bincount(row[start], weights=greediest, minlength=coupling.shape[0])
+    total = np.zeros(coupling.shape[0])
+    np.add.at(total, row[start], greediest)
+    return total
 
 
 def _values(earned: Floats, unit: Floats, alpha: float) -> tuple[Floats, float]:
@@ -206,44 +204,27 @@ class _Program:
     columns: list[Integers] = field(default_factory=list)
     entries: list[Floats] = field(default_factory=list)
     bounds: list[Floats] = field(default_factory=list)
-    cones: list[clarabel.Cone] = field(default_factory=list)
+    cones: list[_Cone] = field(default_factory=list)
 
     @classmethod
     def finite(cls, scaled: _Scaled) -> _Program:
-        """Finite alpha: sum of o phi(y), by whichever cone states phi."""
-        alpha = scaled.problem.fairness
-        size, n = scaled.columns.size, scaled.problem.row_count
+        """Finite alpha: sum of o phi(y), by whichever cone states phi (see the top)."""
+        alpha = scaled.fairness
         if alpha == 0:
             program = cls(-scaled.value[scaled.owner] * scaled.gain)
             program.add_feasible_set(scaled)
             return program
         factor = 1.0 if alpha == 1 else 1 / (1 - alpha)
-        program = cls(np.concatenate([np.zeros(size), -factor * scaled.value]))
+        program = cls(np.concatenate([np.zeros(scaled.columns.size), -factor * scaled.value]))
         program.add_feasible_set(scaled)
-        start, job, share = program.height, np.arange(n), np.arange(size)
-        epigraph = size + job
-        bound = np.zeros((n, 3))
-        if alpha == 1:
-            time, one, amount = 0, 1, 2
-            cone: clarabel.Cone = clarabel.ExponentialConeT()
-        elif alpha > 1:
-            time, amount, one = 0, 1, 2
-            cone = clarabel.PowerConeT(1 / alpha)
-        else:
-            amount, one, time = 0, 1, 2
-            cone = clarabel.PowerConeT(1 - alpha)
         if alpha == 2:
-            program.add(start + 3 * job, epigraph, np.full(n, -1.0))
-            program.add(start + 3 * job + 1, epigraph, np.full(n, 1.0))
-            program.add(start + 3 * scaled.owner, share, -scaled.gain)
-            program.add(start + 3 * scaled.owner + 1, share, -scaled.gain)
-            bound[:, 2] = 2.0
-            cone = clarabel.SecondOrderConeT(3)
+            program.add_second_order_cones(scaled)
+        elif alpha == 1:
+            program.add_cones(scaled, clarabel.ExponentialConeT(), epigraph=0, one=1, utility=2)
+        elif alpha > 1:
+            program.add_cones(scaled, clarabel.PowerConeT(1 / alpha), epigraph=0, utility=1, one=2)
         else:
-            program.add(start + 3 * job + time, epigraph, np.full(n, -1.0))
-            program.add(start + 3 * scaled.owner + amount, share, -scaled.gain)
-            bound[:, one] = 1.0
-        program.close(bound.ravel(), [cone] * n)
+            program.add_cones(scaled, clarabel.PowerConeT(1 - alpha), utility=0, one=1, epigraph=2)
         return program
 
     @classmethod
@@ -281,13 +262,33 @@ class _Program:
         bounds = np.concatenate([np.zeros(size), np.ones(n + scarce)])
         self.close(bounds, [clarabel.NonnegativeConeT(size + n + scarce)])
 
+    def add_cones(self, scaled: _Scaled, cone: _Cone, *, epigraph: int, utility: int, one: int) -> None:
+        """One three-dimensional cone per job; the keywords say at which place each of t, y and 1 stands in it."""
+        size, n = scaled.columns.size, scaled.problem.row_count
+        job = np.arange(n)
+        self.add(self.height + 3 * job + epigraph, size + job, np.full(n, -1.0))
+        self.add(self.height + 3 * scaled.owner + utility, np.arange(size), -scaled.gain)
+        bounds = np.zeros((n, 3))
+        bounds[:, one] = 1.0
+        self.close(bounds.ravel(), [cone] * n)
+
+    def add_second_order_cones(self, scaled: _Scaled) -> None:
+        """(y + t, y - t, 2) per job."""
+        size, n = scaled.columns.size, scaled.problem.row_count
+        job, share = np.arange(n), np.arange(size)
+        for place, sign in ((0, -1.0), (1, 1.0)):
+            self.add(self.height + 3 * job + place, size + job, np.full(n, sign))
+            self.add(self.height + 3 * scaled.owner + place, share, -scaled.gain)
+        bounds = np.tile([0.0, 0.0, 2.0], n)
+        self.close(bounds, [clarabel.SecondOrderConeT(3)] * n)
+
     def add(self, rows: NDArray[np.integer[Any]], columns: NDArray[np.integer[Any]], entries: Floats) -> None:
         """Entries of A at absolute positions."""
         self.rows.append(np.asarray(rows, dtype=np.int64))
         self.columns.append(np.asarray(columns, dtype=np.int64))
         self.entries.append(entries)
 
-    def close(self, bounds: Floats, cones: list[clarabel.Cone]) -> None:
+    def close(self, bounds: Floats, cones: list[_Cone]) -> None:
         """End a block of rows: its part of b, and the cones it lies in."""
         self.bounds.append(bounds)
         self.cones += cones

@@ -37,7 +37,7 @@ def equal_split(problem: Problem, warm_start: WarmStart | None = None, passes: i
         weights += step + 1.0  # later answers count more
         mean = mean + (step + 1.0) / weights * (last - mean)
         pressure = np.divide(
-            np.asarray(problem.coupling @ last.ravel()),
+            problem.coupled_usage(last),
             problem.available,
             out=np.zeros_like(prices),
             where=problem.available > 0,

@@ -1,4 +1,4 @@
-"""What a solver answers: shares, prices, and how good they are. The certificate computed the numbers, not the solver."""
+"""What a solver answers: shares, prices, and how good they are, in the certificate's numbers, not the solver's."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class WarmStart:
 @dataclass(frozen=True, slots=True)
 class Solution:
     """`shares` (n, K) are strictly feasible; `prices` (F, R) and `limit_prices` (L,) are >= 0, in objective units per
-    unit of capacity. `objective` <= optimum <= `bound`; `gap` = (bound - objective) / total weight. `solver` names the method that
-    answered, `attempts` every one that was tried with its outcome in words.
+    unit of capacity. `objective` <= optimum <= `bound`; `gap` = (bound - objective) / total weight (for alpha = inf, x
+    weight per job). `solver` names the method whose shares these are, `attempts` every one that was tried with its
+    outcome in words.
     """
 
     shares: Floats

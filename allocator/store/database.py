@@ -44,8 +44,8 @@ def parse(url: str) -> URL:
 
 
 def shown(url: URL) -> str:
-    """The URL without its password."""
-    return url.render_as_string(hide_password=True)
+    """The URL as people write it, without its password."""
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def writing_engine(url: URL) -> Engine:

@@ -37,7 +37,8 @@ class Cursor(NamedTuple):
 
 
 class ChangeFeed:
-    """Holds the jobs that changed last, at most `limit` of them (None: every job there ever was).
+    """Holds the jobs that changed last, at most `limit` of them (None: every job there ever was;
+    0: none, and no order is kept).
 
     `start` is where it begins: it knows all changes behind this cursor and nothing for certain before.
     """
@@ -49,6 +50,8 @@ class ChangeFeed:
 
     def append(self, jobs: Iterable[Job]) -> None:
         """Add new versions, all newer than what is here."""
+        if self._limit == 0:
+            return
         for job in sorted(jobs, key=Cursor.of):
             self._jobs[job.id] = job
             self._jobs.move_to_end(job.id)

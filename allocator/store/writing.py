@@ -36,12 +36,12 @@ class Statements:
         self._put_round = self._put(RoundRow)
         self._put_memory = self._put(MemoryRow)
         self._change_job = (
-            update(_table(JobRow))
-            .where(_table(JobRow).c.sequence == bindparam("the_sequence"))
+            update(table(JobRow))
+            .where(table(JobRow).c.sequence == bindparam("the_sequence"))
             .values({name: bindparam(name) for name in MUTABLE_JOB_COLUMNS})
         )
-        position = _table(PositionRow).c
-        self._advance = update(_table(PositionRow)).where(
+        position = table(PositionRow).c
+        self._advance = update(table(PositionRow)).where(
             position.id == ONLY,
             position.revision == bindparam("from_revision"),
             position.recorded == bindparam("from_recorded"),
@@ -66,8 +66,8 @@ class Statements:
 
     def prune(self, connection: Connection, *, receipts_before: float, rounds_before: int) -> None:
         """Drop receipts given before a time and rounds below a number; both are found by an index."""
-        connection.execute(delete(_table(ReceiptRow)).where(ReceiptRow.time < receipts_before))
-        connection.execute(delete(_table(RoundRow)).where(RoundRow.number < rounds_before))
+        connection.execute(delete(table(ReceiptRow)).where(ReceiptRow.time < receipts_before))
+        connection.execute(delete(table(RoundRow)).where(RoundRow.number < rounds_before))
 
     def _write_jobs(self, connection: Connection, durable: Mapping[str, Job], jobs: Iterable[Job]) -> None:
         """New jobs, and those with another spec, as whole rows; of the others only what changes while a job lives."""
@@ -100,17 +100,18 @@ class Statements:
 
     def _put(self, row: type[Mapped]) -> Statement:
         """Insert, or replace the row with the same key."""
-        table = _table(row)
-        key = [column.name for column in table.primary_key]
-        insert = self._insert(table)
-        replaced = {column.name: insert.excluded[column.name] for column in table.c if column.name not in key}
+        target = table(row)
+        key = [column.name for column in target.primary_key]
+        insert = self._insert(target)
+        replaced = {column.name: insert.excluded[column.name] for column in target.c if column.name not in key}
         return insert.on_conflict_do_update(index_elements=key, set_=replaced)
 
 
-def _table(row: type[Mapped]) -> Table:
-    table = row.__table__
-    assert isinstance(table, Table)
-    return table
+def table(row: type[Mapped]) -> Table:
+    """What is behind a mapped class: everything here is core, no row becomes an object of the ORM."""
+    found = row.__table__
+    assert isinstance(found, Table)
+    return found
 
 
 def _many(connection: Connection, statement: Statement, rows: Sequence[Row]) -> None:
@@ -122,5 +123,5 @@ def _remove(connection: Connection, row: type[Mapped], key: str, found: Mapping[
     """Delete the rows of what is None."""
     gone = [name for name, value in found.items() if value is None]
     if gone:
-        table = _table(row)
-        connection.execute(delete(table).where(table.c[key] == bindparam("gone")), [{"gone": name} for name in gone])
+        column = table(row).c[key]
+        connection.execute(delete(table(row)).where(column == bindparam("gone")), [{"gone": name} for name in gone])

@@ -352,7 +352,9 @@ class Job(_message.Message):
 
     @_builtins.property
     def measured_throughput(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """By flavor, the work per second that the job itself reported; it replaces the declared figure on that flavor."""
+        """By flavor, the work per second in the first configuration on that flavor that can run, as the job itself reported;
+        it replaces the declared figure, and other replica counts on the flavor keep their declared ratio to it.
+        """
 
     def __init__(
         self,

@@ -275,7 +275,7 @@ class ReplicaReport(_message.Message):
     state: Global___ReplicaState.ValueType
     """How it is doing."""
     message: _builtins.str
-    """Why it failed, in words, for people; at most 1024 characters."""
+    """Why it failed, in words, for people; cut after 1024 characters."""
     @_builtins.property
     def epoch(self) -> _epoch_pb2.Epoch:
         """Epoch of the allocation it ran for; the report is ignored unless that is the job's current one."""

@@ -25,13 +25,23 @@ _sym_db = _symbol_database.Default()
 from allocator.v1 import queue_pb2 as allocator_dot_v1_dot_queue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n allocator/v1/queue_service.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/queue.proto\"8\n\x12\x43reateQueueRequest\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"9\n\x13\x43reateQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"\x1f\n\x0fGetQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x10GetQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\":\n\x11ListQueuesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListQueuesResponse\x12#\n\x06queues\x18\x01 \x03(\x0b\x32\x13.allocator.v1.Queue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x12UpdateQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\rmax_live_jobs\x18\x03 \x01(\x03H\x00\x12\x1d\n\x13\x63lear_max_live_jobs\x18\x04 \x01(\x08H\x00\x42\x11\n\x0flive_jobs_boundB\t\n\x07_weight\"9\n\x13UpdateQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"\"\n\x12\x44\x65leteQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteQueueResponse\"4\n\x12\x43ordonQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x02 \x01(\x08\"9\n\x13\x43ordonQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue2\xfa\x03\n\x0cQueueService\x12R\n\x0b\x43reateQueue\x12 .allocator.v1.CreateQueueRequest\x1a!.allocator.v1.CreateQueueResponse\x12I\n\x08GetQueue\x12\x1d.allocator.v1.GetQueueRequest\x1a\x1e.allocator.v1.GetQueueResponse\x12O\n\nListQueues\x12\x1f.allocator.v1.ListQueuesRequest\x1a .allocator.v1.ListQueuesResponse\x12R\n\x0bUpdateQueue\x12 .allocator.v1.UpdateQueueRequest\x1a!.allocator.v1.UpdateQueueResponse\x12R\n\x0b\x44\x65leteQueue\x12 .allocator.v1.DeleteQueueRequest\x1a!.allocator.v1.DeleteQueueResponse\x12R\n\x0b\x43ordonQueue\x12 .allocator.v1.CordonQueueRequest\x1a!.allocator.v1.CordonQueueResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n allocator/v1/queue_service.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/queue.proto\"8\n\x12\x43reateQueueRequest\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"9\n\x13\x43reateQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"\x1f\n\x0fGetQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x10GetQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\":\n\x11ListQueuesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListQueuesResponse\x12#\n\x06queues\x18\x01 \x03(\x0b\x32\x13.allocator.v1.Queue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x12UpdateQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\rmax_live_jobs\x18\x03 \x01(\x03H\x00\x12\x1d\n\x13\x63lear_max_live_jobs\x18\x04 \x01(\x08H\x00\x42\x11\n\x0flive_jobs_boundB\t\n\x07_weight\"9\n\x13UpdateQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"\"\n\x12\x44\x65leteQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteQueueResponse\"4\n\x12\x43ordonQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x02 \x01(\x08\"9\n\x13\x43ordonQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue2\x93\x04\n\x0cQueueService\x12R\n\x0b\x43reateQueue\x12 .allocator.v1.CreateQueueRequest\x1a!.allocator.v1.CreateQueueResponse\x12N\n\x08GetQueue\x12\x1d.allocator.v1.GetQueueRequest\x1a\x1e.allocator.v1.GetQueueResponse\"\x03\x90\x02\x01\x12T\n\nListQueues\x12\x1f.allocator.v1.ListQueuesRequest\x1a .allocator.v1.ListQueuesResponse\"\x03\x90\x02\x01\x12W\n\x0bUpdateQueue\x12 .allocator.v1.UpdateQueueRequest\x1a!.allocator.v1.UpdateQueueResponse\"\x03\x90\x02\x02\x12W\n\x0b\x44\x65leteQueue\x12 .allocator.v1.DeleteQueueRequest\x1a!.allocator.v1.DeleteQueueResponse\"\x03\x90\x02\x02\x12W\n\x0b\x43ordonQueue\x12 .allocator.v1.CordonQueueRequest\x1a!.allocator.v1.CordonQueueResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'allocator.v1.queue_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['GetQueue']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['GetQueue']._serialized_options = b'\220\002\001'
+  _globals['_QUEUESERVICE'].methods_by_name['ListQueues']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['ListQueues']._serialized_options = b'\220\002\001'
+  _globals['_QUEUESERVICE'].methods_by_name['UpdateQueue']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['UpdateQueue']._serialized_options = b'\220\002\002'
+  _globals['_QUEUESERVICE'].methods_by_name['DeleteQueue']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['DeleteQueue']._serialized_options = b'\220\002\002'
+  _globals['_QUEUESERVICE'].methods_by_name['CordonQueue']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['CordonQueue']._serialized_options = b'\220\002\002'
   _globals['_CREATEQUEUEREQUEST']._serialized_start=76
   _globals['_CREATEQUEUEREQUEST']._serialized_end=132
   _globals['_CREATEQUEUERESPONSE']._serialized_start=134
@@ -57,5 +67,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CORDONQUEUERESPONSE']._serialized_start=742
   _globals['_CORDONQUEUERESPONSE']._serialized_end=799
   _globals['_QUEUESERVICE']._serialized_start=802
-  _globals['_QUEUESERVICE']._serialized_end=1308
+  _globals['_QUEUESERVICE']._serialized_end=1333
 # @@protoc_insertion_point(module_scope)

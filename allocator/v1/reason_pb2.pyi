@@ -117,8 +117,8 @@ class Shortage(_message.Message):
     resource: _builtins.str
     """Name of the resource: cpu, gpu, memory, bandwidth, disk, or an extra resource's name."""
     missing: _builtins.int
-    """The missing amount, in the unit that Resources has for this resource. For FRAGMENTED and EXCEEDS_NODE: what one
-    replica misses on the node that comes closest; otherwise: what the gang misses in total.
+    """The missing amount, in the unit that Resources has for this resource, no more than 2^63 - 1. For FRAGMENTED and
+    EXCEEDS_NODE: what one replica misses on the node that comes closest; otherwise: what the gang misses in total.
     """
     def __init__(
         self,

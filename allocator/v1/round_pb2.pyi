@@ -72,7 +72,7 @@ class FlavorUsage(_message.Message):
     capacity: _builtins.int
     """What the ready nodes have together, cordoned ones included, in the unit that Resources has for this resource."""
     requested: _builtins.int
-    """What live jobs ask for here, each in its fastest eligible configuration, in the same unit."""
+    """What live jobs ask for here, each in its fastest eligible configuration, in the same unit; no more than 2^63 - 1."""
     allocated: _builtins.int
     """What running jobs hold after the commit, in the same unit."""
     price: _builtins.float

@@ -25,13 +25,21 @@ _sym_db = _symbol_database.Default()
 from allocator.v1 import round_pb2 as allocator_dot_v1_dot_round__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$allocator/v1/scheduler_service.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/round.proto\"/\n\x0fGetRoundRequest\x12\x12\n\x05round\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_round\"=\n\x10GetRoundResponse\x12)\n\x05round\x18\x01 \x01(\x0b\x32\x1a.allocator.v1.RoundSummary\":\n\x11ListRoundsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x12ListRoundsResponse\x12*\n\x06rounds\x18\x01 \x03(\x0b\x32\x1a.allocator.v1.RoundSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x12WatchRoundsRequest\x12\x18\n\x0b\x61\x66ter_round\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_after_round\"@\n\x13WatchRoundsResponse\x12)\n\x05round\x18\x01 \x01(\x0b\x32\x1a.allocator.v1.RoundSummary\"\x19\n\x17GetClusterStatusRequest\"L\n\nNodeCounts\x12\x0c\n\x04open\x18\x01 \x01(\x03\x12\x10\n\x08\x63ordoned\x18\x02 \x01(\x03\x12\x10\n\x08\x64raining\x18\x03 \x01(\x03\x12\x0c\n\x04lost\x18\x04 \x01(\x03\"\xa1\x02\n\x18GetClusterStatusResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\'\n\x05nodes\x18\x02 \x01(\x0b\x32\x18.allocator.v1.NodeCounts\x12\x14\n\x0cpending_jobs\x18\x03 \x01(\x03\x12\x14\n\x0crunning_jobs\x18\x04 \x01(\x03\x12*\n\x07\x66lavors\x18\x05 \x03(\x0b\x32\x19.allocator.v1.FlavorUsage\x12(\n\x06queues\x18\x06 \x03(\x0b\x32\x18.allocator.v1.QueueUsage\x12\x10\n\x03gap\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12.\n\nlast_round\x18\x08 \x01(\x0b\x32\x1a.allocator.v1.RoundSummaryB\x06\n\x04_gap2\xe7\x02\n\x10SchedulerService\x12I\n\x08GetRound\x12\x1d.allocator.v1.GetRoundRequest\x1a\x1e.allocator.v1.GetRoundResponse\x12O\n\nListRounds\x12\x1f.allocator.v1.ListRoundsRequest\x1a .allocator.v1.ListRoundsResponse\x12T\n\x0bWatchRounds\x12 .allocator.v1.WatchRoundsRequest\x1a!.allocator.v1.WatchRoundsResponse0\x01\x12\x61\n\x10GetClusterStatus\x12%.allocator.v1.GetClusterStatusRequest\x1a&.allocator.v1.GetClusterStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$allocator/v1/scheduler_service.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/round.proto\"/\n\x0fGetRoundRequest\x12\x12\n\x05round\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_round\"=\n\x10GetRoundResponse\x12)\n\x05round\x18\x01 \x01(\x0b\x32\x1a.allocator.v1.RoundSummary\":\n\x11ListRoundsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x12ListRoundsResponse\x12*\n\x06rounds\x18\x01 \x03(\x0b\x32\x1a.allocator.v1.RoundSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x12WatchRoundsRequest\x12\x18\n\x0b\x61\x66ter_round\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_after_round\"@\n\x13WatchRoundsResponse\x12)\n\x05round\x18\x01 \x01(\x0b\x32\x1a.allocator.v1.RoundSummary\"\x19\n\x17GetClusterStatusRequest\"L\n\nNodeCounts\x12\x0c\n\x04open\x18\x01 \x01(\x03\x12\x10\n\x08\x63ordoned\x18\x02 \x01(\x03\x12\x10\n\x08\x64raining\x18\x03 \x01(\x03\x12\x0c\n\x04lost\x18\x04 \x01(\x03\"\xa1\x02\n\x18GetClusterStatusResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\'\n\x05nodes\x18\x02 \x01(\x0b\x32\x18.allocator.v1.NodeCounts\x12\x14\n\x0cpending_jobs\x18\x03 \x01(\x03\x12\x14\n\x0crunning_jobs\x18\x04 \x01(\x03\x12*\n\x07\x66lavors\x18\x05 \x03(\x0b\x32\x19.allocator.v1.FlavorUsage\x12(\n\x06queues\x18\x06 \x03(\x0b\x32\x18.allocator.v1.QueueUsage\x12\x10\n\x03gap\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12.\n\nlast_round\x18\x08 \x01(\x0b\x32\x1a.allocator.v1.RoundSummaryB\x06\n\x04_gap2\xfb\x02\n\x10SchedulerService\x12N\n\x08GetRound\x12\x1d.allocator.v1.GetRoundRequest\x1a\x1e.allocator.v1.GetRoundResponse\"\x03\x90\x02\x01\x12T\n\nListRounds\x12\x1f.allocator.v1.ListRoundsRequest\x1a .allocator.v1.ListRoundsResponse\"\x03\x90\x02\x01\x12Y\n\x0bWatchRounds\x12 .allocator.v1.WatchRoundsRequest\x1a!.allocator.v1.WatchRoundsResponse\"\x03\x90\x02\x01\x30\x01\x12\x66\n\x10GetClusterStatus\x12%.allocator.v1.GetClusterStatusRequest\x1a&.allocator.v1.GetClusterStatusResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'allocator.v1.scheduler_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SCHEDULERSERVICE'].methods_by_name['GetRound']._loaded_options = None
+  _globals['_SCHEDULERSERVICE'].methods_by_name['GetRound']._serialized_options = b'\220\002\001'
+  _globals['_SCHEDULERSERVICE'].methods_by_name['ListRounds']._loaded_options = None
+  _globals['_SCHEDULERSERVICE'].methods_by_name['ListRounds']._serialized_options = b'\220\002\001'
+  _globals['_SCHEDULERSERVICE'].methods_by_name['WatchRounds']._loaded_options = None
+  _globals['_SCHEDULERSERVICE'].methods_by_name['WatchRounds']._serialized_options = b'\220\002\001'
+  _globals['_SCHEDULERSERVICE'].methods_by_name['GetClusterStatus']._loaded_options = None
+  _globals['_SCHEDULERSERVICE'].methods_by_name['GetClusterStatus']._serialized_options = b'\220\002\001'
   _globals['_GETROUNDREQUEST']._serialized_start=80
   _globals['_GETROUNDREQUEST']._serialized_end=127
   _globals['_GETROUNDRESPONSE']._serialized_start=129
@@ -51,5 +59,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCLUSTERSTATUSRESPONSE']._serialized_start=579
   _globals['_GETCLUSTERSTATUSRESPONSE']._serialized_end=868
   _globals['_SCHEDULERSERVICE']._serialized_start=871
-  _globals['_SCHEDULERSERVICE']._serialized_end=1230
+  _globals['_SCHEDULERSERVICE']._serialized_end=1250
 # @@protoc_insertion_point(module_scope)

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped] # ships no py.typed
 
 from allocator.domain.errors import (
     AllocatorError,
@@ -177,7 +177,7 @@ def _duration(seconds: float) -> Duration:
 
 def _cut(text: str, limit: int) -> str:
     """At most `limit` bytes of UTF-8; what is cut off is replaced by an ellipsis."""
-    encoded = text.encode("utf-8", errors="replace")
+    encoded = text[: limit + 1].encode("utf-8", errors="replace")
     if len(encoded) <= limit:
         return encoded.decode()
     return encoded[: limit - 3].decode(errors="ignore") + "…"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from allocator.domain.cluster import Labels
@@ -27,6 +26,16 @@ _NANOS = 1_000_000_000
 
 Member = TypeVar("Member", bound=Enum)
 Number = TypeVar("Number", bound=int)
+"""What the generated code types a protobuf enumeration's numbers as."""
+Number_co = TypeVar("Number_co", bound=int, covariant=True)
+
+
+class Numbers(Protocol[Number_co]):
+    """A generated enumeration."""
+
+    def Value(self, name: str | bytes) -> Number_co:  # noqa: N802 - protobuf's name
+        """The number of a member."""
+        ...
 
 
 class Enumeration(Generic[Member, Number]):
@@ -35,7 +44,7 @@ class Enumeration(Generic[Member, Number]):
     They belong together by name: JobState.PENDING is JOB_STATE_PENDING. The number 0 is UNSPECIFIED and no member.
     """
 
-    def __init__(self, members: type[Member], numbers: EnumTypeWrapper[Number], prefix: str) -> None:
+    def __init__(self, members: type[Member], numbers: Numbers[Number], prefix: str) -> None:
         self._numbers = {member: numbers.Value(f"{prefix}_{member.name}") for member in members}
         self._members = {number: member for member, number in self._numbers.items()}
         self._names = ", ".join(f"{prefix}_{member.name}" for member in members)
@@ -63,7 +72,8 @@ def time_from_proto(message: Timestamp, field: str) -> float:
     if not (_FIRST_SECOND <= message.seconds <= _LAST_SECOND and 0 <= message.nanos < _NANOS):
         raise InvalidInput.of(
             field,
-            f"must lie in the years 1 to 9999, with nanos from 0 to 999999999; got {message.seconds} s {message.nanos} ns",
+            "must lie in the years 1 to 9999, with nanos from 0 to 999999999; "
+            f"got {message.seconds} s {message.nanos} ns",
         )
     return message.seconds + message.nanos / _NANOS
 

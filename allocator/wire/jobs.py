@@ -8,7 +8,7 @@ from allocator.domain.errors import InvalidInput
 from allocator.domain.job import DEFAULT_PRIORITY_CLASS, Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import Allocation, Placement, ReplicaPlacement
 from allocator.domain.resources import NOTHING
-from allocator.v1 import job_pb2
+from allocator.v1 import job_pb2, reason_pb2
 from allocator.wire.fields import (
     MAX_CONFIGURATIONS,
     Enumeration,
@@ -33,7 +33,7 @@ def configuration_to_proto(configuration: Configuration) -> job_pb2.Configuratio
 
 
 def configuration_from_proto(message: job_pb2.Configuration) -> Configuration:
-    """Absent replicas and throughput are 1. Its values are not judged: `valid_spec_from_proto` does that for the whole."""
+    """Absent replicas and throughput are 1. Its values are not judged: `valid_spec_from_proto` does that."""
     try:
         demand = resources_from_proto(message.demand) if message.HasField("demand") else NOTHING
     except InvalidInput as error:
@@ -129,7 +129,11 @@ def job_to_proto(job: Job) -> job_pb2.Job:
         last_start_time=_optional_time_to_proto(job.last_start_time),
         end_time=_optional_time_to_proto(job.end_time),
         preemption_count=job.preemption_count,
-        last_preemption=None if job.last_preemption is None else PREEMPTION_REASONS.number(job.last_preemption),
+        last_preemption=(
+            reason_pb2.PREEMPTION_REASON_UNSPECIFIED
+            if job.last_preemption is None
+            else PREEMPTION_REASONS.number(job.last_preemption)
+        ),
         measured_throughput=dict(job.measured_throughput),
         message=job.message,
     )
@@ -146,7 +150,9 @@ def job_from_proto(message: job_pb2.Job) -> Job:
         revision=message.revision,
         allocation=allocation_from_proto(message.id, message.allocation) if message.HasField("allocation") else None,
         pending_reason=(
-            pending_reason_from_proto(message.pending_reason) if message.HasField("pending_reason") else None
+            pending_reason_from_proto(message.pending_reason, "pending_reason")
+            if message.HasField("pending_reason")
+            else None
         ),
         first_start_time=_optional_time_from_proto(message, "first_start_time"),
         last_start_time=_optional_time_from_proto(message, "last_start_time"),

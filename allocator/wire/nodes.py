@@ -42,7 +42,7 @@ def node_from_proto(message: node_pb2.Node) -> Node:
 
 
 def registered_node_from_proto(message: node_pb2.Node) -> Node:
-    """A node as an agent registers it: open and ready, whatever the output-only fields say. Its values are not judged."""
+    """A node as an agent registers it: open and ready, whatever output-only fields say. Its values are not judged."""
     try:
         capacity = resources_from_proto(message.capacity)
     except InvalidInput as error:

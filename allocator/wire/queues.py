@@ -16,7 +16,7 @@ class QueueCounts:
     running: int = 0
 
 
-def queue_to_proto(queue: Queue, counts: QueueCounts = QueueCounts()) -> queue_pb2.Queue:  # noqa: B008 - a constant
+def queue_to_proto(queue: Queue, counts: QueueCounts = QueueCounts()) -> queue_pb2.Queue:
     return queue_pb2.Queue(
         name=queue.name,
         weight=queue.weight,

@@ -20,9 +20,9 @@ def pending_reason_to_proto(reason: PendingReason) -> reason_pb2.PendingReason:
     )
 
 
-def pending_reason_from_proto(message: reason_pb2.PendingReason) -> PendingReason:
+def pending_reason_from_proto(message: reason_pb2.PendingReason, where: str) -> PendingReason:
     return PendingReason(
-        PENDING_CAUSES.member(message.cause, "cause"),
+        PENDING_CAUSES.member(message.cause, f"{where}.cause"),
         tuple(Shortage(s.flavor, s.resource, s.missing) for s in message.shortages),
     )
 

@@ -1,5 +1,6 @@
-"""The part of clarabel 0.11 that is used here; the package ships no types."""
+# The part of clarabel 0.11 that is used here; the package ships no types.
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,6 @@ class ExponentialConeT:
 
 class PowerConeT:
     def __init__(self, alpha: float) -> None: ...
-
-Cone = ZeroConeT | NonnegativeConeT | SecondOrderConeT | ExponentialConeT | PowerConeT
 
 class DefaultSettings:
     max_iter: int
@@ -55,11 +54,12 @@ class DefaultSolution:
 class DefaultSolver:
     def __init__(
         self,
-        P: sp.csc_matrix[Any] | sp.csc_array[Any],
-        q: NDArray[np.float64],
-        A: sp.csc_matrix[Any] | sp.csc_array[Any],
-        b: NDArray[np.float64],
-        cones: list[Cone],
+        quadratic: sp.csc_array[Any],
+        linear: NDArray[np.float64],
+        constraints: sp.csc_array[Any],
+        bounds: NDArray[np.float64],
+        cones: Sequence[object],
         settings: DefaultSettings,
+        /,
     ) -> None: ...
     def solve(self) -> DefaultSolution: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -58,8 +59,7 @@ def test_the_label_for_the_rest_can_be_no_real_name() -> None:
 
 
 def test_the_readme_is_up_to_date() -> None:
-    text = reference.README.read_text(encoding="utf-8")
-    assert reference.updated(text) == text, "run: python -m allocator.metrics.reference --write"
+    assert reference.main(["--check"]) == 0, "run: python -m allocator.metrics.reference"
 
 
 def test_the_reference_names_every_metric_once_and_every_label() -> None:
@@ -73,8 +73,20 @@ def test_a_readme_without_marks_is_refused() -> None:
         reference.updated("# a page without tables")
 
 
-def test_the_reference_takes_no_other_arguments(capsys: pytest.CaptureFixture[str]) -> None:
-    assert reference.main(["--wirte"]) == 2
-    assert "usage" in capsys.readouterr().err
+def test_an_outdated_page_is_found_and_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{reference.BEGIN}\nold\n{reference.END}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(reference, "README", page)
+    assert reference.main(["--check"]) == 1
     assert reference.main([]) == 0
-    assert "allocator_jobs" in capsys.readouterr().out
+    assert reference.main(["--check"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "`allocator_jobs`" in text
+    assert "old" not in text.split("\n")
+
+
+def test_the_reference_takes_no_other_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reference.main(["--chekc"]) == 2
+    assert "usage" in capsys.readouterr().err

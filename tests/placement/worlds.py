@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
-from allocator.domain.plan import Move, Plan, Preempt, Start
+from allocator.domain.plan import Plan, Preempt, Start
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
-from allocator.domain.reason import PendingCause, PendingReason
-from allocator.domain.resources import Resources, display_unit
+from allocator.domain.resources import Resources
 from allocator.domain.snapshot import Memory, Snapshot
-from allocator.formulation.build import Formulation
-from allocator.formulation.problem import Problem
+from allocator.formulation.build import Formulation, build
+from allocator.placement import place
 
 NOW = 1_000_000.0
 LONG_AGO = NOW - 100_000.0
@@ -56,11 +55,13 @@ def waiting(
     priority_class: str = "normal",
     preemptible: bool = True,
     restart_cost: float = 0.0,
+    weight: float | None = None,
 ) -> Job:
-    """A pending job; its id is "j" and its sequence."""
+    """A pending job; its id is "j" and its sequence. Unless told, its weight is its own, so that its row is, too."""
     spec = JobSpec(
         "q",
         ways or (way(cpu=8),),
+        weight=1.0 + sequence if weight is None else weight,
         priority_class=priority_class,
         preemptible=preemptible,
         restart_cost_seconds=restart_cost,
@@ -71,8 +72,8 @@ def waiting(
 def running(job: Job, *places: str, configuration: int = 0, since: float = LONG_AGO) -> Job:
     """The same job, running: each place is a node name, followed by ":" and its GPUs ("n1:0,1") if it has any."""
     replicas = []
-    for place in places:
-        name, _, gpus = place.partition(":")
+    for where in places:
+        name, _, gpus = where.partition(":")
         replicas.append(ReplicaPlacement(name, tuple(int(gpu) for gpu in gpus.split(",") if gpu)))
     placement = Placement(job.id, configuration, tuple(replicas))
     return replace(
@@ -95,57 +96,68 @@ def snapshot(nodes: Iterable[Node], jobs: Iterable[Job], now: float = NOW) -> Sn
     )
 
 
-def formulate(world: Snapshot) -> Formulation:
-    """One row per job, a column per configuration on a flavor with an open node: enough of a problem to place by."""
-    flavors = world.flavors
-    resources = ("cpu", "gpu", "licence")
-    open_flavors = {n.flavor for n in world.nodes if n.takes_new_work}
-    cordoned = {n.name for n in world.nodes if n.availability is CORDONED}
-    pinned: set[str] = set()
-    never: dict[str, PendingReason] = {}
-    rows: dict[str, int] = {}
-    columns: list[list[int]] = []
-    jobs: list[Job] = []
-    for job in world.jobs:
-        eligible = [
-            index for index, c in enumerate(job.spec.configurations) if c.throughput > 0 and c.flavor in open_flavors
-        ]
-        if job.allocation and (not job.spec.preemptible or cordoned & set(job.allocation.placement.nodes)):
-            pinned.add(job.id)
-        elif not eligible:
-            never[job.id] = PendingReason(PendingCause.NO_ELIGIBLE_FLAVOR)
-        else:
-            rows[job.id] = len(jobs)
-            jobs.append(job)
-            columns.append(eligible)
-    width = max((len(row) for row in columns), default=1)
-    padded = [row + [-1] * (width - len(row)) for row in columns]
-    shape = (len(jobs), width)
-    throughput, flavor, demand = np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros((*shape, len(resources)))
-    for i, (job, row) in enumerate(zip(jobs, padded, strict=True)):
-        for k, index in enumerate(row):
+Shares = Mapping[str, Sequence[float]]
+"""By job id, the share of each of its spec's configurations."""
+
+
+def share_matrix(formulation: Formulation, shares: Shares, otherwise: float = 0.5) -> NDArray[np.float64]:
+    """`shares` in the shape of the problem; jobs that are not mentioned have `otherwise` in every configuration."""
+    matrix = np.zeros(formulation.problem.throughput.shape)
+    for row, (group, columns) in enumerate(zip(formulation.groups, formulation.configurations, strict=True)):
+        for k, index in enumerate(columns):
             if index >= 0:
-                c = job.spec.configurations[index]
-                throughput[i, k] = c.throughput
-                flavor[i, k] = flavors.index(c.flavor)
-                demand[i, k] = [c.total_demand.get(name) / display_unit(name)[1] for name in resources]
-    capacity = np.array(
-        [
-            [
-                sum(n.capacity.get(name) for n in world.nodes if n.flavor == f) / display_unit(name)[1] + 1e6
-                for name in resources
-            ]
-            for f in flavors
-        ]
-    )
-    problem = Problem.from_arrays(throughput=throughput, flavor=flavor, demand=demand, capacity=capacity)
-    return Formulation(
-        problem=problem,
-        flavors=flavors,
-        resources=resources,
-        groups=tuple((job.id,) for job in jobs),
-        configurations=tuple(tuple(row) for row in padded),
-        pinned=frozenset(pinned),
-        never=never,
-        rows=rows,
-    )
+                matrix[row, k] = shares[group[0]][index] if group[0] in shares else otherwise
+    return matrix
+
+
+def decide(
+    world: Snapshot,
+    shares: Shares | None = None,
+    credits_owed: Mapping[str, float] | None = None,
+    policy: Policy = POLICY,
+    otherwise: float = 0.5,
+) -> Plan:
+    """The plan for a world, with credits in seconds by job id."""
+    formulation = build(world, policy)
+    memory = Memory(time=world.time, credits=credits_owed or {})
+    return place(world, formulation, share_matrix(formulation, shares or {}, otherwise), memory, policy)
+
+
+def applied(world: Snapshot, plan: Plan, now: float | None = None) -> Snapshot:
+    """The world after every change of `plan` became true."""
+    time = world.time if now is None else now
+    changes = {change.job_id: change for change in plan.changes}
+    jobs = []
+    for job in world.jobs:
+        change = changes.get(job.id)
+        if change is None:
+            jobs.append(job)
+        elif isinstance(change, Preempt):
+            jobs.append(replace(job, state=JobState.PENDING, allocation=None, last_preemption=change.reason))
+        else:
+            allocation = Allocation(change.placement, Epoch(world.round, world.revision), time)
+            first = time if job.first_start_time is None else job.first_start_time
+            jobs.append(
+                replace(
+                    job, state=JobState.RUNNING, allocation=allocation, first_start_time=first, last_start_time=time
+                )
+            )
+    return replace(world, jobs=tuple(jobs), time=time, round=world.round + 1)
+
+
+def told(plan: Plan) -> dict[str, str]:
+    """A plan as a story: what it says about each job, by job id."""
+    story = dict.fromkeys(plan.kept, "kept")
+    story |= {job_id: f"waits: {reason.cause.value}" for job_id, reason in plan.waiting}
+    for change in plan.changes:
+        if isinstance(change, Preempt):
+            story[change.job_id] = f"stops for {change.reason.value}"
+            continue
+        where = " ".join(
+            replica.node + (":" + ",".join(map(str, replica.gpus)) if replica.gpus else "")
+            for replica in change.placement.replicas
+        )
+        story[change.job_id] = (
+            f"starts on {where}" if isinstance(change, Start) else f"moves to {where} for {change.reason.value}"
+        )
+    return story

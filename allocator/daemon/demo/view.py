@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -13,7 +14,9 @@ from rich.text import Text
 from allocator.domain.resources import STANDARD_RESOURCES, display_unit
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
 
-BAR_WIDTH = 12
+BAR_WIDTH = 10
+NEGLIGIBLE_PRICE = 1e-6
+"""In budget per display unit: below it is the solver's tolerance, not scarcity."""
 
 OUTCOME_STYLE = {
     RoundOutcome.OPTIMAL: "green",
@@ -31,6 +34,8 @@ class Tally:
     finished: int = 0
     started: int = 0
     preempted: int = 0
+    waiting: int = 0
+    first_allocation_seconds: float | None = None
     addresses: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -46,59 +51,74 @@ def screen(summary: RoundSummary | None, tally: Tally) -> RenderableType:
     )
 
 
+def line(summary: RoundSummary, tally: Tally) -> str:
+    """A round in one line, for logs and pipes."""
+    seconds = sum(seconds for _, seconds in summary.stages)
+    busiest = max(summary.flavors, key=lambda usage: usage.utilization, default=None)
+    used = f", {busiest.flavor} {busiest.resource} {busiest.utilization:.0%}" if busiest else ""
+    running = sum(usage.running for usage in summary.queues)
+    return (
+        f"round {summary.round}: {summary.outcome.value}, gap {summary.gap:.1e}, {running} running, "
+        f"{sum(usage.pending for usage in summary.queues)} waiting, {tally.finished} finished{used}, "
+        f"{seconds * 1000:.0f} ms"
+    )
+
+
 def _headline(summary: RoundSummary) -> RenderableType:
-    stages = dict(summary.stages)
-    total = sum(stages.values())
+    total = sum(seconds for _, seconds in summary.stages)
     line = Text.assemble(
         ("round ", "dim"),
         (f"{summary.round}", "bold"),
-        ("   ", ""),
+        "  ",
         (summary.outcome.value, OUTCOME_STYLE[summary.outcome]),
         (" by ", "dim"),
         summary.solver,
-        ("   gap ", "dim"),
+        ("  gap ", "dim"),
         f"{summary.gap:.1e}",
-        ("   rounding loss ", "dim"),
+        ("  rounding loss ", "dim"),
         f"{summary.rounding_loss:.1%}",
-        ("   round ", "dim"),
-        f"{total * 1000:.0f} ms",
-        (f" (solve {stages.get('solve', 0.0) * 1000:.0f}, place {stages.get('place', 0.0) * 1000:.0f}, ", "dim"),
-        (f"commit {stages.get('commit', 0.0) * 1000:.0f})", "dim"),
+        ("  in ", "dim"),
+        f"{total * 1000:.0f} ms\n",
+        ("  ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in summary.stages), "dim"),
     )
     return Panel(line, title="allocator", title_align="left")
 
 
 def _flavors(usages: tuple[FlavorUsage, ...]) -> RenderableType:
-    table = Table(title="Capacity: share allocated, and price", title_justify="left", expand=True, pad_edge=False)
+    table = _table("Capacity: how much is allocated, and the price of one more")
     present = {usage.resource for usage in usages if usage.capacity}
     resources = [name for name in STANDARD_RESOURCES if name in present]
     resources += sorted(present - set(resources))
     table.add_column("flavor", no_wrap=True)
     for resource in resources:
-        table.add_column(f"{resource} [dim]({display_unit(resource)[0]})[/]", no_wrap=True)
+        table.add_column(resource, no_wrap=True)
     by_cell = {(usage.flavor, usage.resource): usage for usage in usages}
     for flavor in sorted({usage.flavor for usage in usages}):
         table.add_row(flavor, *(_cell(by_cell.get((flavor, resource))) for resource in resources))
     return table
 
 
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", expand=True, box=box.SIMPLE_HEAD, pad_edge=False)
+
+
 def _cell(usage: FlavorUsage | None) -> RenderableType:
     if usage is None or not usage.capacity:
         return Text("-", style="dim")
-    _, unit = display_unit(usage.resource)
-    amounts = f"{usage.allocated / unit:.4g}/{usage.capacity / unit:.4g}"
-    priced = (f"{usage.price:.3g}", "bold magenta") if usage.price > 1e-9 else ("free", "dim")
-    return Text.assemble(_bar(usage.utilization, 8), f" {usage.utilization:4.0%}\n", (amounts, "dim"), "  ", priced)
+    name, unit = display_unit(usage.resource)
+    amounts = f"{usage.allocated / unit:.4g}/{usage.capacity / unit:.4g} {name}"
+    priced = (f"price {usage.price:.2g}", "magenta") if usage.price > NEGLIGIBLE_PRICE else ("free", "dim")
+    return Text.assemble(_bar(usage.utilization, 9), f" {usage.utilization:4.0%}\n", (amounts, "dim"), "\n", priced)
 
 
 def _queues(usages: tuple[QueueUsage, ...]) -> RenderableType:
-    table = Table(title="Queues: dominant share of the cluster", title_justify="left", expand=True, pad_edge=False)
+    table = _table("Queues: dominant share of the cluster")
     table.add_column("queue", no_wrap=True)
-    table.add_column("weight", justify="right")
+    table.add_column("weight", justify="right", no_wrap=True)
     table.add_column("actual share", no_wrap=True)
     table.add_column("fair share", no_wrap=True)
-    table.add_column("running", justify="right")
-    table.add_column("waiting", justify="right")
+    table.add_column("running", justify="right", no_wrap=True)
+    table.add_column("waiting", justify="right", no_wrap=True)
     for usage in usages:
         table.add_row(
             usage.queue,
@@ -121,6 +141,10 @@ def _footer(summary: RoundSummary, tally: Tally) -> RenderableType:
             f"{tally.preempted} preempted",
         ),
     ]
+    if tally.first_allocation_seconds is not None:
+        rows.append(
+            Text.assemble(("first     ", "dim"), f"allocation pushed after {tally.first_allocation_seconds:.1f} s")
+        )
     rows += [Text.assemble((f"{name:<10}", "dim"), address) for name, address in tally.addresses.items()]
     rows.append(Text("Ctrl-C drains and stops", style="dim"))
     return Panel(Group(*rows))

@@ -1,0 +1,63 @@
+"""Names for the shell's completion, asked of the daemon. Without an answer there are simply none: a shell is no place
+for error messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+
+import typer
+
+from allocator.cli.app import session
+from allocator.client import Client, JobState
+from allocator.client.retry import NEVER
+from allocator.domain.errors import AllocatorError
+from allocator.domain.job import PRIORITY_CLASSES
+
+_SECONDS = 1.0
+_MOST = 200
+
+_Question = Callable[[Client], Iterable[str]]
+
+
+def queue_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Queues whose name begins so."""
+    return _asked(ctx, lambda client: (status.queue.name for status in client.queues()), incomplete)
+
+
+def live_job_ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of pending and running jobs that begin so."""
+    live = [JobState.PENDING, JobState.RUNNING]
+    return _asked(ctx, lambda client: (job.id for job in client.jobs(states=live)), incomplete)
+
+
+def job_ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of any jobs that begin so."""
+    return _asked(ctx, lambda client: (job.id for job in client.jobs()), incomplete)
+
+
+def node_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Nodes whose name begins so."""
+    return _asked(ctx, lambda client: (node.name for node in client.nodes()), incomplete)
+
+
+def flavor_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Flavors that any node has, whose name begins so."""
+    return _asked(ctx, lambda client: sorted({node.flavor for node in client.nodes()}), incomplete)
+
+
+def priority_classes(incomplete: str) -> list[str]:
+    """The built-in classes."""
+    return [name for name in PRIORITY_CLASSES if name.startswith(incomplete)]
+
+
+def _asked(ctx: typer.Context, ask: _Question, incomplete: str) -> list[str]:
+    with suppress(AllocatorError), Client(session(ctx).address, timeout=_SECONDS, retry=NEVER) as client:
+        return list(islice(_starting(ask(client), incomplete), _MOST))
+    return []
+
+
+def _starting(names: Iterable[str], incomplete: str) -> Iterator[str]:
+    return (name for name in names if name.startswith(incomplete))

@@ -1,0 +1,151 @@
+"""How jobs look on a terminal: the table of many, the page about one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from allocator.cli import screen, words
+from allocator.cli.quantities import age, format_duration, significant
+from allocator.cli.screen import Column, Table
+from allocator.client import ClusterStatus, Job
+from allocator.domain.job import JobState
+
+_JOB_COLUMNS = (
+    Column("JOB"),
+    Column("NAME", give_way=2, elastic=True),
+    Column("QUEUE"),
+    Column("STATE"),
+    Column("ASKS", give_way=4),
+    Column("AGE", right=True),
+    Column("RAN", right=True, give_way=3),
+    Column("PREEMPTED", right=True, give_way=5),
+    Column("WHERE / WHY", give_way=1, elastic=True),
+)
+
+
+def job_table(jobs: Iterable[Job], now: float) -> Table:
+    """One line per job. `now` is in seconds since the epoch."""
+    table = Table(_JOB_COLUMNS)
+    for job in jobs:
+        table.add(
+            job.id,
+            job.spec.name or "-",
+            job.spec.queue,
+            job.state.value,
+            words.asks(job),
+            age(now - job.submit_time),
+            _ran(job, now),
+            str(job.preemption_count) if job.preemption_count else "-",
+            words.why_briefly(job) or "-",
+        )
+    return table
+
+
+def event_line(job: Job) -> str:
+    """One change of a watch: which job, its state, and where or why."""
+    name = f" ({job.spec.name})" if job.spec.name else ""
+    detail = words.why_briefly(job)
+    return f"{job.id}{name} in {job.spec.queue} {job.state.value}" + (f": {detail}" if detail else "")
+
+
+def show_job(job: Job, status: ClusterStatus, now: float) -> None:
+    """The page about one job."""
+    screen.facts(_what(job, status, now))
+    screen.heading("Configurations (the gang, per replica, and at the last round's prices)")
+    screen.show(_configuration_table(job, status))
+    screen.heading("History")
+    screen.facts(_history(job, now))
+
+
+def _what(job: Job, status: ClusterStatus, now: float) -> list[tuple[str, str]]:
+    spec = job.spec
+    held = job.allocation
+    return [
+        ("job", job.id),
+        ("name", spec.name),
+        ("queue", spec.queue + _queue_share(spec.queue, status)),
+        ("state", job.state.value),
+        ("why", words.why_waiting(job.pending_reason) if job.state is JobState.PENDING else ""),
+        ("message", job.message),
+        ("runs on", "\n".join(words.replicas_by_node(held)) if held else ""),
+        ("ended", f"replicas {words.ranges(sorted(held.finished))}" if held and held.finished else ""),
+        ("since", f"{age(now - held.start_time)} (epoch {held.epoch})" if held else ""),
+        ("weight", significant(spec.weight, 6)),
+        ("priority", spec.priority_class),
+        ("preemptible", "yes" if spec.preemptible else "no: once started it is never stopped for others"),
+        ("restart cost", format_duration(spec.restart_cost_seconds) if spec.restart_cost_seconds else ""),
+        ("expected", _expected(spec.expected_duration_seconds)),
+        ("labels", "\n".join(f"{key}={value}" for key, value in spec.labels)),
+    ]
+
+
+def _queue_share(queue: str, status: ClusterStatus) -> str:
+    """What the last round gave the queue, as dominant shares."""
+    usage = next((usage for usage in status.queues if usage.queue == queue), None)
+    if usage is None:
+        return ""
+    return f"  (holds {words.percent(usage.actual_share)} of the cluster, fair share {words.percent(usage.fair_share)})"
+
+
+def _expected(seconds: float | None) -> str:
+    return f"{format_duration(seconds)} in its best configuration" if seconds is not None else ""
+
+
+def _configuration_table(job: Job, status: ClusterStatus) -> Table:
+    table = Table(
+        (
+            Column(""),
+            Column("FLAVOR"),
+            Column("REPLICAS", right=True),
+            Column("EACH ASKS FOR", elastic=True),
+            Column("SPEED", right=True),
+            Column("COST", right=True, give_way=1),
+        )
+    )
+    prices = {(usage.flavor, usage.resource): usage.price for usage in status.flavors}
+    fastest = max(job.throughput(configuration) for configuration in job.spec.configurations) or 1.0
+    current = job.allocation.placement.configuration if job.allocation else None
+    for index, configuration in enumerate(job.spec.configurations):
+        throughput = job.throughput(configuration)
+        measured = "*" if configuration.flavor in dict(job.measured_throughput) else ""
+        cost = words.percent(words.price_of(configuration, prices)) if status.last_round else "-"
+        table.add(
+            ">" if index == current else "",
+            configuration.flavor,
+            str(configuration.replicas),
+            words.demand(configuration.demand),
+            f"{significant(throughput / fastest)}{measured}",
+            cost,
+        )
+    return table
+
+
+def _history(job: Job, now: float) -> list[tuple[str, str]]:
+    preempted = f"{job.preemption_count} time{'' if job.preemption_count == 1 else 's'}"
+    if job.last_preemption is not None:
+        preempted += f", last because {words.why_preempted(job.last_preemption)}"
+    waited = (job.first_start_time or job.end_time or now) - job.submit_time
+    end = f"{_moment(job.end_time)}, {age(now - job.end_time)} ago" if job.end_time is not None else ""
+    return [
+        ("submitted", f"{_moment(job.submit_time)}, {age(now - job.submit_time)} ago"),
+        ("first waited", age(waited)),
+        ("first start", _moment(job.first_start_time)),
+        ("last start", _moment(job.last_start_time) if job.last_start_time != job.first_start_time else ""),
+        ("ended", end),
+        ("preempted", preempted),
+        ("measured", ", ".join(f"{significant(v, 6)} per second on {f}" for f, v in job.measured_throughput)),
+    ]
+
+
+def _moment(seconds: float | None) -> str:
+    """Local time, to the second, with the zone."""
+    return screen.local_time(seconds) if seconds is not None else ""
+
+
+def _ran(job: Job, now: float) -> str:
+    """How long its last run has lasted."""
+    if job.last_start_time is None:
+        return "-"
+    if job.state is JobState.RUNNING:
+        return age(now - job.last_start_time)
+    return age(job.end_time - job.last_start_time) if job.end_time is not None else "-"

@@ -1,0 +1,292 @@
+"""`allocator submit | jobs | job | cancel | update`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from allocator.cli import completion, documents, schema, screen
+from allocator.cli.app import Session, app, command, session
+from allocator.cli.exits import ExitCode, of_batch
+from allocator.cli.job_view import job_table, show_job
+from allocator.cli.jobfile import JobDraft, draft_of_flags, read_drafts
+from allocator.client import Client, ItemResult, Job, JobChange, JobSpec, JobState, JobUpdate
+from allocator.domain.errors import AllocatorError, InvalidInput
+
+_PANEL = "Jobs"
+BATCH = 1000
+"""Jobs sent in one request."""
+
+
+@command(app, "submit", _PANEL)
+def submit(
+    context: typer.Context,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="Jobs in YAML or JSON; - is standard input.", show_default=False
+        ),
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", help="Queue to wait in.", autocompletion=completion.queue_names)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    replicas: Annotated[int | None, typer.Option(help="Size of the gang; all start together. Default: 1.")] = None,
+    cpu: Annotated[str | None, typer.Option(metavar="CORES", help="Per replica: 4, 0.5 or 500m.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="GPUS", help="Per replica: 2, or a part of one such as 0.5.")
+    ] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Per replica: 16GiB, 2GB or 512Mi.")] = None,
+    bandwidth: Annotated[str | None, typer.Option(metavar="RATE", help="Per replica: 10Gbit/s or 1GB/s.")] = None,
+    disk: Annotated[str | None, typer.Option(metavar="SIZE", help="Per replica: 100GiB or 1TB.")] = None,
+    resource: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=COUNT", help="Any other resource, per replica. Repeatable.")
+    ] = None,
+    flavor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=THROUGHPUT]",
+            help="A kind of node it accepts, and its work per second there (default 1). Repeatable. Without any: every "
+            "flavor that the cluster has now, with throughput 1.",
+            autocompletion=completion.flavor_names,
+        ),
+    ] = None,
+    weight: Annotated[float | None, typer.Option(help="Relative to the queue's other jobs. Default: 1.")] = None,
+    priority_class: Annotated[
+        str | None, typer.Option(help="low, normal or high.", autocompletion=completion.priority_classes)
+    ] = None,
+    non_preemptible: Annotated[
+        bool, typer.Option("--non-preemptible", help="Once started, never stopped for others.")
+    ] = False,
+    restart_cost: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Work lost with each restart: 30s, 5m.")
+    ] = None,
+    expected_duration: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Run time in its best configuration: 2h, 1h30m.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="For your own use. Repeatable.")] = None,
+    count: Annotated[int | None, typer.Option(metavar="N", help="Submit N such jobs. Default: 1.")] = None,
+    request_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Submitting again with the same id and jobs changes nothing.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the jobs until all have ended.")] = False,
+) -> None:
+    """Submit one job described by flags, or the jobs of a file.
+
+    A file is a list of jobs, or a mapping with 'jobs' and 'defaults'; its fields are named as the flags are.
+    A malformed file is told fault by fault, and then nothing is submitted.
+    """
+    flags = {
+        "queue": queue, "name": name, "replicas": replicas, "cpu": cpu, "gpu": gpu, "memory": memory,
+        "bandwidth": bandwidth, "disk": disk, "resources": _pairs("--resource", resource),
+        "flavors": _flavors(flavor), "weight": weight, "priority_class": priority_class,
+        "preemptible": False if non_preemptible else None, "restart_cost": restart_cost,
+        "expected_duration": expected_duration, "labels": _pairs("--label", label), "count": count,
+    }  # fmt: skip
+    drafts = _drafts(file, {key: value for key, value in flags.items() if value is not None})
+    settings = session(context)
+    with settings.client() as client:
+        results = _submit_all(client, drafts, request_id)
+        code = _show_results(settings, results, "submitted", quiet=wait and settings.json)
+        if wait:
+            code = max(code, _follow(settings, client, [r.id for r in results if isinstance(r, Job)]))
+    raise typer.Exit(code)
+
+
+def _drafts(file: str | None, flags: dict[str, object]) -> tuple[JobDraft, ...]:
+    if file is None:
+        return (draft_of_flags(flags),)
+    if flags:
+        named = ", ".join(sorted(f"--{key.replace('_', '-')}" for key in flags))
+        raise InvalidInput.of("--file", f"cannot be combined with {named}: write defaults into the file")
+    return read_drafts(documents.read(file))
+
+
+def _submit_all(client: Client, drafts: tuple[JobDraft, ...], request_id: str | None) -> list[ItemResult]:
+    """In batches; each has its own request id, made from the whole submission's, so that a repetition is one, too."""
+    flavors: tuple[str, ...] = ()
+    if any(draft.any_flavor for draft in drafts):
+        flavors = tuple(sorted({node.flavor for node in client.nodes()}))
+    specs: list[JobSpec] = [spec for draft in drafts for spec in draft.specs(flavors)]
+    root = request_id or str(uuid4())
+    results: list[ItemResult] = []
+    for start in range(0, len(specs), BATCH):
+        batch = specs[start : start + BATCH]
+        results += client.submit(batch, request_id=root if start == 0 else f"{root}+{start}")
+    return results
+
+
+def _show_results(settings: Session, results: list[ItemResult], done: str, *, quiet: bool = False) -> ExitCode:
+    """Ids on standard output, one per line, so that they can be piped; refusals and the count on standard error."""
+    refused = [(index, result) for index, result in enumerate(results) if isinstance(result, AllocatorError)]
+    accepted = [result for result in results if isinstance(result, Job)]
+    if settings.json:
+        if not quiet:
+            screen.emit_json(schema.many(schema.item, results))
+    else:
+        for job in accepted:
+            screen.line(job.id)
+        for index, error in refused:
+            place = f"item {index}: " if len(results) > 1 else ""
+            screen.complain(f"{place}{error}")
+        if len(results) > 1:
+            screen.remark(f"{len(accepted)} {done}, {len(refused)} refused")
+    return of_batch([error for _, error in refused], len(results))
+
+
+def _follow(settings: Session, client: Client, job_ids: list[str]) -> ExitCode:
+    """Tell every change of state until all have ended; FAILED unless all succeeded."""
+    open_ids = dict.fromkeys(job_ids, "")
+    failed = 0
+    if not open_ids:
+        return ExitCode.OK
+    for event in client.watch_jobs(cursor=""):
+        changed = [event.job] if isinstance(event, JobChange) else []
+        if not isinstance(event, JobChange):
+            # The snapshot holds live jobs only: whoever is missing has ended meanwhile.
+            changed = [client.job(job_id) for job_id, seen in open_ids.items() if not seen]
+        for job in changed:
+            if job.id not in open_ids or open_ids[job.id] == job.state.value:
+                continue
+            open_ids[job.id] = job.state.value
+            _tell(settings, job)
+            if job.state.is_final:
+                del open_ids[job.id]
+                failed += job.state is not JobState.SUCCEEDED
+        if not open_ids:
+            break
+    return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _tell(settings: Session, job: Job) -> None:
+    if settings.json:
+        screen.emit_json_line(schema.job(job))
+    else:
+        detail = f": {job.message}" if job.message else ""
+        screen.line(f"{job.id} {job.state.value}{detail}", screen.STATE_STYLES.get(job.state.value, ""))
+
+
+@command(app, "jobs", _PANEL)
+def jobs(
+    context: typer.Context,
+    queue: Annotated[
+        str,
+        typer.Option(
+            "--queue", "-q", help="Only of this queue and those below it.", autocompletion=completion.queue_names
+        ),
+    ] = "",
+    state: Annotated[
+        list[JobState] | None, typer.Option("--state", "-s", help="Only in this state. Repeatable.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Also those that have ended.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="Only the first N. Default: all.")
+    ] = None,
+) -> None:
+    """List jobs in order of admission; without --state or --all those that wait or run."""
+    states = list(state or ())
+    if not states and not everything:
+        states = [JobState.PENDING, JobState.RUNNING]
+    settings = session(context)
+    found: list[Job] = []
+    with settings.client() as client:
+        page = 1000 if limit is None else min(limit, 1000)
+        for job in client.jobs(queue=queue, states=states, page_size=page):
+            if len(found) == limit:
+                screen.remark(f"only the first {limit}: there are more")
+                break
+            found.append(job)
+    if settings.json:
+        screen.emit_json(schema.many(schema.job, found))
+    else:
+        screen.show(job_table(found, time.time()), empty="no such jobs")
+
+
+@command(app, "job", _PANEL)
+def job(
+    context: typer.Context,
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", autocompletion=completion.job_ids)],
+) -> None:
+    """Show one job: its state and why, where it runs, what it asks for and costs, and what has happened to it."""
+    settings = session(context)
+    with settings.client() as client:
+        found = client.job(job_id)
+        if settings.json:
+            screen.emit_json(schema.job(found))
+            return
+        show_job(found, client.status(), time.time())
+
+
+@command(app, "cancel", _PANEL)
+def cancel(
+    context: typer.Context,
+    job_ids: Annotated[
+        list[str], typer.Argument(metavar="JOB...", help="Ids of jobs.", autocompletion=completion.live_job_ids)
+    ],
+    message: Annotated[str, typer.Option("--message", "-m", help="Why, for whoever looks at the job later.")] = "",
+) -> None:
+    """End jobs. A job that was cancelled before stays so."""
+    settings = session(context)
+    results: list[ItemResult] = []
+    with settings.client() as client:
+        for start in range(0, len(job_ids), BATCH):
+            results += client.cancel(job_ids[start : start + BATCH], message=message)
+    raise typer.Exit(_show_results(settings, results, "cancelled"))
+
+
+@command(app, "update", _PANEL)
+def update(
+    context: typer.Context,
+    job_ids: Annotated[
+        list[str], typer.Argument(metavar="JOB...", help="Ids of jobs.", autocompletion=completion.live_job_ids)
+    ],
+    weight: Annotated[float | None, typer.Option(help="New weight relative to the queue's other jobs.")] = None,
+    priority_class: Annotated[
+        str | None, typer.Option(help="low, normal or high.", autocompletion=completion.priority_classes)
+    ] = None,
+) -> None:
+    """Change the weight or the priority class of live jobs."""
+    if weight is None and priority_class is None:
+        raise InvalidInput.of("", "nothing to change: give --weight or --priority-class")
+    settings = session(context)
+    results: list[ItemResult] = []
+    with settings.client() as client:
+        for start in range(0, len(job_ids), BATCH):
+            batch = job_ids[start : start + BATCH]
+            results += client.update([JobUpdate(job_id, weight, priority_class) for job_id in batch])
+    raise typer.Exit(_show_results(settings, results, "updated"))
+
+
+def _pairs(flag: str, given: list[str] | None) -> dict[str, str] | None:
+    """KEY=VALUE texts as a mapping; None when there are none."""
+    if not given:
+        return None
+    pairs: dict[str, str] = {}
+    for text in given:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise InvalidInput.of(flag, f"must be written KEY=VALUE, got {text!r}")
+        if key in pairs:
+            raise InvalidInput.of(flag, f"{key!r} is given twice: each key once")
+        pairs[key] = value
+    return pairs
+
+
+def _flavors(given: list[str] | None) -> dict[str, float] | None:
+    if not given:
+        return None
+    flavors: dict[str, float] = {}
+    for text in given:
+        name, separator, throughput = text.partition("=")
+        if name in flavors:
+            raise InvalidInput.of("--flavor", f"{name!r} is given twice: each flavor once")
+        try:
+            flavors[name] = float(throughput) if separator else 1.0
+        except ValueError:
+            raise InvalidInput.of(
+                "--flavor", f"must be written NAME or NAME=THROUGHPUT, such as v100=2.0; got {text!r}"
+            ) from None
+    return flavors

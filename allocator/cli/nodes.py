@@ -1,0 +1,130 @@
+"""`allocator nodes [list | drain | cordon | uncordon | remove]`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from allocator.cli import completion, schema, screen
+from allocator.cli.app import command, group, session
+from allocator.cli.quantities import approximate
+from allocator.cli.screen import Column, Table
+from allocator.client import Client
+from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.resources import STANDARD_RESOURCES, display_unit, resource_names
+
+nodes = group("nodes", "List nodes, and close, empty, reopen or forget them.", "Cluster")
+
+_Name = Annotated[str, typer.Argument(metavar="NODE", help="The node's name.", autocompletion=completion.node_names)]
+
+
+@nodes.callback()
+def _alone(context: typer.Context) -> None:
+    """List nodes, and close, empty, reopen or forget them; alone: list."""
+    if context.invoked_subcommand is None:
+        _list(context, None)
+
+
+@command(nodes, "list")
+def list_(
+    context: typer.Context,
+    flavor: Annotated[
+        str | None, typer.Option(help="Only nodes of this flavor.", autocompletion=completion.flavor_names)
+    ] = None,
+) -> None:
+    """List nodes with what they have."""
+    _list(context, flavor)
+
+
+@command(nodes, "drain")
+def drain(context: typer.Context, name: _Name) -> None:
+    """Close a node and empty it: preemptible jobs leave at the next round, the others when they end."""
+    _change(context, lambda client: client.drain_node(name))
+
+
+@command(nodes, "cordon")
+def cordon(context: typer.Context, name: _Name) -> None:
+    """Close a node for new work; what runs there goes on."""
+    _change(context, lambda client: client.cordon_node(name, cordoned=True))
+
+
+@command(nodes, "uncordon")
+def uncordon(context: typer.Context, name: _Name) -> None:
+    """Open a node that was cordoned or drained."""
+    _change(context, lambda client: client.cordon_node(name, cordoned=False))
+
+
+@command(nodes, "remove")
+def remove(context: typer.Context, name: _Name) -> None:
+    """Forget a node that is lost or drained, and empty."""
+    settings = session(context)
+    with settings.client() as client:
+        client.remove_node(name)
+    if settings.json:
+        screen.emit_json({"name": name, "removed": True})
+    else:
+        screen.line(f"node {name} removed")
+
+
+def _list(context: typer.Context, flavor: str | None) -> None:
+    settings = session(context)
+    with settings.client() as client:
+        found = [node for node in client.nodes() if flavor is None or node.flavor == flavor]
+    if settings.json:
+        screen.emit_json(schema.many(schema.node, found))
+    else:
+        screen.show(node_table(found), empty="no nodes")
+
+
+def node_table(found: list[Node]) -> Table:
+    """One line per node; a column per resource that any of them has, in its display unit."""
+    resources = resource_names([node.capacity for node in found])
+    table = Table(
+        (
+            Column("NODE"),
+            Column("FLAVOR"),
+            Column("STATE"),
+            *(
+                Column(_title(resource), right=True, give_way=index + 3 if index > 1 else 0)
+                for index, resource in enumerate(resources)
+            ),
+            Column("AGENT", give_way=2),
+            Column("LABELS", give_way=1, elastic=True),
+        )
+    )
+    for node in found:
+        table.add(
+            node.name,
+            node.flavor,
+            node_state(node),
+            *(approximate(resource, node.capacity.get(resource)) for resource in resources),
+            "simulated" if node.simulated else "-",
+            ", ".join(f"{key}={value}" for key, value in node.labels) or "-",
+        )
+    return table
+
+
+def node_state(node: Node) -> str:
+    """`lost` whatever the operator wants, else what the operator wants, else `ready`."""
+    if node.health is NodeHealth.LOST:
+        return "lost"
+    return "ready" if node.availability is NodeAvailability.OPEN else node.availability.value
+
+
+def _title(resource: str) -> str:
+    if resource not in STANDARD_RESOURCES:
+        return resource
+    unit = display_unit(resource)[0]
+    return unit if resource in ("cpu", "gpu") else f"{resource.upper()} {unit}"
+
+
+def _change(context: typer.Context, act: Callable[[Client], Node]) -> None:
+    settings = session(context)
+    with settings.client() as client:
+        node = act(client)
+    if settings.json:
+        screen.emit_json(schema.node(node))
+    else:
+        screen.line(f"node {node.name} is {node.availability.value}")

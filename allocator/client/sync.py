@@ -1,0 +1,301 @@
+"""The client for ordinary, blocking code."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+
+from allocator.client import calls
+from allocator.client.exchange import (
+    CHANNEL_OPTIONS,
+    DEFAULT_TIMEOUT,
+    Attempts,
+    Call,
+    Pages,
+    Reconnects,
+    Stream,
+    answer_of,
+    event_of,
+    message_of,
+    resolve_address,
+)
+from allocator.client.failures import failure_of, stream_ended
+from allocator.client.retry import NEVER, RetryPolicy
+from allocator.client.views import JobEvent, Lease, QueueStatus, Registration
+from allocator.domain.cluster import Node
+from allocator.domain.job import Job, JobSpec, JobState
+from allocator.domain.placement import Epoch, NodeDesired
+from allocator.domain.queue import Queue
+from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport, UpdateQueue
+from allocator.rounds.report import RoundSummary
+from allocator.wire.rounds import ClusterStatus
+
+T = TypeVar("T")
+
+
+class Client:
+    """Calls a daemon; safe to share between threads. Close it, or use it as a context manager.
+
+    `address` is host:port or unix:path; without it the environment's ALLOCATOR_ADDRESS, else 127.0.0.1:50051.
+    `timeout` is how many seconds a call may take, retries included. Reads and submits are repeated by `retry` when the
+    daemon is unreachable or says that it will have room later; nothing else ever is. Watches reconnect where they were.
+
+    Every method raises the refusals of `allocator.domain.errors`, and `Unreachable`, `DeadlineExceeded` or
+    `UnexpectedAnswer`.
+
+        from allocator.client import Client, Configuration, JobSpec, Resources
+
+        with Client() as client:
+            spec = JobSpec("research", (Configuration("v100", 1, Resources(cpu_millicores=4000, gpu_millis=1000)),))
+            (result,) = client.submit([spec])
+            print(result)
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        patience: float | None = None,
+    ) -> None:
+        self.address = resolve_address(address)
+        self._timeout, self._retry, self._patience = timeout, retry, patience
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+        self._closed = False
+        self._channel = grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+
+    def close(self) -> None:
+        """Ends every watch and call."""
+        self._closed = True
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- jobs
+
+    def submit(
+        self, specs: Iterable[JobSpec], *, request_id: str | None = None, timeout: float | None = None
+    ) -> tuple[ItemResult, ...]:
+        """Per spec, in order, the job admitted or the AllocatorError that refused it; at most 10,000 specs.
+
+        `request_id` (default: a new UUID) makes repeating harmless: the same id with the same specs gets the first
+        answer again, with others AlreadyExists.
+
+            for result in client.submit(specs, request_id="nightly-2026-11-22"):
+                print(result.id if isinstance(result, Job) else f"refused: {result}")
+        """
+        return self._call(calls.submit(specs, request_id), timeout)
+
+    def job(self, job_id: str, *, timeout: float | None = None) -> Job:
+        """One job, live or final. NotFound."""
+        return self._call(calls.job(job_id), timeout)
+
+    def jobs(
+        self,
+        *,
+        queue: str = "",
+        states: Iterable[JobState] = (),
+        page_size: int = calls.PAGE_SIZE,
+        timeout: float | None = None,
+    ) -> Iterator[Job]:
+        """Jobs in order of admission, fetched page by page as you go; of `queue` and the queues below it, in `states`.
+
+        waiting = list(client.jobs(queue="research", states=[JobState.PENDING]))
+        """
+        return self._pages(calls.jobs(queue, states, page_size), timeout)
+
+    def cancel(
+        self, job_ids: Iterable[str], *, message: str = "", timeout: float | None = None
+    ) -> tuple[ItemResult, ...]:
+        """Per id the job or why it was refused. A cancelled job stays so; other final ones: FailedPrecondition."""
+        return self._call(calls.cancel(job_ids, message), timeout)
+
+    def update(self, updates: Iterable[JobUpdate], *, timeout: float | None = None) -> tuple[ItemResult, ...]:
+        """Per update the job or why it was refused.
+
+        client.update([JobUpdate(job.id, weight=2.0), JobUpdate(other.id, priority_class="high")])
+        """
+        return self._call(calls.update(updates), timeout)
+
+    def report_progress(
+        self, job_id: str, throughput: float, *, epoch: Epoch | None = None, timeout: float | None = None
+    ) -> Job:
+        """Tell a running job's measured work per second; `epoch` (default: the current one) is when it was measured."""
+        return self._call(calls.report_progress(job_id, throughput, epoch), timeout)
+
+    def watch_jobs(self, *, queue: str = "", cursor: str = "") -> Iterator[JobEvent]:
+        """All live jobs (without a cursor), or those changed since it; then EndOfSnapshot; then every change, for ever.
+
+        Reconnects by itself, after the last event it gave. A job's passing states may be skipped, its newest never.
+
+            for event in client.watch_jobs(queue="research"):
+                if isinstance(event, JobChange):
+                    print(event.job.id, event.job.state)
+        """
+        return self._watch(calls.watch_jobs(queue, cursor))
+
+    # --- queues
+
+    def queue(self, name: str, *, timeout: float | None = None) -> QueueStatus:
+        """One queue with its job counts. NotFound."""
+        return self._call(calls.queue(name), timeout)
+
+    def queues(self, *, timeout: float | None = None) -> Iterator[QueueStatus]:
+        """All queues with their job counts, by name."""
+        return self._pages(calls.queues(), timeout)
+
+    def create_queue(self, queue: Queue, *, timeout: float | None = None) -> Queue:
+        """AlreadyExists; NotFound for the parent; FailedPrecondition if the parent holds live jobs of its own.
+
+        client.create_queue(Queue("research/vision", weight=2.0, max_live_jobs=500))
+        """
+        return self._call(calls.create_queue(queue), timeout)
+
+    def update_queue(
+        self,
+        name: str,
+        *,
+        weight: float | None = None,
+        max_live_jobs: int | None = None,
+        clear_max_live_jobs: bool = False,
+        timeout: float | None = None,
+    ) -> Queue:
+        """None leaves a property as it is; `clear_max_live_jobs` removes that bound. NotFound."""
+        return self._call(
+            calls.update_queue(UpdateQueue(name, weight, max_live_jobs, clear_max_live_jobs)),
+            timeout,
+        )
+
+    def delete_queue(self, name: str, *, timeout: float | None = None) -> None:
+        """NotFound; FailedPrecondition if it holds live jobs or other queues."""
+        self._call(calls.delete_queue(name), timeout)
+
+    def cordon_queue(self, name: str, *, cordoned: bool = True, timeout: float | None = None) -> Queue:
+        """Close a queue for new jobs, or open it again. NotFound."""
+        return self._call(calls.cordon_queue(name, cordoned=cordoned), timeout)
+
+    # --- nodes
+
+    def node(self, name: str, *, timeout: float | None = None) -> Node:
+        """One node. NotFound."""
+        return self._call(calls.node(name), timeout)
+
+    def nodes(self, *, timeout: float | None = None) -> Iterator[Node]:
+        """All nodes, by name."""
+        return self._pages(calls.nodes(), timeout)
+
+    def drain_node(self, name: str, *, timeout: float | None = None) -> Node:
+        """Close a node and empty it: preemptible jobs leave at the next round, the others when they end. NotFound."""
+        return self._call(calls.drain_node(name), timeout)
+
+    def cordon_node(self, name: str, *, cordoned: bool = True, timeout: float | None = None) -> Node:
+        """Close a node for new work, or open a cordoned or draining one. NotFound."""
+        return self._call(calls.cordon_node(name, cordoned=cordoned), timeout)
+
+    def remove_node(self, name: str, *, timeout: float | None = None) -> None:
+        """Forget a node. NotFound; FailedPrecondition unless it is lost or draining, and empty."""
+        self._call(calls.remove_node(name), timeout)
+
+    def register_node(self, node: Node, *, timeout: float | None = None) -> Registration:
+        """For agents: make a node known, or tell what it has now. Its availability is the operator's and stays."""
+        return self._call(calls.register_node(node), timeout)
+
+    def heartbeat(self, node: str, reports: Iterable[ReplicaReport] = (), *, timeout: float | None = None) -> Lease:
+        """For agents: the node lives, and how its replicas are. Repeat an end until it was answered.
+
+        NotFound: register first.
+        """
+        return self._call(calls.heartbeat(node, reports), timeout)
+
+    def watch_allocations(self, node: str) -> Iterator[NodeDesired]:
+        """For agents: what the node shall run now, then each newer state, and after a reconnection what holds then.
+
+        NotFound.
+        """
+        return self._watch(calls.watch_allocations(node))
+
+    # --- rounds
+
+    def round(self, number: int | None = None, *, timeout: float | None = None) -> RoundSummary:
+        """One round; None is the newest. NotFound."""
+        return self._call(calls.round_(number), timeout)
+
+    def rounds(self, *, page_size: int = 100, timeout: float | None = None) -> Iterator[RoundSummary]:
+        """Rounds, newest first, fetched page by page as you go."""
+        return self._pages(calls.rounds(page_size), timeout)
+
+    def watch_rounds(self, *, after: int | None = None) -> Iterator[RoundSummary]:
+        """Rounds above the number `after` (None: the newest one first), as they end. Reconnects by itself."""
+        return self._watch(calls.watch_rounds(after))
+
+    def status(self, *, timeout: float | None = None) -> ClusterStatus:
+        """How the cluster is now."""
+        return self._call(calls.status(), timeout)
+
+    # --- how
+
+    def _call(self, call: Call[T], timeout: float | None) -> T:
+        seconds = self._timeout if timeout is None else timeout
+        request = message_of(call)
+        send = self._channel.unary_unary(
+            call.method.path,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=call.method.response.FromString,
+        )
+        attempts = Attempts(self._retry if call.repeatable else NEVER, seconds, time.monotonic, self._rng)
+        while True:
+            try:
+                reply = send(request, timeout=attempts.remaining())
+            except grpc.RpcError as error:
+                failure = failure_of(error, call.method, self.address, seconds)
+            else:
+                return answer_of(call, reply)
+            time.sleep(attempts.after(failure))
+
+    def _pages(self, pages: Pages[T], timeout: float | None) -> Iterator[T]:
+        token = ""
+        while True:
+            items, token = self._call(pages.page(token), timeout)
+            yield from items
+            if not token:
+                return
+
+    def _watch(self, stream: Stream[T]) -> Iterator[T]:
+        reconnects = Reconnects(self._retry, self._patience, time.monotonic, self._rng)
+        while not self._closed:
+            request = message_of(stream)
+            responses = self._channel.unary_stream(
+                stream.method.path,
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=stream.method.response.FromString,
+            )(request)
+            failure = stream_ended(self.address)
+            try:
+                for reply in responses:
+                    reconnects.heard()
+                    event = event_of(stream, reply)
+                    if event is not None:
+                        stream = stream.resume(event)
+                        yield event
+            except grpc.RpcError as error:
+                if self._closed:
+                    return
+                failure = failure_of(error, stream.method, self.address, 0.0)
+            finally:
+                responses.cancel()
+            time.sleep(reconnects.after(failure))
+
+
+__all__ = ["Client"]

@@ -1,0 +1,153 @@
+"""The daemon assembled: store, rounds, API and metrics, started in order and stopped in the reverse one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+
+import structlog
+from sqlalchemy import make_url
+
+from allocator import __version__
+from allocator.daemon import logs
+from allocator.daemon.config import Settings
+from allocator.daemon.finished import FinishedJobs
+from allocator.daemon.ledger import ObservedLedger
+from allocator.daemon.liveness import Liveness
+from allocator.daemon.scheduler import Scheduler
+from allocator.domain.errors import AllocatorError, FailedPrecondition
+from allocator.metrics import Metrics, MetricsServer
+from allocator.rpc import Hub, RpcServer, RpcSettings
+from allocator.solvers import ChainSolver
+from allocator.store.sql import SqlStore
+
+log = structlog.stdlib.get_logger("allocator.daemon")
+
+LIVENESS_CHECK_SECONDS = 1.0
+
+
+class Daemon:
+    """Everything `allocator serve` runs. `start` and `stop` are called on one event loop.
+
+    Order of the end: health says NOT_SERVING and watches end, the round under way commits and pushes, calls under way
+    finish, metrics, and the store last. Running jobs do not depend on any of it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics(version=__version__, round_interval=settings.rounds.interval_seconds)
+        self.hub = Hub()
+        self.store = SqlStore(
+            settings.store.url,
+            group_commit_seconds=settings.store.group_commit_seconds,
+            on_batch=self.metrics.observe_store_batch,
+        )
+        self.liveness = Liveness(settings.nodes.heartbeat_timeout_seconds)
+        self.ledger = ObservedLedger(self.store, self.liveness, self.metrics)
+        self.rpc = RpcServer(
+            self.ledger,
+            self.store,
+            self.hub,
+            time.time,
+            RpcSettings(
+                max_message_bytes=settings.server.max_message_bytes,
+                lease_seconds=settings.nodes.heartbeat_timeout_seconds,
+                heartbeat_interval_seconds=settings.nodes.heartbeat_interval_seconds,
+            ),
+            on_request=self.metrics.rpc_request,
+        )
+        self.metrics_server = MetricsServer(self.metrics.registry, settings.metrics.host, settings.metrics.port)
+        policy = settings.policy.policy()
+        self.scheduler = Scheduler(
+            store=self.store,
+            pusher=self.hub,
+            observers=[self.metrics, self.hub, FinishedJobs(self.store, self.metrics)],
+            solver=ChainSolver(),
+            policy=lambda: policy,
+            interval_seconds=settings.rounds.interval_seconds,
+            on_broken_round=self._push_everything,
+        )
+        self._monitor: asyncio.Task[None] | None = None
+        self._exits = contextlib.AsyncExitStack()
+
+    async def start(self) -> int:
+        """Open, listen, begin with rounds; returns the API's port. After an AllocatorError nothing is left open."""
+        async with contextlib.AsyncExitStack() as exits:
+            await asyncio.to_thread(self.store.open)
+            exits.push_async_callback(asyncio.to_thread, self.store.close)
+            self.liveness.begin(self.store.nodes())
+            self.metrics.set_push_source(self.hub.stream_counts)
+            self.metrics.set_node_source(lambda: self.liveness.longest_silence(self.store.nodes()))
+            self.metrics_server.start()
+            exits.callback(self.metrics_server.stop)
+            server = self.settings.server
+            try:
+                port = await self.rpc.start(f"{server.host}:{server.port}")
+            except OSError as error:
+                raise FailedPrecondition("server", f"{error}; set server.host and server.port") from None
+            exits.push_async_callback(self.rpc.stop, server.drain_seconds)
+            self.scheduler.start()
+            exits.push_async_callback(asyncio.to_thread, self.scheduler.stop)
+            self._monitor = asyncio.create_task(self._watch_nodes())
+            exits.callback(self._monitor.cancel)
+            exits.push_async_callback(self.rpc.begin_drain)
+            self._exits = exits.pop_all()
+        return port
+
+    async def stop(self) -> None:
+        """Drain and close; nothing acknowledged is lost."""
+        await self._exits.aclose()
+
+    async def _watch_nodes(self) -> None:
+        """Turn silence into LoseNode, once a second."""
+        while True:
+            await asyncio.sleep(LIVENESS_CHECK_SECONDS)
+            for command in self.liveness.silent(self.store.nodes()):
+                log.warning("node lost", node=command.node, silent_for_seconds=self.liveness.timeout_seconds)
+                try:
+                    await asyncio.wrap_future(self.ledger.execute(command, time.time()))
+                except AllocatorError as error:
+                    log.warning("node could not be marked as lost", node=command.node, error=str(error))
+
+    def _push_everything(self) -> None:
+        """A round broke, perhaps between its commit and its push: tell every node what it shall run."""
+        self.hub.push(tuple(self.store.desired(node.name) for node in self.store.nodes()))
+
+
+def serve(settings: Settings) -> int:
+    """Run the daemon until SIGTERM or SIGINT; the exit status. A second signal ends it at once."""
+    logs.configure(settings.log.level, settings.log.format)
+    return asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _stop_or_abort, stop)
+    daemon = Daemon(settings)
+    try:
+        port = await daemon.start()
+    except AllocatorError as error:
+        log.error("cannot start", error=str(error))  # noqa: TRY400 the error says it all, a traceback would hide it
+        return 1
+    log.info(
+        "serving",
+        api=f"{settings.server.host}:{port}",
+        metrics=daemon.metrics_server.url,
+        store=make_url(settings.store.url).render_as_string(hide_password=True),
+        version=__version__,
+    )
+    await stop.wait()
+    log.info("draining")
+    await daemon.stop()
+    log.info("stopped")
+    return 0
+
+
+def _stop_or_abort(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        raise SystemExit(130)
+    stop.set()

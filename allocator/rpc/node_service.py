@@ -1,0 +1,73 @@
+"""NodeService: translate, execute or ask, answer; and carry desired state to agents."""
+# ruff: noqa: N802, ARG002 - gRPC names the methods and gives each of them a context
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from allocator.domain.cluster import NodeAvailability
+from allocator.intake.commands import RemoveNode, SetNodeAvailability
+from allocator.rpc.backend import Backend, Context
+from allocator.rpc.paging import by_name
+from allocator.v1 import node_service_pb2 as pb
+from allocator.v1 import node_service_pb2_grpc as pb_grpc
+from allocator.wire import commands
+from allocator.wire.nodes import desired_to_proto, node_to_proto
+
+
+class NodeService(pb_grpc.NodeServiceServicer):
+    """See protos/allocator/v1/node_service.proto."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def RegisterNode(self, request: pb.RegisterNodeRequest, context: Context) -> pb.RegisterNodeResponse:
+        node = await self._backend.write(commands.register_node_from_proto(request), context)
+        settings = self._backend.settings
+        return pb.RegisterNodeResponse(
+            node=node_to_proto(node),
+            lease_seconds=settings.lease_seconds,
+            heartbeat_interval_seconds=settings.heartbeat_interval_seconds,
+        )
+
+    async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
+        await self._backend.write(commands.heartbeat_from_proto(request), context)
+        settings = self._backend.settings
+        return pb.HeartbeatResponse(
+            lease_seconds=settings.lease_seconds, heartbeat_interval_seconds=settings.heartbeat_interval_seconds
+        )
+
+    async def WatchAllocations(
+        self,
+        request: pb.WatchAllocationsRequest,
+        context: Context,
+    ) -> AsyncIterator[pb.WatchAllocationsResponse]:
+        # Listen first, then look: what is pushed in between is in the slot, and its epoch tells whether it is news.
+        with self._backend.hub.allocations(request.node) as slot:
+            desired = self._backend.reads.desired(request.node)
+            yield pb.WatchAllocationsResponse(desired=desired_to_proto(desired))
+            while True:
+                newest = await slot.take()
+                if newest.epoch > desired.epoch:
+                    desired = newest
+                    yield pb.WatchAllocationsResponse(desired=desired_to_proto(desired))
+
+    async def DrainNode(self, request: pb.DrainNodeRequest, context: Context) -> pb.DrainNodeResponse:
+        node = await self._backend.write(SetNodeAvailability(request.name, NodeAvailability.DRAINING), context)
+        return pb.DrainNodeResponse(node=node_to_proto(node))
+
+    async def CordonNode(self, request: pb.CordonNodeRequest, context: Context) -> pb.CordonNodeResponse:
+        availability = NodeAvailability.CORDONED if request.cordoned else NodeAvailability.OPEN
+        node = await self._backend.write(SetNodeAvailability(request.name, availability), context)
+        return pb.CordonNodeResponse(node=node_to_proto(node))
+
+    async def RemoveNode(self, request: pb.RemoveNodeRequest, context: Context) -> pb.RemoveNodeResponse:
+        await self._backend.write(RemoveNode(request.name), context)
+        return pb.RemoveNodeResponse()
+
+    async def GetNode(self, request: pb.GetNodeRequest, context: Context) -> pb.GetNodeResponse:
+        return pb.GetNodeResponse(node=node_to_proto(self._backend.reads.get_node(request.name)))
+
+    async def ListNodes(self, request: pb.ListNodesRequest, context: Context) -> pb.ListNodesResponse:
+        nodes, token = by_name(self._backend.reads.nodes(), request.page_size, request.page_token)
+        return pb.ListNodesResponse(nodes=[node_to_proto(node) for node in nodes], next_page_token=token)

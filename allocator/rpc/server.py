@@ -1,0 +1,106 @@
+"""The gRPC server: services, health, reflection, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped] # ships no stubs
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped] # ships no stubs
+
+from allocator.intake.ports import Ledger
+from allocator.rpc.backend import Backend
+from allocator.rpc.hub import Hub
+from allocator.rpc.interceptor import CallInterceptor, OnRequest
+from allocator.rpc.job_service import JobService
+from allocator.rpc.node_service import NodeService
+from allocator.rpc.ports import Reads
+from allocator.rpc.queue_service import QueueService
+from allocator.rpc.scheduler_service import SchedulerService
+from allocator.rpc.settings import RpcSettings
+from allocator.v1 import job_service_pb2, node_service_pb2, queue_service_pb2, scheduler_service_pb2
+from allocator.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
+from allocator.v1.node_service_pb2_grpc import add_NodeServiceServicer_to_server
+from allocator.v1.queue_service_pb2_grpc import add_QueueServiceServicer_to_server
+from allocator.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
+
+SERVICES: tuple[str, ...] = tuple(
+    service.full_name
+    for module in (job_service_pb2, node_service_pb2, queue_service_pb2, scheduler_service_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+_HEALTH_PATIENCE_SECONDS = 1.0
+
+
+class RpcServer:
+    """Serves the API on one event loop; all methods are called there.
+
+    `clock_now` gives seconds since the epoch for the commands. `hub` is also the daemon's Pusher and one of its
+    Observers. `on_request` is called when a call of our services ends.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        reads: Reads,
+        hub: Hub,
+        clock_now: Callable[[], float],
+        settings: RpcSettings = RpcSettings(),  # noqa: B008 - frozen
+        on_request: OnRequest | None = None,
+    ) -> None:
+        self._backend = Backend(ledger, reads, hub, clock_now, settings)
+        self._health = health.aio.HealthServicer()
+        self._on_request = on_request
+        self._server: aio.Server | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    async def start(self, address: str) -> int:
+        """Listen on `address` (host:port, port 0 for any free one) and serve. Returns the port.
+
+        Raises OSError when nothing can listen there.
+        """
+        server = aio.server(
+            interceptors=[CallInterceptor(self._on_request)], options=self._backend.settings.channel_options()
+        )
+        add_JobServiceServicer_to_server(JobService(self._backend), server)
+        add_QueueServiceServicer_to_server(QueueService(self._backend), server)
+        add_NodeServiceServicer_to_server(NodeService(self._backend), server)
+        add_SchedulerServiceServicer_to_server(SchedulerService(self._backend), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(
+                f"cannot listen on {address}: is the port taken, or the address not this machine's?"
+            ) from error
+        self._backend.hub.attach(asyncio.get_running_loop())
+        self._unsubscribe = self._backend.reads.subscribe(self._backend.hub.changed)
+        for service in ("", *SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await server.start()
+        self._server = server
+        return port
+
+    async def begin_drain(self) -> None:
+        """Say NOT_SERVING, then refuse what would change facts and end the watches; other calls are still answered.
+
+        May be called again.
+        """
+        # A client that watches health and does not read could hold this up.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._health.enter_graceful_shutdown(), _HEALTH_PATIENCE_SECONDS)
+        self._backend.draining = True
+        self._backend.hub.close()
+
+    async def stop(self, grace: float) -> None:
+        """Drain, give calls under way `grace` seconds to end, and close. What was begun to be written is written."""
+        await self.begin_drain()
+        self._unsubscribe()
+        if self._server is not None:
+            await self._server.stop(grace)
+            self._server = None
+        self._backend.hub.detach()
+        self._backend.close()

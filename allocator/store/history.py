@@ -1,0 +1,172 @@
+"""Reads from the database: ended jobs, receipts, rounds, and everything at start. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, select, tuple_
+from sqlalchemy.exc import SQLAlchemyError
+
+from allocator.domain.errors import NotFound, StoreUnavailable
+from allocator.domain.job import Job, JobState
+from allocator.intake.ports import Receipt
+from allocator.rounds.report import RoundSummary
+from allocator.store.feed import LAST, ChangeFeed, Cursor
+from allocator.store.mapping import JOB_COLUMNS, job_from, node_from, queue_from, read_memory, receipt_from, write
+from allocator.store.overlay import Overlay
+from allocator.store.rounds import read_summary
+from allocator.store.state import LIVE, Archive, Position, State
+from allocator.store.tables import ONLY, JobRow, MemoryRow, NodeRow, PositionRow, QueueRow, ReceiptRow, RoundRow
+from allocator.store.writing import table
+
+JOB, RECEIPT, ROUND = table(JobRow), table(ReceiptRow), table(RoundRow)
+JOB_ROW = tuple(JOB.c[name] for name in JOB_COLUMNS)
+KEYS_PER_QUERY = 500
+
+
+class History:
+    """The SQL half of `allocator.store.reads.Reads`; any thread. Raises StoreUnavailable if the database is away."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def job(self, job_id: str) -> Job:
+        if not may_exist(job_id):
+            raise NotFound("job", job_id)
+        with self._reading() as connection:
+            row = connection.execute(select(*JOB_ROW).where(JOB.c.id == job_id)).one_or_none()
+        if row is None:
+            raise NotFound("job", job_id)
+        return job_from(row)
+
+    def jobs(self, queue: str | None, states: Collection[JobState], after_sequence: int, limit: int) -> tuple[Job, ...]:
+        """See `Reads.list_jobs`. One query per state, each of which an index answers in order."""
+        if not may_exist(queue or ""):
+            return ()
+        page = select(*JOB_ROW).where(JOB.c.sequence > min(after_sequence, LAST)).order_by(JOB.c.sequence).limit(limit)
+        if queue is not None:
+            page = page.where(JOB.c.queue == queue)
+        if queue is None and not states:
+            queries = [page]
+        else:
+            queries = [page.where(JOB.c.state == state.value) for state in states or JobState]
+        with self._reading() as connection:
+            rows = [row for query in queries for row in connection.execute(query)]
+        rows.sort(key=lambda row: row.sequence)
+        return tuple(job_from(row) for row in rows[:limit])
+
+    def jobs_changed_since(self, cursor: Cursor, limit: int) -> tuple[Job, ...]:
+        order = (JOB.c.revision, JOB.c.sequence)
+        behind = (min(cursor.revision, LAST), min(cursor.sequence, LAST))
+        return self._jobs(select(*JOB_ROW).where(tuple_(*order) > behind).order_by(*order).limit(limit))
+
+    def round(self, number: int) -> RoundSummary:
+        with self._reading() as connection:
+            query = select(ROUND.c.summary).where(ROUND.c.number == min(number, LAST))
+            text = connection.execute(query).scalar_one_or_none()
+        if text is None:
+            raise NotFound("round", str(number))
+        return read_summary(text)
+
+    def rounds(self, before: int | None, limit: int) -> tuple[RoundSummary, ...]:
+        query = select(ROUND.c.summary).order_by(ROUND.c.number.desc()).limit(limit)
+        if before is not None:
+            query = query.where(ROUND.c.number < min(before, LAST))
+        with self._reading() as connection:
+            return tuple(read_summary(text) for text in connection.execute(query).scalars())
+
+    def _jobs(self, query: Select[Any]) -> tuple[Job, ...]:
+        with self._reading() as connection:
+            return tuple(job_from(row) for row in connection.execute(query))
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreUnavailable(f"the database cannot be read: {error}") from error
+
+
+class SqlArchive:
+    """Implements `state.Archive` for the writer: looks up on its connection, and remembers for one batch."""
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+        self._jobs: dict[str, Job | None] = {}
+        self._receipts: dict[str, Receipt | None] = {}
+
+    def begin(self, connection: Connection, job_ids: Iterable[str], request_ids: Iterable[str]) -> None:
+        """A batch begins that will ask for these, and perhaps for others."""
+        self._connection = connection
+        self._jobs = dict.fromkeys(filter(may_exist, job_ids))
+        self._receipts = dict.fromkeys(request_ids)
+        for some in _portions(self._jobs):
+            for row in self._rows(select(*JOB_ROW).where(JOB.c.id.in_(some))):
+                self._jobs[row.id] = job_from(row)
+        for some in _portions(self._receipts):
+            for row in self._rows(select(RECEIPT).where(RECEIPT.c.request_id.in_([write(key) for key in some]))):
+                receipt = receipt_from(row)
+                self._receipts[receipt.request_id] = receipt
+
+    def job(self, job_id: str) -> Job | None:
+        if not may_exist(job_id):
+            return None
+        if job_id not in self._jobs:
+            rows = self._rows(select(*JOB_ROW).where(JOB.c.id == job_id))
+            self._jobs[job_id] = job_from(rows[0]) if rows else None
+        return self._jobs[job_id]
+
+    def receipt(self, request_id: str) -> Receipt | None:
+        if request_id not in self._receipts:
+            rows = self._rows(select(RECEIPT).where(RECEIPT.c.request_id == write(request_id)))
+            self._receipts[request_id] = receipt_from(rows[0]) if rows else None
+        return self._receipts[request_id]
+
+    def _rows(self, query: Select[Any]) -> Sequence[Any]:
+        assert self._connection is not None
+        return self._connection.execute(query).all()
+
+
+def may_exist(name: str) -> bool:
+    """Whether a job id or a queue's name could be one of ours; a driver may choke on what is not."""
+    return name.isascii() and "\0" not in name
+
+
+def read_position(connection: Connection) -> Position:
+    """How far the database has come."""
+    row = connection.execute(select(table(PositionRow)).where(PositionRow.id == ONLY)).one()
+    return Position(row.revision, row.next_sequence, row.recorded, row.committed)
+
+
+def load(connection: Connection, archive: Archive, feed_limit: int) -> State:
+    """Everything that is live, in the caller's transaction."""
+    state = State(archive, ChangeFeed(limit=0))
+    overlay = Overlay(state)
+    live = JOB.c.state.in_(sorted(state.value for state in LIVE))
+    overlay.restore(
+        queues=(queue_from(row) for row in connection.execute(select(table(QueueRow)))),
+        nodes=(node_from(row) for row in connection.execute(select(table(NodeRow)))),
+        jobs=(job_from(row) for row in connection.execute(select(*JOB_ROW).where(live).order_by(JOB.c.sequence))),
+    )
+    overlay.position = read_position(connection)
+    state.merge(overlay)
+    memory = connection.execute(select(MemoryRow.content).where(MemoryRow.id == ONLY)).scalar_one_or_none()
+    if memory is not None:
+        state.memory = read_memory(memory)
+    newest = select(ROUND.c.summary).order_by(ROUND.c.number.desc()).limit(1)
+    summary = connection.execute(newest).scalar_one_or_none()
+    if summary is not None:
+        state.latest_round = read_summary(summary)
+    # What changed before lies in the database; from here on the feed is complete.
+    state.feed = ChangeFeed(feed_limit, start=Cursor.after(state.position.revision))
+    return state
+
+
+def _portions(keys: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(list(keys))
+    while some := list(islice(remaining, KEYS_PER_QUERY)):
+        yield some

@@ -1,0 +1,175 @@
+"""The durable store: facts in SQLite or PostgreSQL, with everything live in memory too.
+
+What a future or a call has answered survives kill -9 and power loss. One program at a time may have a database open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self
+
+from allocator.domain.errors import StoreUnavailable
+from allocator.domain.job import Job, JobState
+from allocator.domain.plan import Commit, Plan
+from allocator.domain.snapshot import Memory, Snapshot
+from allocator.intake import commands as c
+from allocator.rounds.report import RoundSummary
+from allocator.store import steps
+from allocator.store.database import parse, reading_engine
+from allocator.store.feed import Cursor
+from allocator.store.history import History
+from allocator.store.image import Image
+from allocator.store.journal import Journal, RoundRecord
+from allocator.store.mapping import write_memory
+from allocator.store.reads import LiveReads, only_live
+from allocator.store.rounds import round_row
+from allocator.store.writer import Work, Writer
+
+
+class SqlStore(LiveReads):
+    """Implements `rounds.ports.Store`, `intake.ports.Ledger` and `store.reads.Reads`. Any thread may call.
+
+    `url`: `sqlite:///path` or `postgresql://user@host/name`. Commands wait up to `group_commit_seconds` for others to
+    share their fsync; a batch holds at most `max_batch` commands (or jobs in them), and while `max_waiting` commands
+    wait, further ones are refused with ResourceExhausted. Request ids are remembered for `receipt_retention_seconds`
+    of the time that rounds tell, and the newest `round_retention` rounds are kept. `on_batch(commands, seconds)` is
+    called by the writer's thread after each batch: it must be quick.
+
+    Use as a context manager, or call `open` and `close`. Nothing but `open` works before `open`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        group_commit_seconds: float = 0.003,
+        max_batch: int = 2000,
+        max_waiting: int = 50_000,
+        receipt_retention_seconds: float = 7 * 86400.0,
+        round_retention: int = 100_000,
+        on_batch: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self._url = parse(url)
+        self._on_batch = on_batch
+        self._group_commit_seconds = group_commit_seconds
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._journal = Journal(
+            self._url, receipt_retention_seconds=receipt_retention_seconds, round_retention=round_retention
+        )
+        self._engine = reading_engine(self._url)
+        self._history = History(self._engine)
+        self._writer: Writer | None = None
+
+    def open(self) -> Self:
+        """Take the database, create or check its schema, load what is live.
+
+        Raises FailedPrecondition if another program has it open or the schema is not this program's, and
+        StoreUnavailable if it cannot be reached.
+        """
+        self._image = Image(self._journal.open())
+        self._writer = Writer(
+            self._journal,
+            self._image,
+            group_commit_seconds=self._group_commit_seconds,
+            max_batch=self._max_batch,
+            max_waiting=self._max_waiting,
+            on_batch=self._on_batch,
+        )
+        return self
+
+    def close(self) -> None:
+        """Finish what was handed in and let go of the database. Reads of live facts go on working."""
+        if self._writer is not None:
+            self._writer.close()
+        self._journal.close()
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- Ledger ---
+
+    def execute(self, command: c.Command, now: float) -> Future[Any]:
+        job_ids, request_ids, size = _footprint(command)
+        return self._submit(
+            Work(
+                lambda overlay: steps.execute(overlay, command, now),
+                size=size,
+                job_ids=job_ids,
+                request_ids=request_ids,
+            )
+        )
+
+    # --- Store ---
+
+    def snapshot(self, now: float) -> Snapshot:
+        return self._image.snapshot(now)
+
+    def commit(self, plan: Plan, now: float) -> Commit:
+        changing = [change.job_id for change in plan.changes]
+        waiting = [job_id for job_id, _ in plan.waiting]
+        work = Work(lambda overlay: steps.commit(overlay, plan, now), urgent=True, job_ids=changing + waiting)
+        answer = self._submit(work).result()
+        assert isinstance(answer, Commit)
+        return answer
+
+    def record(self, summary: RoundSummary, memory: Memory) -> None:
+        # Written out here, on the round's thread: the writer has others to serve.
+        record = RoundRecord(round_row(summary), write_memory(memory), summary.round, summary.time)
+        work = Work(lambda overlay: steps.record(overlay, summary, memory), urgent=True, record=record)
+        self._submit(work).result()
+
+    def memory(self) -> Memory:
+        return self._image.memory()
+
+    # --- Reads, the rest ---
+
+    def get_job(self, job_id: str) -> Job:
+        return self._image.live_job(job_id) or self._history.job(job_id)
+
+    def list_jobs(
+        self, queue: str | None = None, states: Collection[JobState] = (), after_sequence: int = 0, limit: int = 1000
+    ) -> tuple[Job, ...]:
+        if only_live(states):
+            return self._image.live_jobs(queue, states, after_sequence, limit)
+        return self._history.jobs(queue, states, after_sequence, limit)
+
+    def jobs_changed_since(self, cursor: Cursor, limit: int = 1000) -> tuple[Job, ...]:
+        found = self._image.recent_changes(cursor, limit)
+        return self._history.jobs_changed_since(cursor, limit) if found is None else found
+
+    def get_round(self, number: int) -> RoundSummary:
+        return self._history.round(number)
+
+    def list_rounds(self, before: int | None = None, limit: int = 100) -> tuple[RoundSummary, ...]:
+        return self._history.rounds(before, limit)
+
+    def _submit(self, work: Work) -> Future[Any]:
+        if self._writer is None:
+            work.future.set_exception(StoreUnavailable("the store is not open yet"))
+            return work.future
+        return self._writer.submit(work)
+
+
+def _footprint(command: c.Command) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """(job ids, request ids) that applying it may ask for, and how many items it has."""
+    match command:
+        case c.SubmitJobs():
+            return (), (command.request_id,) if command.request_id else (), max(1, len(command.specs))
+        case c.CancelJobs():
+            return command.job_ids, (), max(1, len(command.job_ids))
+        case c.UpdateJobs():
+            return tuple(update.job_id for update in command.updates), (), max(1, len(command.updates))
+        case c.ReportProgress():
+            return (command.job_id,), (), 1
+        case c.Heartbeat():
+            return tuple(report.job_id for report in command.reports), (), 1 + len(command.reports)
+    return (), (), 1

@@ -1,0 +1,272 @@
+"""`python -m simulations`: replay a trace or a made-up workload through the real rounds, and say how it went."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput
+from allocator.domain.policy import Policy
+from simulations.faults import Faults, NoFaults, RandomFaults
+from simulations.invariants import InvariantBroken
+from simulations.output import MissingExtra, require_free, require_pyarrow, summary_text, write_results
+from simulations.replay import ReplayOptions, replay
+from simulations.scenario import load_scenario, scenario_names
+from simulations.screen import ReplayBar, show_summary
+from simulations.synthetic import generate, make_faults
+from simulations.traces.errors import TraceError
+from simulations.traces.formats import FORMATS, TraceFormat
+from simulations.traces.window import Window, seconds_into
+from simulations.workload import Workload
+
+SYNTHETIC = "synthetic"
+HOUR = 3600.0
+
+
+class ExitCode(IntEnum):
+    """Stable; scripts may rely on them."""
+
+    OK = 0
+    BROKEN = 1
+    """An invariant was broken: a defect of the program."""
+    BAD_INPUT = 2
+    """Wrong usage, or a value that cannot mean anything."""
+    BAD_TRACE = 3
+    """The trace cannot be read; nothing of it was replayed."""
+    OUTPUT = 4
+    """The results cannot be written there, or pyarrow is missing."""
+    INTERRUPTED = 130
+    """Ctrl-C; nothing was written."""
+
+
+app = typer.Typer(
+    name="simulations",
+    no_args_is_help=True,
+    add_completion=False,
+    help="Replay a trace, or a made-up workload, through the same rounds that the daemon runs.",
+    epilog="Exit codes: 0 done; 1 an invariant was broken; 2 wrong usage; 3 the trace cannot be read; "
+    "4 the results cannot be written; 130 interrupted.",
+)
+
+
+def main() -> None:
+    """Run, and turn what was refused into one line and an exit code."""
+    sys.exit(run(app))
+
+
+def run(command: Callable[[], Any]) -> int:
+    """The exit code of `command`; errors go to standard error."""
+    try:
+        command()
+    except TraceError as error:
+        return _complain(error, ExitCode.BAD_TRACE)
+    except (FailedPrecondition, MissingExtra, OSError) as error:
+        return _complain(error, ExitCode.OUTPUT)
+    except AllocatorError as error:
+        return _complain(error, ExitCode.BAD_INPUT)
+    except InvariantBroken as error:
+        return _complain(f"invariant broken in {error}", ExitCode.BROKEN)
+    except SystemExit as end:  # typer turns Ctrl-C into one of these
+        code = end.code if isinstance(end.code, int) else ExitCode.BAD_INPUT
+        if code == ExitCode.INTERRUPTED:
+            _complain("interrupted; nothing was written", ExitCode.INTERRUPTED)
+        return code
+    return ExitCode.OK
+
+
+def _complain(error: object, code: ExitCode) -> int:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+    return code
+
+
+def _page() -> Console:
+    """Where answers go: as wide as the terminal, and never cut in a pipe."""
+    console = Console(soft_wrap=True, highlight=False)
+    return console if console.is_terminal else Console(soft_wrap=True, highlight=False, width=200)
+
+
+TraceName = Annotated[str, typer.Option("--trace", help=f"{', '.join(FORMATS)} or {SYNTHETIC}.")]
+TracePath = Annotated[
+    Path | None,
+    typer.Option("--path", help="Folder of the trace, or its list of jobs with the list of nodes beside it."),
+]
+ScenarioName = Annotated[
+    str | None, typer.Option(help=f"For {SYNTHETIC}: {', '.join(scenario_names())}, or a .toml file.")
+]
+From = Annotated[
+    str | None, typer.Option("--from", help="First arrival: days (109), seconds (9417600s) or a date (2017-10-01).")
+]
+To = Annotated[str | None, typer.Option("--to", help="Arrivals before this only; as --from.")]
+CarryIn = Annotated[bool, typer.Option("--carry-in", help="Take along what by the trace ran at --from.")]
+RestartCost = Annotated[float, typer.Option(min=0.0, help="Seconds of work a job of a trace loses when it is stopped.")]
+Seed = Annotated[int, typer.Option(min=0, help="For everything that is drawn at random.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many jobs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+@app.command("replay")
+def replay_command(
+    trace: TraceName,
+    out: Annotated[Path, typer.Option(help="Folder for jobs, rounds, queues, timings (.parquet) and summary.json.")],
+    path: TracePath = None,
+    scenario: ScenarioName = None,
+    start: From = None,
+    end: To = None,
+    carry_in: CarryIn = False,
+    restart_cost: RestartCost = 30.0,
+    seed: Seed = 0,
+    limit: Limit = None,
+    interval: Annotated[float | None, typer.Option(help="Seconds between rounds; each trace has its default.")] = None,
+    horizon: Annotated[float | None, typer.Option(help="End so many virtual hours after the start.")] = None,
+    mean_up_hours: Annotated[
+        float | None, typer.Option(help="Nodes fail: mean hours between repair and failure.")
+    ] = None,
+    mean_down_hours: Annotated[float, typer.Option(help="Mean hours until a failed node is back.")] = 1.0,
+    fairness: Annotated[
+        float | None, typer.Option(help="alpha: 0 throughput, 1 proportional, 2 minimum delay.")
+    ] = None,
+    minimum_run: Annotated[
+        float | None, typer.Option(help="Seconds a job runs before others may take its place.")
+    ] = None,
+    hysteresis: Annotated[
+        float | None, typer.Option(help="Seconds another job must be owed more than the runner.")
+    ] = None,
+    placement_horizon: Annotated[float | None, typer.Option(help="Seconds a placement is expected to last.")] = None,
+    credit_limit: Annotated[float | None, typer.Option(help="Bound on the seconds a job is owed.")] = None,
+    gap: Annotated[float | None, typer.Option(help="What the solver aims for, relative to the total weight.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="The solver's budget.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace earlier results in --out.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Replay a workload to its last job and write what happened."""
+    require_pyarrow()
+    require_free(out, force=force)
+    workload, faults, options = _prepare(
+        trace, path, scenario, start, end, seed, carry_in=carry_in, restart_cost=restart_cost
+    )
+    if mean_up_hours is not None:
+        faults = RandomFaults(
+            (node.name for node in workload.nodes),
+            seed=(seed, 1),
+            mean_up_seconds=mean_up_hours * HOUR,
+            mean_down_seconds=mean_down_hours * HOUR,
+        )
+    knobs = {
+        "fairness": fairness,
+        "minimum_run_seconds": minimum_run,
+        "hysteresis_seconds": hysteresis,
+        "horizon_seconds": placement_horizon,
+        "credit_limit_seconds": credit_limit,
+        "gap": gap,
+        "iterations": iterations,
+    }
+    given: dict[str, Any] = {name: value for name, value in knobs.items() if value is not None}
+    options = replace(options, policy=replace(options.policy, **given))
+    if interval is not None:
+        options = replace(options, interval_seconds=interval)
+    if horizon is not None:
+        options = replace(options, horizon_seconds=horizon * HOUR)
+    with ReplayBar(Console(stderr=True), workload.start) as bar:
+        result = replay(workload.limited_to(limit), options, faults=faults, on_round=bar.show)
+    write_results(out, result.tables, result.summary)
+    if as_json:
+        sys.stdout.write(summary_text(result.summary))
+    else:
+        console = _page()
+        show_summary(console, result.summary)
+        console.print(f"\nwritten to {escape(str(out))}")
+
+
+@app.command("validate")
+def validate_command(
+    trace: TraceName,
+    path: TracePath = None,
+    scenario: ScenarioName = None,
+    start: From = None,
+    end: To = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Read a workload, say what is in it and what is not replayed, and run nothing."""
+    workload, _, _ = _prepare(trace, path, scenario, start, end, seed)
+    workload.require_valid()
+    found = {
+        "name": workload.name,
+        "nodes": len(workload.nodes),
+        "nodes_by_flavor": dict(sorted(Counter(node.flavor for node in workload.nodes).items())),
+        "jobs": len(workload.arrivals),
+        "jobs_by_queue": dict(sorted(Counter(arrival.spec.queue for arrival in workload.arrivals).items())),
+        "dropped": dict(workload.dropped),
+        "assumptions": list(workload.notes),
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    console = _page()
+    for name, value in found.items():
+        if isinstance(value, dict):
+            shown = ", ".join(f"{key} {count:,}" for key, count in value.items()) or "none"
+        elif isinstance(value, list):
+            shown = "".join(f"\n  - {line}" for line in value)
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else str(value)
+        console.print(f"[bold]{name.replace('_', ' ')}[/]: {escape(shown)}")
+
+
+@app.command("scenarios")
+def scenarios_command() -> None:
+    """List the scenarios that come with the program."""
+    console = _page()
+    for name in scenario_names():
+        console.print(f"[bold]{name}[/]: {escape(load_scenario(name).about)}")
+
+
+def _prepare(
+    trace: str,
+    path: Path | None,
+    scenario: str | None,
+    start: str | None,
+    end: str | None,
+    seed: int,
+    *,
+    carry_in: bool = False,
+    restart_cost: float = 0.0,
+) -> tuple[Workload, Faults, ReplayOptions]:
+    """The workload with its faults, and how it is replayed unless told otherwise."""
+    if trace == SYNTHETIC:
+        for field, value in (("path", path), ("from", start), ("to", end)):
+            if value is not None:
+                raise InvalidInput.of(field, f"goes with a trace; {SYNTHETIC} takes --scenario")
+        made = load_scenario(scenario or "small")
+        workload = generate(made, seed)
+        options = ReplayOptions(policy=made.make_policy(), interval_seconds=made.interval_seconds, seed=seed)
+        return workload, make_faults(made, workload, seed), options
+    trace_format = FORMATS.get(trace)
+    if trace_format is None:
+        raise InvalidInput.of("trace", f"must be one of {', '.join((*FORMATS, SYNTHETIC))}; got {trace!r}")
+    if path is None:
+        raise InvalidInput.of("path", "must name the folder of the trace")
+    if scenario is not None:
+        raise InvalidInput.of("scenario", f"goes with --trace {SYNTHETIC}, not with {trace}")
+    window = _window(trace_format, start, end, carry_in=carry_in)
+    workload = trace_format.read(path, window, restart_cost_seconds=restart_cost)
+    options = ReplayOptions(policy=Policy(), interval_seconds=trace_format.interval_seconds, seed=seed)
+    return workload, NoFaults(), options
+
+
+def _window(trace_format: TraceFormat, start: str | None, end: str | None, *, carry_in: bool) -> Window:
+    default = trace_format.default_window
+    first = default.start if start is None else seconds_into(start, "from", trace_format.origin)
+    last = math.inf if end is None else seconds_into(end, "to", trace_format.origin)
+    return Window(first, last, carry_in)

@@ -1,0 +1,169 @@
+"""What a person sees of a replay: a bar while it runs, tables when it is done."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from simulations.replay import Standing
+
+_REFRESH_SECONDS = 0.2
+
+
+def duration(seconds: float | None) -> str:
+    """A time span for reading: `12 s`, `3.4 min`, `5.6 h`, `7.8 d`; a dash for None."""
+    if seconds is None:
+        return "-"
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.1f} s"
+
+
+class ReplayBar:
+    """A progress bar on standard error, by jobs done; silent when that is no terminal.
+
+    The time left is judged by jobs done per real second over the whole run.
+    """
+
+    def __init__(self, console: Console, start: float) -> None:
+        self._start = start
+        self._began = time.monotonic()
+        self._shown = 0.0
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[standing]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar = self._progress.add_task("replay", total=None, standing="", left="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, standing: Standing) -> None:
+        """Update, at most a few times a second."""
+        now = time.monotonic()
+        if now - self._shown < _REFRESH_SECONDS:
+            return
+        self._shown = now
+        left = ""
+        if standing.jobs_done:
+            each = (now - self._began) / standing.jobs_done
+            left = f"{duration(each * (standing.jobs_expected - standing.jobs_done))} left"
+        self._progress.update(
+            self._bar,
+            total=standing.jobs_expected,
+            completed=standing.jobs_done,
+            standing=f"{standing.jobs_done:,} of {standing.jobs_expected:,} jobs, "
+            f"day {(standing.time - self._start) / 86400:.2f}, round {standing.round.round:,}",
+            left=left,
+        )
+
+
+def show_summary(console: Console, summary: dict[str, Any]) -> None:
+    """The summary as tables."""
+    workload, run, rounds = summary["workload"], summary["run"], summary["rounds"]
+    console.print(
+        f"[bold]{escape(workload['name'])}[/]: {workload['jobs']:,} jobs on {workload['nodes']:,} nodes, "
+        f"{run['ending']} after {duration(run['end_s'] - workload['start_s'])} (virtual) and {rounds['count']:,} rounds"
+    )
+    console.print(_times(summary))
+    console.print(_queues(summary))
+    console.print(_figures(summary), markup=False)
+
+
+def _plain_table(title: str, *columns: str) -> Table:
+    table = Table(
+        title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    return table
+
+
+def _times(summary: dict[str, Any]) -> Table:
+    table = _plain_table("\nJobs", "", "count", "mean", "p50", "p95", "p99", "max")
+    jobs = summary["jobs"]
+    for name, key, shown in (
+        ("wait", "wait_s", duration),
+        ("completion", "completion_s", duration),
+        ("slowdown", "slowdown", _ratio),
+    ):
+        row = jobs[key]
+        table.add_row(name, f"{row['count']:,}", *(shown(row[k]) for k in ("mean", "p50", "p95", "p99", "max")))
+    return table
+
+
+def _queues(summary: dict[str, Any]) -> Table:
+    table = _plain_table("\nQueues", "", "jobs", "fair share", "actual share", "wait mean", "wait p95", "slowdown")
+    for name, queue in summary["queues"].items():
+        table.add_row(
+            name,
+            f"{queue['jobs']:,}",
+            f"{queue['fair_share']:.2%}",
+            f"{queue['actual_share']:.2%}",
+            duration(queue["wait_s"]["mean"]),
+            duration(queue["wait_s"]["p95"]),
+            _ratio(queue["slowdown"]["mean"]),
+        )
+    return table
+
+
+def _figures(summary: dict[str, Any]) -> str:
+    jobs, rounds, preemptions = summary["jobs"], summary["rounds"], summary["preemptions"]
+    utilization, fairness, invariants = summary["utilization"], summary["fairness"], summary["invariants"]
+    lines = {
+        "jobs by state": _counts(jobs["by_state"]),
+        "dropped by the reader": _counts(summary["workload"]["dropped"]),
+        "makespan": duration(jobs["makespan_s"]),
+        "utilization while jobs arrive": _percentages(utilization["while_jobs_arrive"]),
+        "utilization to the end": _percentages(utilization["to_the_end"]),
+        "fairness error, Jain index": f"{_ratio(fairness['fairness_error'])}, {_ratio(fairness['jain_index'])}",
+        "gap mean, max": f"{_small(rounds['gap_mean'])}, {_small(rounds['gap_max'])}",
+        "rounding loss mean, max": f"{_ratio(rounds['rounding_loss_mean'])}, {_ratio(rounds['rounding_loss_max'])}",
+        "rounds by outcome": _counts(rounds["by_outcome"]),
+        "stopped, moved": f"{preemptions['stopped']:,}, {preemptions['moved']:,}",
+        "lost to preemptions": _amounts(preemptions["resource_seconds_lost"]),
+        "invariants checked, broken": f"{invariants['checks']:,}, {invariants['broken']:,}",
+    }
+    width = max(map(len, lines))
+    return "\n" + "\n".join(f"{name.ljust(width)}  {value}" for name, value in lines.items())
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.3f}"
+
+
+def _small(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
+
+
+def _percentages(parts: dict[str, float]) -> str:
+    return ", ".join(f"{name} {part:.1%}" for name, part in parts.items()) or "-"
+
+
+def _amounts(amounts: dict[str, float]) -> str:
+    return ", ".join(f"{name} {amount:,.0f}" for name, amount in amounts.items()) or "none"

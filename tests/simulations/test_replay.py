@@ -1,0 +1,197 @@
+"""A replay as its users see it: exact small cases, the fixtures, and the golden summary of the small scenario."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from allocator.domain.errors import InvalidInput
+from allocator.domain.policy import Policy
+from simulations.clock import Ending
+from simulations.faults import ListedFaults, Outage
+from simulations.replay import ReplayOptions, Standing, replay
+from simulations.scenario import load_scenario
+from simulations.summary import distribution, jain_index
+from simulations.synthetic import generate, make_faults
+from simulations.traces import openb, philly
+from simulations.workload import Arrival
+from tests.simulations.worlds import node, on, spec, workload
+
+FIXTURES = Path(__file__).parent / "fixtures"
+GOLDEN = FIXTURES / "small-seed-1-summary.json"
+
+
+def test_one_job_alone() -> None:
+    """Submitted at 70 s, started by the round at 120 s, done 500 s later."""
+    made = workload([node("a")], [Arrival(70.0, spec(on(cores=8, gpus=1)), 500.0)])
+    result = replay(made, ReplayOptions(interval_seconds=60.0))
+    jobs = result.table("jobs")
+    assert result.ending is Ending.FINISHED
+    assert jobs.numbers("wait_s").tolist() == [50.0]
+    assert jobs.numbers("completion_s").tolist() == [550.0]
+    assert jobs.numbers("slowdown").tolist() == [1.1]
+    assert result.summary["jobs"]["makespan_s"] == 550.0
+    assert result.summary["run"]["end_s"] == 660.0, "the replay ends with the round after the last completion"
+    assert result.summary["utilization"]["to_the_end"]["cpu"] == pytest.approx(500 / 660, rel=1e-12)
+    assert result.summary["utilization"]["to_the_end"]["gpu"] == pytest.approx(0.5 * 500 / 660, rel=1e-12)
+
+
+def test_rounds_in_which_nothing_can_change_are_skipped() -> None:
+    made = workload([node("a")], [Arrival(0.0, spec(on()), 50.0), Arrival(1e6, spec(on()), 1e6)])
+    result = replay(made, ReplayOptions(interval_seconds=10.0))
+    assert result.summary["jobs"]["by_state"] == {"succeeded": 2}
+    assert len(result.table("rounds")) < 12
+
+
+def test_a_lost_node_costs_the_time_until_the_next_round_and_the_restart() -> None:
+    """Two nodes, one job: its node is lost at 100 s, the round at 120 s starts it again on the other."""
+    made = workload([node("a"), node("b")], [Arrival(0.0, spec(on(), restart_cost=10.0), 300.0)])
+    for lost in ("a", "b"):
+        result = replay(made, ReplayOptions(interval_seconds=60.0), faults=ListedFaults([Outage(lost, 100.0, 1000.0)]))
+        jobs = result.table("jobs")
+        assert jobs.values("state") == ["succeeded"]
+        if jobs.numbers("preemptions")[0]:
+            assert jobs.numbers("completion_s").tolist() == [120.0 + 10.0 + 200.0]
+            assert result.summary["preemptions"]["stopped_by_reason"] == {} or (
+                "node_lost" in result.summary["preemptions"]["stopped_by_reason"]
+            )
+            return
+    pytest.fail("the job ran on neither node")
+
+
+def test_a_job_that_fits_nowhere_waits_and_says_so() -> None:
+    made = workload([node("a")], [Arrival(0.0, spec(on(cores=99)), 50.0), Arrival(0.0, spec(on()), 50.0)])
+    result = replay(made, ReplayOptions())
+    assert result.ending is Ending.STALLED
+    assert result.summary["jobs"]["by_state"] == {"pending": 1, "succeeded": 1}
+
+
+def test_the_horizon_ends_a_replay_with_jobs_running() -> None:
+    made = workload([node("a")], [Arrival(0.0, spec(on()), 5000.0)])
+    result = replay(made, ReplayOptions(interval_seconds=60.0, horizon_seconds=600.0))
+    assert result.ending is Ending.HORIZON
+    assert result.summary["jobs"]["by_state"] == {"running": 1}
+    assert result.summary["run"]["end_s"] == 600.0
+    assert math.isnan(result.table("jobs").numbers("completion_s")[0])
+
+
+def test_two_queues_share_a_full_node_by_weight() -> None:
+    """Each queue always wants the whole node; over a long time both get half of it."""
+    arrivals = [Arrival(0.0, spec(on(cores=8), queue=name), 40_000.0) for name in ("main", "other") for _ in range(2)]
+    made = workload([node("a")], arrivals, ("main", "other"))
+    result = replay(made, ReplayOptions(interval_seconds=60.0, horizon_seconds=36_000.0))
+    for name in ("main", "other"):
+        assert result.summary["queues"][name]["fair_share"] == pytest.approx(0.5, abs=1e-3)
+        assert result.summary["queues"][name]["actual_share"] == pytest.approx(0.5, abs=0.1)
+    assert result.summary["fairness"]["jain_index"] > 0.97
+
+
+def test_progress_is_told_after_each_round() -> None:
+    made = workload([node("a")], [Arrival(0.0, spec(on()), 100.0), Arrival(500.0, spec(on()), 100.0)])
+    seen: list[Standing] = []
+    result = replay(made, ReplayOptions(), on_round=seen.append)
+    assert len(seen) == len(result.table("rounds"))
+    assert [standing.jobs_done for standing in seen] == sorted(standing.jobs_done for standing in seen)
+    assert {standing.jobs_expected for standing in seen} == {2}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (ReplayOptions(interval_seconds=0.0), "interval: must be"),
+        (ReplayOptions(interval_seconds=math.inf), "interval: must be"),
+        (ReplayOptions(horizon_seconds=-1.0), "horizon: must be"),
+        (ReplayOptions(policy=Policy(fairness=-1.0)), "fairness: must be"),
+    ],
+)
+def test_wrong_options_are_refused_by_field(options: ReplayOptions, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        replay(workload([node("a")], []), options)
+
+
+@pytest.mark.parametrize(
+    ("arrival", "words"),
+    [
+        (Arrival(0.0, spec(on()), 0.0), r"arrivals\[0\].duration: must be"),
+        (Arrival(-1.0, spec(on()), 1.0), r"arrivals\[0\].time: must be"),
+        (Arrival(0.0, spec(on(), queue="nobody"), 1.0), r"arrivals\[0\].spec.queue: 'nobody' is not a queue"),
+        (Arrival(0.0, spec(on(throughput=-1.0)), 1.0), r"arrivals\[0\].spec.configurations\[0\].throughput"),
+    ],
+)
+def test_a_wrong_workload_is_refused_by_field(arrival: Arrival, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        replay(workload([node("a")], [arrival]), ReplayOptions())
+
+
+def test_a_workload_without_jobs_ends_at_once() -> None:
+    result = replay(workload([node("a")], []), ReplayOptions())
+    assert result.ending is Ending.FINISHED
+    assert result.summary["jobs"]["wait_s"]["mean"] is None
+    json.dumps(result.summary, allow_nan=False)
+
+
+def test_the_fixtures_replay_to_the_end() -> None:
+    for made in (openb.read(FIXTURES / "openb"), philly.read(FIXTURES / "philly")):
+        result = replay(made, ReplayOptions(interval_seconds=60.0))
+        assert result.summary["jobs"]["by_state"] == {"succeeded": len(made.arrivals)}
+        assert result.summary["workload"]["dropped"] == made.dropped
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def test_distributions_leave_out_what_is_not_there() -> None:
+    found = distribution(np.array([1.0, math.nan, 3.0, 2.0]))
+    assert (found["count"], found["mean"], found["p50"], found["max"]) == (3, 2.0, 2.0, 3.0)
+    assert distribution(np.array([math.nan]))["mean"] is None
+
+
+def test_jain_index_has_its_known_values() -> None:
+    assert jain_index([2.0, 2.0, 2.0]) == pytest.approx(1.0)
+    assert jain_index([1.0, 0.0, 0.0, 0.0]) == pytest.approx(0.25)
+    assert jain_index([]) is None
+
+
+# --- golden ---------------------------------------------------------------------------------------------------------
+
+
+def small_summary() -> dict[str, Any]:
+    scenario = load_scenario("small")
+    made = generate(scenario, 1)
+    options = ReplayOptions(scenario.make_policy(), interval_seconds=scenario.interval_seconds, seed=1)
+    summary = replay(made, options, faults=make_faults(scenario, made, 1)).summary
+    return {key: value for key, value in summary.items() if key != "versions"}
+
+
+def test_small_scenario_has_its_golden_summary() -> None:
+    """To accept a change on purpose: `python -m tests.simulations.test_replay`, and read the difference."""
+    summary = small_summary()
+    golden = json.loads(GOLDEN.read_text())
+    differences = list(_differences(golden, json.loads(json.dumps(summary)), ""))
+    assert not differences, "\n".join(differences)
+
+
+def _differences(expected: Any, found: Any, path: str) -> list[str]:
+    """Counts and words must be equal, floats within 1e-6; a gap must only be as small as the policy asks."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        return [
+            line
+            for key in sorted(expected.keys() | found.keys())
+            for line in _differences(expected.get(key), found.get(key), f"{path}.{key}")
+        ]
+    if path.startswith(".rounds.gap"):
+        return [] if found <= 1e-4 else [f"{path}: {found} is not certified"]
+    if isinstance(expected, float) and isinstance(found, float):
+        equal = math.isclose(expected, found, rel_tol=1e-6, abs_tol=1e-9)
+    else:
+        equal = expected == found
+    return [] if equal else [f"{path}: expected {expected!r}, found {found!r}"]
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(small_summary(), indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,136 @@
+"""Made-up workloads are what the scenario says, and the same for the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from allocator.domain.errors import InvalidInput
+from simulations.faults import ListedFaults, Outage, RandomFaults
+from simulations.scenario import Scenario, load_scenario, read_scenario, scenario_names
+from simulations.synthetic import generate, make_faults
+from simulations.traces.errors import TraceError
+
+LARGE = Scenario.model_validate(
+    {
+        "name": "large",
+        "flavors": [{"name": "gpu", "nodes": 3, "cores": 64, "memory_gib": 256, "gpus": 8}],
+        "queues": [{"name": "a", "arrivals": 3.0}, {"name": "b"}],
+        "classes": [
+            {"name": "x", "arrivals": 1.0, "throughput": {"gpu": 2.0}, "cores": 1.0, "memory_gib": 1.0,
+             "gpus": 0.5, "median_seconds": 600.0, "sigma": 0.7},
+            {"name": "y", "arrivals": 1.0, "throughput": {"gpu": 1.0}, "cores": 1.5, "memory_gib": 0.5,
+             "replicas": [2, 4], "median_seconds": 100.0, "sigma": 0.0, "duration_known": True},
+        ],
+        "arrivals": {"per_hour": 500.0, "hours": 20.0},
+    }
+)  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_workload_and_another_another() -> None:
+    assert generate(LARGE, 3) == generate(LARGE, 3)
+    assert generate(LARGE, 3).arrivals != generate(LARGE, 4).arrivals
+
+
+def test_arrivals_follow_the_scenario() -> None:
+    """10,000 expected; every bound is at least four standard deviations wide."""
+    workload = generate(LARGE, 1)
+    count = len(workload.arrivals)
+    assert abs(count - 10_000) < 400
+    queues = Counter(arrival.spec.queue for arrival in workload.arrivals)
+    assert abs(queues["a"] / count - 0.75) < 0.02
+    times = np.array([arrival.time for arrival in workload.arrivals])
+    assert times.max() < 20 * 3600
+    hourly = np.bincount((times // 3600).astype(int), minlength=20)
+    assert abs(hourly.var() / hourly.mean() - 1) < 1.5, "a Poisson stream varies as much as its mean"
+
+
+def test_jobs_follow_their_class() -> None:
+    workload = generate(LARGE, 1)
+    x = [arrival for arrival in workload.arrivals if arrival.spec.name.startswith("x-")]
+    y = [arrival for arrival in workload.arrivals if arrival.spec.name.startswith("y-")]
+    assert abs(float(np.median([arrival.duration for arrival in x])) - 600) < 40
+    assert {arrival.duration for arrival in y} == {100.0}
+    assert {arrival.spec.expected_duration_seconds for arrival in y} == {100.0}
+    assert {arrival.spec.expected_duration_seconds for arrival in x} == {None}
+    assert x[0].fastest.demand.gpu_millis == 500
+    assert {arrival.fastest.replicas for arrival in y} == {2, 4}
+    assert {arrival.fastest.throughput / arrival.fastest.replicas for arrival in y} == {1.0}
+
+
+def test_the_named_scenarios_make_workloads() -> None:
+    assert "small" in scenario_names()
+    for name in scenario_names():
+        scenario = load_scenario(name)
+        assert scenario.name == name
+        assert scenario.about
+        generate(scenario, 0).require_valid()
+        assert not scenario.make_policy().violations()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("per_hour = 100.0", "per_hour = 0.0", "arrivals.per_hour: Input should be greater than 0"),
+        ("per_hour = 100.0", "per_hour = inf", "arrivals.per_hour: Input should be a finite number"),
+        ("per_hour = 100.0", "per_day = 100.0", "arrivals.per_day: Extra inputs are not permitted"),
+        ("nodes = 3", "nodes = 2.5", "flavors.0.nodes: Input should be a valid integer"),
+        ("{ a100 = 3.0, t4 = 1.0 }", "{ a100 = 3.0, t5 = 1.0 }", "classes.0.throughput.t5: is not a flavor"),
+        ('name = "batch"', 'name = "product"', "queues[1].name: 'product' was given before"),
+        ("gpus = 0.25", "gpus = 1.25", "gpu_millis: must be at most 1000 or a multiple"),
+        ('name = "research"', 'name = "Re search"', "queues[0].name: must be one or more segments"),
+    ],
+)
+def test_a_wrong_scenario_is_refused_by_field(old: str, new: str, words: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "simulations/scenarios/small.toml").read_text()
+    assert old in text
+    file = tmp_path / "wrong.toml"
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(InvalidInput) as caught:
+        generate(read_scenario(file), 0)
+    assert words in str(caught.value)
+
+
+def test_a_scenario_that_is_no_toml_or_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text("name = small\n")
+    with pytest.raises(TraceError, match="is not TOML"):
+        read_scenario(file)
+    with pytest.raises(TraceError, match="cannot be read"):
+        load_scenario(str(tmp_path / "missing.toml"))
+    with pytest.raises(InvalidInput, match="must be one of"):
+        load_scenario("smal")
+
+
+def test_random_faults_repeat_and_do_not_depend_on_other_nodes() -> None:
+    def history(names: list[str]) -> list[Outage | None]:
+        faults = RandomFaults(names, seed=5, mean_up_seconds=100.0, mean_down_seconds=10.0)
+        first = faults.next_outage("a", 0.0)
+        assert first is not None
+        if "b" in names:
+            faults.next_outage("b", 0.0)
+        return [first, faults.next_outage("a", first.end)]
+
+    assert history(["a"]) == history(["a", "b"])
+
+
+def test_scenario_faults_leave_arrivals_alone() -> None:
+    scenario = load_scenario("small")
+    workload = generate(scenario, 2)
+    assert generate(scenario.model_copy(update={"faults": None}), 2) == workload
+    assert make_faults(scenario, workload, 2).next_outage(workload.nodes[0].name, 0.0) is not None
+
+
+def test_listed_faults_come_in_order_and_must_not_overlap() -> None:
+    faults = ListedFaults([Outage("a", 50.0, 5.0), Outage("a", 10.0, 5.0), Outage("b", 1.0, 1.0)])
+    first = faults.next_outage("a", 0.0)
+    assert first == Outage("a", 10.0, 5.0)
+    assert faults.next_outage("a", first.end) == Outage("a", 50.0, 5.0)
+    assert faults.next_outage("a", 55.0) is None
+    with pytest.raises(InvalidInput, match="overlap"):
+        ListedFaults([Outage("a", 1.0, 5.0), Outage("a", 2.0, 5.0)])
+    with pytest.raises(InvalidInput, match="seconds: must be"):
+        Outage("a", 1.0, 0.0)

@@ -1,0 +1,56 @@
+"""The durable store keeps the contract on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from allocator.store.sql import SqlStore
+from tests.store.cluster import AnyStore, Reopen
+from tests.store.contract import DurableContract
+
+
+class SqlContract(DurableContract):
+    """For a fixture `url` that names an empty database."""
+
+    @pytest.fixture
+    def opened(self) -> Iterator[list[SqlStore]]:
+        """Stores to close at the end."""
+        stores: list[SqlStore] = []
+        yield stores
+        for store in stores:
+            store.close()
+
+    @pytest.fixture
+    def store(self, url: str, opened: list[SqlStore]) -> SqlStore:
+        opened.append(SqlStore(url).open())
+        return opened[0]
+
+    @pytest.fixture
+    def small_store(self, url: str, opened: list[SqlStore]) -> SqlStore:
+        opened.append(SqlStore(url, receipt_retention_seconds=10.0, round_retention=2).open())
+        return opened[0]
+
+    @pytest.fixture
+    def reopen(self, url: str, opened: list[SqlStore]) -> Reopen:
+        def close_and_open(store: AnyStore) -> SqlStore:
+            assert isinstance(store, SqlStore)
+            store.close()
+            opened.append(SqlStore(url).open())
+            return opened[-1]
+
+        return close_and_open
+
+
+class TestSqlite(SqlContract):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path}/allocator.db"
+
+
+class TestPostgres(SqlContract):
+    @pytest.fixture
+    def url(self, postgres_url: str) -> str:
+        return postgres_url

@@ -1,0 +1,145 @@
+"""Domain values at random, valid by themselves where that is asked for."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.errors import (
+    AllocatorError,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    ResourceExhausted,
+    StoreUnavailable,
+    Violation,
+)
+from allocator.domain.job import PRIORITY_CLASSES, Configuration, Job, JobSpec, JobState
+from allocator.domain.placement import Allocation, DesiredReplica, Epoch, NodeDesired, Placement, ReplicaPlacement
+from allocator.domain.queue import Queue
+from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
+from allocator.domain.resources import MAX_AMOUNT, Resources
+from allocator.intake.commands import ReplicaReport, ReplicaState
+from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
+
+amounts = st.integers(0, MAX_AMOUNT)
+counts = st.integers(0, 10**6)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+names = st.from_regex(r"[a-z0-9]([a-z0-9.\-]{0,10}[a-z0-9])?", fullmatch=True)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+positive = st.floats(1e-9, 1e9)
+times = st.floats(1e9, 4e9)  # 2001 to 2096: to the nanosecond is exact for these
+labels = st.dictionaries(names, texts, max_size=3).map(lambda pairs: tuple(sorted(pairs.items())))
+epochs = st.builds(Epoch, counts, counts)
+extras = st.dictionaries(st.from_regex(r"x[a-z0-9_./-]{0,10}", fullmatch=True), st.integers(1, MAX_AMOUNT), max_size=3)
+gpu_amounts = st.one_of(st.integers(0, 1000), st.integers(2, 16).map(lambda gpus: gpus * 1000))
+resources = st.builds(
+    Resources,
+    st.integers(1, MAX_AMOUNT),
+    gpu_amounts,
+    amounts,
+    amounts,
+    amounts,
+    extras.map(lambda pairs: tuple(sorted(pairs.items()))),
+)
+configurations = st.builds(Configuration, names, st.integers(1, 100_000), resources, positive)
+specs = st.builds(
+    JobSpec,
+    names,
+    st.lists(configurations, min_size=1, max_size=3, unique_by=lambda c: (c.flavor, c.replicas)).map(tuple),
+    texts,
+    positive,
+    st.sampled_from(sorted(PRIORITY_CLASSES)),
+    st.booleans(),
+    st.floats(0, 1e9),
+    st.none() | positive,
+    labels,
+)
+shortages = st.builds(Shortage, names, names, amounts)
+reasons = st.builds(PendingReason, st.sampled_from(PendingCause), st.lists(shortages, max_size=3).map(tuple))
+device_indices = st.lists(st.integers(0, 15), max_size=3).map(tuple)
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> Job:
+    job_id = draw(names)
+    replicas = draw(st.lists(st.builds(ReplicaPlacement, names, device_indices), max_size=3).map(tuple))
+    allocation = Allocation(
+        Placement(job_id, draw(st.integers(0, 3)), replicas),
+        draw(epochs),
+        draw(times),
+        frozenset(draw(st.sets(st.integers(0, 10), max_size=3))),
+    )
+    return Job(
+        job_id,
+        draw(counts),
+        draw(specs),
+        draw(times),
+        draw(st.sampled_from(JobState)),
+        draw(counts),
+        draw(st.sampled_from([None, allocation])),
+        draw(st.none() | reasons),
+        draw(st.none() | times),
+        draw(st.none() | times),
+        draw(st.none() | times),
+        draw(counts),
+        draw(st.sampled_from([None, *PreemptionReason])),
+        tuple(sorted(draw(st.dictionaries(names, positive, max_size=2)).items())),
+        draw(texts),
+    )
+
+
+queues = st.builds(Queue, names, positive, st.booleans(), st.none() | counts)
+nodes = st.builds(
+    Node,
+    names,
+    names,
+    st.builds(Resources, amounts, st.integers(0, 16).map(lambda gpus: gpus * 1000), amounts),
+    labels,
+    st.sampled_from(NodeAvailability),
+    st.sampled_from(NodeHealth),
+    st.booleans(),
+)
+desired = st.builds(
+    NodeDesired,
+    names,
+    epochs,
+    st.lists(
+        st.builds(DesiredReplica, names, counts, counts, epochs, names, resources, device_indices), max_size=3
+    ).map(tuple),
+)
+reports = st.builds(ReplicaReport, names, counts, epochs, st.sampled_from(ReplicaState), texts)
+usages = st.builds(FlavorUsage, names, names, amounts, amounts, amounts, numbers)
+rounds = st.builds(
+    RoundSummary,
+    round=counts,
+    revision=counts,
+    time=times,
+    outcome=st.sampled_from(RoundOutcome),
+    solver=texts,
+    iterations=counts,
+    fairness=numbers,
+    objective=numbers,
+    bound=numbers,
+    gap=numbers,
+    rounding_loss=numbers,
+    started=counts,
+    moved=counts,
+    kept=counts,
+    rejected=counts,
+    preempted=st.lists(st.tuples(st.sampled_from([r.value for r in PreemptionReason]), counts), max_size=3).map(tuple),
+    waiting=st.lists(st.tuples(st.sampled_from([c.value for c in PendingCause]), counts), max_size=3).map(tuple),
+    lost=st.lists(st.tuples(names, names, numbers), max_size=2).map(tuple),
+    flavors=st.lists(usages, max_size=3).map(tuple),
+    queues=st.lists(st.builds(QueueUsage, names, positive, counts, counts, numbers, numbers), max_size=3).map(tuple),
+    stages=st.lists(st.tuples(names, numbers), max_size=3).map(tuple),
+)
+errors: st.SearchStrategy[AllocatorError] = st.one_of(
+    st.lists(st.builds(Violation, texts, texts), max_size=4).map(lambda found: InvalidInput(*found)),
+    st.builds(NotFound, names, texts),
+    st.builds(AlreadyExists, names, texts, texts),
+    st.builds(FailedPrecondition, texts, texts),
+    st.builds(ResourceExhausted, texts, texts, st.integers(1, 1000).map(float)),
+    st.builds(StoreUnavailable, texts),
+)
