@@ -141,6 +141,9 @@ class Invariants:
             where = dict(enumerate(replica.node for replica in placement.replicas))
             if job_id in running and running[job_id] != (epoch, where):
                 yield f"job {job_id} runs as epoch {running[job_id][0]}, the store says {epoch}, or on other nodes"
+            if job_id not in jobs:
+                yield f"job {job_id} runs, but is not live"
+                continue
             demand = jobs[job_id].spec.configurations[placement.configuration].demand
             for node in where.values():
                 held[node] = held.get(node, NOTHING) + demand

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from allocator.cli import screen, words
 from allocator.cli.quantities import age, approximate, significant
@@ -27,7 +27,7 @@ def show_status(status: ClusterStatus, queues: Sequence[QueueStatus], address: s
         screen.show(usage_table(status.flavors))
     if queues:
         screen.heading("Queues")
-        screen.show(queue_share_table(queues, {usage.queue: usage for usage in status.queues}))
+        screen.show(queue_table(queues, {usage.queue: usage for usage in status.queues}))
 
 
 def usage_table(usages: Iterable[FlavorUsage]) -> Table:
@@ -60,35 +60,41 @@ def usage_table(usages: Iterable[FlavorUsage]) -> Table:
     return table
 
 
-def queue_share_table(queues: Iterable[QueueStatus], usage: dict[str, QueueUsage]) -> Table:
-    """One line per queue: jobs now, dominant shares as of the last round."""
+def queue_table(queues: Sequence[QueueStatus], usage: Mapping[str, QueueUsage]) -> Table:
+    """One line per queue: jobs now; dominant shares of the cluster as of the last round, where jobs live (in leaves)."""
     table = Table(
         (
             Column("QUEUE"),
             Column("WEIGHT", right=True, give_way=1),
             Column("WAITING", right=True),
             Column("RUNNING", right=True),
+            Column("AT MOST", right=True, give_way=3),
             Column("FAIR SHARE", right=True),
             Column("HOLDS", right=True),
-            Column("", give_way=2),
+            Column("", give_way=4),
+            Column("STATE", give_way=2),
         )
     )
+    parents = {status.queue.parent for status in queues}
     for status in queues:
-        shares = usage.get(status.queue.name)
+        queue = status.queue
+        shares = None if queue.name in parents else usage.get(queue.name)
         table.add(
-            status.queue.name,
-            significant(status.queue.weight, 4),
+            queue.name,
+            significant(queue.weight, 4),
             str(status.pending_jobs),
             str(status.running_jobs),
+            "-" if queue.max_live_jobs is None else str(queue.max_live_jobs),
             words.percent(shares.fair_share) if shares else "-",
             words.percent(shares.actual_share) if shares else "-",
             screen.bar(shares.actual_share, 10) if shares else "-",
+            "cordoned" if queue.cordoned else "-",
         )
     return table
 
 
 def flavor_prices(usages: Iterable[FlavorUsage]) -> dict[str, float]:
-    """What all of each flavor is worth: the sum over its resources of price times capacity, the total budget being 1."""
+    """What all of each flavor is worth: price times capacity, summed over its resources; the total budget is 1."""
     worth: dict[str, float] = {}
     for usage in usages:
         amount = usage.capacity / display_unit(usage.resource)[1]

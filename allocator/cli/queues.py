@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from allocator.cli import completion, schema, screen, words
+from allocator.cli import completion, schema, screen
 from allocator.cli.app import command, group, session
+from allocator.cli.cluster_view import queue_table
 from allocator.cli.quantities import significant
-from allocator.cli.screen import Column, Table
-from allocator.client import Queue, QueueStatus
+from allocator.client import Queue
 from allocator.domain.errors import InvalidInput
-from allocator.rounds.report import QueueUsage
 
 queues = group("queues", "List and arrange the queues that fairness is between.", "Cluster")
 
@@ -99,36 +98,6 @@ def _list(context: typer.Context) -> None:
             return
         usage = {usage.queue: usage for usage in client.status().queues}
     screen.show(queue_table(found, usage), empty="no queues: allocator queues create NAME")
-
-
-def queue_table(found: list[QueueStatus], usage: dict[str, QueueUsage]) -> Table:
-    """One line per queue; shares are dominant shares of the whole cluster, as of the last round."""
-    table = Table(
-        (
-            Column("QUEUE"),
-            Column("WEIGHT", right=True),
-            Column("WAITING", right=True),
-            Column("RUNNING", right=True),
-            Column("MOST", right=True, give_way=1),
-            Column("FAIR SHARE", right=True),
-            Column("HOLDS", right=True),
-            Column("", give_way=2),
-        )
-    )
-    for status in found:
-        shares = usage.get(status.queue.name)
-        bound = status.queue.max_live_jobs
-        table.add(
-            status.queue.name,
-            significant(status.queue.weight, 4),
-            str(status.pending_jobs),
-            str(status.running_jobs),
-            "-" if bound is None else str(bound),
-            words.percent(shares.fair_share) if shares else "-",
-            words.percent(shares.actual_share) if shares else "-",
-            "cordoned" if status.queue.cordoned else "-",
-        )
-    return table
 
 
 def _show_one(context: typer.Context, queue: Queue, done: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from rich.console import Console
 from rich.text import Text
 
 _GAP = "  "
+_LEAST = 16
+"""Cells that an elastic column keeps."""
 STATE_STYLES = {
     "running": "green",
     "pending": "yellow",
@@ -95,7 +98,7 @@ class Table:
             ]
 
         def needed() -> int:
-            fixed = sum(min(natural[i], 12) if self.columns[i].elastic else natural[i] for i in shown)
+            fixed = sum(min(natural[i], _LEAST) if self.columns[i].elastic else natural[i] for i in shown)
             return fixed + len(_GAP) * (len(shown) - 1)
 
         while needed() > width:
@@ -106,12 +109,13 @@ class Table:
         return shown
 
     def _squeeze(self, widths: dict[int, int], width: int) -> None:
-        excess = sum(widths.values()) + len(_GAP) * (len(widths) - 1) - width
-        for index, before in list(widths.items()):
-            if excess > 0 and self.columns[index].elastic:
-                cut = min(excess, max(0, before - 12))
-                widths[index] -= cut
-                excess -= cut
+        """Narrow the widest elastic columns until the table fits, or all are as narrow as they may be."""
+        elastic = [index for index in widths if self.columns[index].elastic]
+        while elastic and sum(widths.values()) + len(_GAP) * (len(widths) - 1) > width:
+            widest = max(elastic, key=lambda index: widths[index])
+            if widths[widest] <= _LEAST:
+                break
+            widths[widest] -= 1
 
 
 def show(table: Table, *, empty: str = "nothing") -> None:
@@ -127,14 +131,19 @@ def show(table: Table, *, empty: str = "nothing") -> None:
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
     """Print `name  value` lines, values aligned, those of several lines too; an empty value is skipped."""
     kept = [(name, value) for name, value in pairs if value]
-    width = max((cell_len(name) for name, _ in kept), default=0)
+    margin = max((cell_len(name) for name, _ in kept), default=0) + len(_GAP)
     console = stdout()
+    room = max(20, console.width - margin) if console.is_terminal else None
     for name, value in kept:
-        first, *others = (_one_line(part) for part in value.split("\n"))
-        head = Text(name.ljust(width), style="bold") + _GAP
-        console.print(head + Text(first, style=STATE_STYLES.get(first, "")))
-        for line in others:
-            console.print(" " * (width + len(_GAP)) + line)
+        parts = [line for part in value.split("\n") for line in _wrapped(_one_line(part), room)]
+        style = STATE_STYLES.get(value, "")
+        for index, part in enumerate(parts):
+            head = Text((name if index == 0 else "").ljust(margin), style="bold")
+            console.print(head + Text(part, style=style))
+
+
+def _wrapped(text: str, room: int | None) -> list[str]:
+    return (textwrap.wrap(text, room, break_long_words=False) or [""]) if room else [text]
 
 
 def heading(text: str) -> None:

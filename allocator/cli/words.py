@@ -108,8 +108,7 @@ def amount(resource: str, value: int) -> str:
     """`1 GPU`, `8 cores`, `32 GiB memory`, `1.25 GB/s bandwidth`, `2 license`."""
     unit, size = display_unit(resource)
     if resource in ("cpu", "gpu"):
-        number = format_amount(resource, value)
-        return f"{number} {unit[:-1] if value == size else unit}"
+        return f"{format_amount(resource, value)} {unit[:-1] if value <= size else unit}"
     if unit == "units":
         return f"{value} {resource}"
     return f"{approximate(resource, value)} {unit} {resource}"
@@ -157,7 +156,7 @@ def ranges(numbers: Iterable[int]) -> str:
 def _lacking(shortage: Shortage) -> str:
     unit, size = display_unit(shortage.resource)
     if shortage.resource in ("cpu", "gpu"):
-        name = unit[:-1] if shortage.missing == size else unit
+        name = unit[:-1] if shortage.missing <= size else unit
         return f"{format_amount(shortage.resource, shortage.missing)} more {name}"
     if unit == "units":
         return f"{shortage.missing} more {shortage.resource}"

@@ -91,9 +91,9 @@ def contenders(
     policy: Policy | None = None,
 ) -> list[Contender]:
     """One per live job, in order of the snapshot. Without shares (no solver answered) nobody is owed anything."""
-    rows = _row_options(snapshot, formulation, spaces, shares)
+    choices = _Choices(snapshot, spaces)
+    rows = _row_options(snapshot, formulation, choices, shares)
     row_share = [sum(option.share for option in options) for options in rows]
-    outside = _OutsideProblem(snapshot, spaces)
     limit = policy.credit_limit_seconds if policy is not None else 0.0
     found = []
     for job in snapshot.jobs:
@@ -106,10 +106,10 @@ def contenders(
         elif job.id in formulation.pinned:
             # It held its place all the time. Should it lose it, that is what it is owed: share 1.
             share = 1.0
-            options, never = outside.options(job, share)
+            options, never = choices.outside_problem(job, share)
         elif never is not None and never.cause is PendingCause.INSUFFICIENT_CAPACITY:
             # The formulation left it out because pinned jobs hold all of something. Those may be evicted here.
-            options, never = outside.options(job, share)
+            options, never = choices.outside_problem(job, share)
         credit = min(limit, max(-limit, memory.credit(job.id, snapshot.time))) if memory is not None else 0.0
         rank = (-job.priority, -credit, 0 if share > SHARE_FLOOR else 1, job.sequence)
         found.append(Contender(job, rank, credit, options, share, job.id in formulation.pinned, never))
@@ -117,9 +117,9 @@ def contenders(
 
 
 def _row_options(
-    snapshot: Snapshot, formulation: Formulation, spaces: Spaces, shares: Floats | None
+    snapshot: Snapshot, formulation: Formulation, choices: _Choices, shares: Floats | None
 ) -> list[tuple[Option, ...]]:
-    """Per row of the problem: eligible configurations, largest share first, then fastest, then first named."""
+    """Per row of the problem: largest share first, then fastest, then first named."""
     jobs: Mapping[str, Job] = {job.id: job for job in snapshot.jobs}
     utility = formulation.problem.utility
     if shares is None:
@@ -127,36 +127,38 @@ def _row_options(
     if shares.shape != utility.shape:
         raise ValueError(f"shares must have the shape of the problem {utility.shape}, got {shares.shape}")
     result = []
-    able = (formulation.problem.throughput > 0).tolist()
-    for group, columns, row_shares, speeds, runs_there in zip(
-        formulation.groups, formulation.configurations, shares.tolist(), utility.tolist(), able, strict=True
+    for group, columns, row_shares, speeds in zip(
+        formulation.groups, formulation.configurations, shares.tolist(), utility.tolist(), strict=True
     ):
-        configurations = jobs[group[0]].spec.configurations
-        ranked = []
-        for index, share, speed, runs in zip(columns, row_shares, speeds, runs_there, strict=True):
-            if index < 0 or not runs or configurations[index].flavor not in spaces.by_flavor:
-                continue
-            configuration = configurations[index]
-            shape = spaces.shapes.of(configuration.flavor, configuration.replicas, configuration.demand)
-            ranked.append((-share if share > SHARE_FLOOR else 0.0, -speed, index, Option(index, shape, share)))
-        result.append(tuple(entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:3])))
+        share = {index: value for index, value in zip(columns, row_shares, strict=True) if value > SHARE_FLOOR}
+        speed = dict(zip(columns, speeds, strict=True))
+        options = [Option(index, shape, share.get(index, 0.0)) for index, shape in choices.that_can_run(jobs[group[0]])]
+        options.sort(key=lambda o: (-o.share, -speed.get(o.configuration, 0.0), o.configuration))
+        result.append(tuple(options))
     return result
 
 
-class _OutsideProblem:
-    """Options of jobs that have no row in the problem."""
+class _Choices:
+    """Which configurations of a job could run if the nodes were empty; also those for which the problem has no room."""
 
     def __init__(self, snapshot: Snapshot, spaces: Spaces) -> None:
         self._open_nodes = OpenNodes(snapshot.nodes)
-        self._spaces = spaces
+        self._shapes = spaces.shapes
 
-    def options(self, job: Job, share: float) -> tuple[tuple[Option, ...], PendingReason | None]:
-        """Every configuration that could run on empty nodes, fastest first; if there is none, why."""
-        able = [(index, c) for index, c in enumerate(job.spec.configurations) if job.throughput(c) > 0]
-        judged = [(index, c, self._open_nodes.verdict(c)) for index, c in able]
-        fitting = [(index, c) for index, c, verdict in judged if verdict.cause is None]
-        if not fitting:
-            return (), why_never((c, verdict) for _, c, verdict in judged)
-        fitting.sort(key=lambda entry: (-job.throughput(entry[1]), entry[0]))
-        of = self._spaces.shapes.of
-        return tuple(Option(index, of(c.flavor, c.replicas, c.demand), share) for index, c in fitting), None
+    def that_can_run(self, job: Job) -> list[tuple[int, Shape]]:
+        """(index into the spec's configurations, shape), in order of the spec."""
+        return [
+            (index, self._shapes.of(c.flavor, c.replicas, c.demand))
+            for index, c in enumerate(job.spec.configurations)
+            if job.throughput(c) > 0 and self._open_nodes.verdict(c).cause is None
+        ]
+
+    def outside_problem(self, job: Job, share: float) -> tuple[tuple[Option, ...], PendingReason | None]:
+        """Options of a job without a row, fastest first; if there is none, why."""
+        configurations = job.spec.configurations
+        options = [Option(index, shape, share) for index, shape in self.that_can_run(job)]
+        if not options:
+            able = (c for c in configurations if job.throughput(c) > 0)
+            return (), why_never((c, self._open_nodes.verdict(c)) for c in able)
+        options.sort(key=lambda o: (-job.throughput(configurations[o.configuration]), o.configuration))
+        return tuple(options), None

@@ -30,6 +30,10 @@ OUTAGES = (OperationalError, InterfaceError, StrayWriter, AllocatorError)
 """Failures of the database itself (of the lease too); anything else is the doing of a single piece of work."""
 
 
+class Unstorable(Exception):
+    """A change that the database does not take, such as a number too large for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """Something to do to the facts, and who waits for it.
@@ -147,8 +151,8 @@ class Writer:
                 for work in batch:
                     self._settle([work])
             else:
-                log.exception("a command or a round could not be stored")
-                _tell_all(batch, _unavailable(error) if isinstance(error, SQLAlchemyError) else error)
+                log.exception("a command or a round could not be done or stored")
+                _tell_all(batch, _unavailable(error) if isinstance(error, SQLAlchemyError | Unstorable) else error)
         else:
             for item in done:
                 item.tell()
@@ -172,12 +176,19 @@ class Writer:
         overlay = Overlay(self._image.state)
         done = [_try(work, overlay) for work in batch]
         if overlay.changed:
-            records = [item.work.record for item in done if item.work.record and item.refusal is None]
-            self._journal.write(overlay, records)
+            self._write(overlay, [item.work.record for item in done if item.work.record and item.refusal is None])
         else:
             self._journal.end_reading()
         self._image.merge(overlay)
         return done
+
+    def _write(self, overlay: Overlay, records: Sequence[RoundRecord]) -> None:
+        try:
+            self._journal.write(overlay, records)
+        except OUTAGES:
+            raise
+        except Exception as error:
+            raise Unstorable(str(error)) from error
 
 
 def _try(work: Work, overlay: Overlay) -> _Done:

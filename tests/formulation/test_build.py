@@ -164,7 +164,7 @@ def test_rows_of_fewer_configurations_are_padded() -> None:
 
 
 def test_prices_are_per_display_unit() -> None:
-    # 16 jobs want one of 8 GPUs each: everybody has half, so one more GPU is worth (1/16 per job) 1/8 of the total.
+    # 16 jobs of budget 1/16 share 8 GPUs, u = 1/2: one more GPU adds 1/16 to each, worth 16 x 1/16 x 2 x 1/16 = 1/8.
     formulation = build(snapshot([node("n1")], [job(i) for i in range(16)]), Policy())
     solution = solve(formulation.problem)
     prices = formulation.price_map(solution.prices)

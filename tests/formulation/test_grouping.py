@@ -79,4 +79,5 @@ def test_rows_are_in_order_of_their_first_job_and_jobs_in_order_of_sequence(weig
     sequences = [[int(name[1:]) for name in members] for members in formulation.groups]
     assert all(row == sorted(row) for row in sequences)
     assert [row[0] for row in sequences] == sorted(row[0] for row in sequences)
-    assert all(formulation.groups[row][0] for row in formulation.rows.values())
+    assert all(name in formulation.groups[row] for name, row in formulation.rows.items())
+    assert len(formulation.rows) == len(jobs)

@@ -59,7 +59,9 @@ def postgres_server() -> Iterator[PostgresServer]:
         shutil.chown(directory, "postgres")
     cluster, port = directory / "cluster", _free_port()
     options = f"-p {port} -c fsync=off -c listen_addresses=127.0.0.1 -c unix_socket_directories={directory}"
-    _as_postgres(str(programs / "initdb"), "-D", str(cluster), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
+    _as_postgres(
+        str(programs / "initdb"), "-D", str(cluster), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"
+    )
     try:
         control = [str(programs / "pg_ctl"), "-D", str(cluster), "-w"]
         _as_postgres(*control, "-l", str(directory / "log"), "-o", options, "start")

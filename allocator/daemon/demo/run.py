@@ -32,7 +32,9 @@ BACKLOG = 24
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`directory` is emptied of an earlier demonstration's database. `seconds`: stop by itself after that long."""
+    """`directory` is emptied of an earlier demonstration's database. `seconds`: stop by itself that long after the
+    daemon answers.
+    """
 
     directory: Path
     seed: int = 1
@@ -54,9 +56,6 @@ async def _demonstrate(options: Options) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    if options.seconds is not None:
-        loop.call_later(options.seconds, stop.set)
-
     options.directory.mkdir(parents=True, exist_ok=True)
     for old in options.directory.glob("allocator.db*"):
         old.unlink()
@@ -67,6 +66,8 @@ async def _demonstrate(options: Options) -> int:
                 console.print(f"The daemon did not start; its log is {options.directory / 'daemon.log'}:", style="red")
                 console.print((options.directory / "daemon.log").read_text()[-2000:], markup=False)
                 return 0 if stop.is_set() else 1
+            if options.seconds is not None:
+                loop.call_later(options.seconds, stop.set)
             for queue in cluster.QUEUES:
                 await client.create_queue(queue)
             show = Show(console, tally, begin)

@@ -1,0 +1,175 @@
+"""The commands as a user types them: what they write, what they refuse, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from simulations import cli
+from simulations.invariants import InvariantBroken
+
+FIXTURES = Path(__file__).parent / "fixtures"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """(exit code, standard output, standard error) of `simulations ARGUMENTS`."""
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["simulations", *map(str, arguments)])
+        code = cli.run(cli.app)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_replay_writes_and_prints(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    code, printed, complained = run("replay", "--trace", "openb", "--path", FIXTURES / "openb", "--out", out)
+    assert (code, complained) == (0, "")
+    assert sorted(file.name for file in out.iterdir()) == [
+        "jobs.parquet", "queues.parquet", "rounds.parquet", "summary.json", "timings.parquet",
+    ]  # fmt: skip
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["run"]["interval_s"] == 60.0
+    assert summary["jobs"]["by_state"] == {"succeeded": 11}
+    for words in ("11 jobs on 6 nodes", "never_scheduled 1", "succeeded 11", "invariants checked, broken"):
+        assert words in printed
+    assert pq.read_table(out / "jobs.parquet").num_rows == 11
+    assert pq.read_table(out / "rounds.parquet").num_rows == summary["rounds"]["count"]
+
+
+def test_options_reach_the_replay(run: Run, tmp_path: Path) -> None:
+    code, printed, _ = run(
+        *("replay", "--trace", "philly", "--path", FIXTURES / "philly", "--out", tmp_path / "out", "--json"),
+        *("--from", "2017-08-14T23:30", "--to", "1d", "--fairness", "2", "--interval", "120", "--gap", "0.001"),
+        *("--hysteresis", "60", "--limit", "3", "--seed", "7", "--restart-cost", "11", "--horizon", "500"),
+    )
+    assert code == 0
+    summary = json.loads(printed)
+    assert summary == json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["run"]["policy"]["fairness"] == 2.0
+    assert summary["run"]["policy"]["gap"] == 0.001
+    assert summary["run"]["policy"]["hysteresis_seconds"] == 60.0
+    assert (summary["run"]["interval_s"], summary["run"]["seed"], summary["workload"]["jobs"]) == (120.0, 7, 3)
+    assert "Stopping a job costs it 11 s of work." in summary["workload"]["assumptions"]
+    assert summary["run"]["horizon_s"] == 500 * 3600.0
+
+
+def test_nodes_that_fail_on_request(run: Run, tmp_path: Path) -> None:
+    code, printed, _ = run(
+        *("replay", "--trace", "philly", "--path", FIXTURES / "philly", "--out", tmp_path / "out", "--json"),
+        *("--mean-up-hours", "2", "--mean-down-hours", "0.2", "--seed", "3"),
+    )
+    assert code == 0
+    assert json.loads(printed)["preemptions"]["stopped"] + json.loads(printed)["preemptions"]["moved"] > 0
+
+
+def test_validate_reads_and_runs_nothing(run: Run) -> None:
+    code, printed, _ = run("validate", "--trace", "openb", "--path", FIXTURES / "openb", "--json")
+    found = json.loads(printed)
+    assert (code, found["jobs"], found["nodes"]) == (0, 11, 6)
+    assert found["dropped"] == {"fits_no_node": 1, "never_scheduled": 1, "no_run_time": 1}
+    code, printed, _ = run("validate", "--trace", "philly", "--path", FIXTURES / "philly")
+    assert code == 0
+    assert "jobs by queue: team-a 3" in printed
+
+
+def test_scenarios_are_listed(run: Run) -> None:
+    code, printed, _ = run("scenarios")
+    assert code == 0
+    assert "small: 12 nodes" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--trace", "slurm"], 2, "trace: must be one of openb, philly, synthetic; got 'slurm'"),
+        (["--trace", "openb"], 2, "path: must name the folder of the trace"),
+        (["--trace", "openb", "--path", "nowhere"], 3, "nowhere: is not a folder"),
+        (["--trace", "openb", "--path", FIXTURES / "philly"], 3, "holds no openb_pod_list_default.csv"),
+        (["--trace", "openb", "--path", FIXTURES / "openb", "--from", "2017-10-01"], 2, "from: must be days"),
+        (["--trace", "openb", "--path", FIXTURES / "openb", "--to", "3"], 2, "to: must be later than from"),
+        (["--trace", "openb", "--path", FIXTURES / "openb", "--scenario", "small"], 2, "scenario: goes with"),
+        (["--trace", "synthetic", "--scenario", "smal"], 2, "scenario: must be one of"),
+        (["--trace", "synthetic", "--scenario", "no.toml"], 3, "no.toml: cannot be read"),
+        (["--trace", "synthetic", "--path", "x"], 2, "path: goes with a trace"),
+    ],
+)
+def test_what_validate_refuses(arguments: list[str | Path], code: int, words: str, run: Run) -> None:
+    found, printed, complained = run("validate", *arguments)
+    assert (found, printed) == (code, "")
+    assert complained.startswith("error: ")
+    assert words in complained
+    assert complained.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--interval", "0"], "interval: must be a finite number above 0"),
+        (["--fairness", "-1"], "fairness: must be"),
+        (["--fairness", "nan"], "fairness: must be"),
+        (["--gap", "1"], "gap: must be between 0 and 1"),
+        (["--iterations", "0"], "iterations: must be at least 1"),
+        (["--horizon", "-5"], "horizon: must be above 0"),
+        (["--mean-up-hours", "0"], "mean_up_seconds: must be"),
+        (["--limit", "0"], "Invalid value for '--limit'"),
+        (["--seed", "x"], "Invalid value for '--seed'"),
+        (["--frobnicate"], "No such option"),
+    ],
+)
+def test_what_replay_refuses(arguments: list[str], words: str, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, _, complained = run("replay", "--trace", "synthetic", "--out", out, *arguments)
+    assert code == 2
+    assert words in complained
+    assert not out.exists()
+
+
+def test_earlier_results_are_not_replaced_unasked(run: Run, tmp_path: Path) -> None:
+    arguments = ("replay", "--trace", "openb", "--path", FIXTURES / "openb", "--out", tmp_path, "--limit", "1")
+    assert run(*arguments)[0] == 0
+    code, _, complained = run(*arguments)
+    assert code == 4
+    assert "is not empty; name another folder, or use --force" in complained
+    assert run(*arguments, "--force")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("thrown", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; nothing was written"),
+        (
+            InvariantBroken(3, 180.0, ("node a is over its cpu by 1",)),
+            1,
+            "round 3 at 180.000 s: node a is over its cpu",
+        ),
+    ],
+)
+def test_a_replay_that_ends_early_writes_nothing(
+    thrown: BaseException, code: int, words: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(*_: object, **__: object) -> None:
+        raise thrown
+
+    monkeypatch.setattr(cli, "replay", cut_short)
+    out = tmp_path / "out"
+    found, _, complained = run("replay", "--trace", "synthetic", "--out", out)
+    assert found == code
+    assert words in complained
+    assert not out.exists()
+
+
+def test_without_pyarrow_it_says_what_to_install(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    code, _, complained = run("replay", "--trace", "synthetic", "--out", tmp_path / "out")
+    assert code == 4
+    assert "pip install 'allocator[sim]'" in complained

@@ -1,0 +1,217 @@
+"""Facts survive their way through a row exactly, floats to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, StaticPool, create_engine, insert, select
+
+from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.job import Configuration, Job, JobSpec, JobState
+from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
+from allocator.domain.queue import Queue
+from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
+from allocator.domain.resources import MAX_AMOUNT, Resources
+from allocator.domain.snapshot import Memory
+from allocator.intake.ports import Receipt
+from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
+from allocator.store import mapping
+from allocator.store.rounds import read_summary, round_row, write_summary
+from allocator.store.tables import JobRow, NodeRow, QueueRow, ReceiptRow, Row
+from allocator.store.writing import table
+
+EXACTLY = settings(deadline=None, max_examples=60, derandomize=True)
+
+floats = st.floats(allow_nan=False, allow_infinity=False)
+times = st.floats(min_value=0.0, max_value=1e11)
+names = st.text("abcXYZ019-_.", min_size=1, max_size=12)
+texts = st.text(max_size=20)
+amounts = st.integers(0, MAX_AMOUNT)
+labels = st.dictionaries(texts, texts, max_size=3).map(lambda found: tuple(sorted(found.items())))
+resources = st.dictionaries(
+    st.sampled_from(["cpu", "gpu", "memory", "bandwidth", "disk", "licence/x", "fpga"]), amounts, max_size=5
+).map(Resources.of)
+queues = st.builds(Queue, name=names, weight=floats, cordoned=st.booleans(), max_live_jobs=st.none() | amounts)
+nodes = st.builds(
+    Node,
+    name=names,
+    flavor=names,
+    capacity=resources,
+    labels=labels,
+    availability=st.sampled_from(NodeAvailability),
+    health=st.sampled_from(NodeHealth),
+    simulated=st.booleans(),
+)
+configurations = st.builds(
+    Configuration, flavor=names, replicas=st.integers(1, 100_000), demand=resources, throughput=floats
+)
+specs = st.builds(
+    JobSpec,
+    queue=names,
+    configurations=st.lists(configurations, max_size=3).map(tuple),
+    name=texts,
+    weight=floats,
+    priority_class=st.sampled_from(["low", "normal", "high"]),
+    preemptible=st.booleans(),
+    restart_cost_seconds=floats,
+    expected_duration_seconds=st.none() | floats,
+    labels=labels,
+)
+replicas = st.builds(ReplicaPlacement, node=names, gpus=st.lists(st.integers(0, 15), max_size=4).map(tuple))
+reasons = st.builds(
+    PendingReason,
+    cause=st.sampled_from(PendingCause),
+    shortages=st.lists(st.builds(Shortage, flavor=names, resource=names, missing=amounts), max_size=3).map(tuple),
+)
+measurements = st.lists(st.tuples(names, floats), max_size=3).map(tuple)
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> Job:
+    job_id = draw(names)
+    allocation = Allocation(
+        Placement(job_id, draw(st.integers(0, 9)), tuple(draw(st.lists(replicas, max_size=4)))),
+        Epoch(draw(amounts), draw(amounts)),
+        draw(times),
+        draw(st.frozensets(st.integers(0, 100), max_size=3)),
+    )
+    return Job(
+        id=job_id,
+        sequence=draw(amounts),
+        spec=draw(specs),
+        submit_time=draw(times),
+        state=draw(st.sampled_from(JobState)),
+        revision=draw(amounts),
+        allocation=draw(st.sampled_from([None, allocation])),
+        pending_reason=draw(st.none() | reasons),
+        first_start_time=draw(st.none() | times),
+        last_start_time=draw(st.none() | times),
+        end_time=draw(st.none() | times),
+        preemption_count=draw(amounts),
+        last_preemption=draw(st.none() | st.sampled_from(PreemptionReason)),
+        measured_throughput=draw(measurements),
+        message=draw(texts),
+    )
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    Row.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def through(engine: Engine, row: type[Row], values: mapping.Row, columns: tuple[str, ...] | None = None) -> Any:
+    """Written, read back, and rolled back."""
+    target = table(row)
+    wanted = [target.c[name] for name in columns] if columns else [target]
+    with engine.connect() as connection:
+        connection.execute(insert(target), values)
+        return connection.execute(select(*wanted)).one()
+
+
+@EXACTLY
+@given(job=jobs())
+def test_jobs(engine: Engine, job: Job) -> None:
+    assert mapping.job_from(through(engine, JobRow, mapping.job_row(job), mapping.JOB_COLUMNS)) == job
+
+
+@EXACTLY
+@given(job=jobs())
+def test_the_changing_part_of_a_job_is_part_of_the_whole(job: Job) -> None:
+    assert set(mapping.job_changes(job)) == set(mapping.MUTABLE_JOB_COLUMNS)
+    assert mapping.job_changes(job).items() <= mapping.job_row(job).items()
+
+
+def test_every_column_of_a_job_is_written_and_read() -> None:
+    columns = {column.name for column in table(JobRow).c}
+    assert set(mapping.JOB_COLUMNS) == columns
+
+
+@EXACTLY
+@given(queue=queues)
+def test_queues(engine: Engine, queue: Queue) -> None:
+    assert mapping.queue_from(through(engine, QueueRow, mapping.queue_row(queue))) == queue
+
+
+@EXACTLY
+@given(node=nodes)
+def test_nodes(engine: Engine, node: Node) -> None:
+    assert mapping.node_from(through(engine, NodeRow, mapping.node_row(node))) == node
+
+
+@EXACTLY
+@given(
+    receipt=st.builds(
+        Receipt,
+        request_id=texts,
+        digest=names,
+        time=times,
+        answers=st.lists(st.tuples(names, texts), max_size=3).map(tuple),
+    )
+)
+def test_receipts(engine: Engine, receipt: Receipt) -> None:
+    assert mapping.receipt_from(through(engine, ReceiptRow, mapping.receipt_row(receipt))) == receipt
+
+
+@EXACTLY
+@given(
+    memory=st.builds(
+        Memory,
+        time=times,
+        credits=st.dictionaries(names, floats, max_size=4),
+        pace=st.dictionaries(names, floats, max_size=4),
+        prices=st.dictionaries(st.tuples(names, names), floats, max_size=4),
+    )
+)
+def test_memory(memory: Memory) -> None:
+    assert mapping.read_memory(mapping.write_memory(memory)) == memory
+
+
+counts = st.integers(0, 10**9)
+any_float = st.floats(allow_nan=False)
+
+
+@EXACTLY
+@given(
+    summary=st.builds(
+        RoundSummary,
+        round=counts,
+        revision=counts,
+        time=times,
+        outcome=st.sampled_from(RoundOutcome),
+        solver=names,
+        iterations=counts,
+        fairness=floats,
+        objective=any_float,
+        bound=any_float,
+        gap=any_float,
+        rounding_loss=floats,
+        started=counts,
+        moved=counts,
+        kept=counts,
+        rejected=counts,
+        preempted=st.lists(st.tuples(names, counts), max_size=2).map(tuple),
+        waiting=st.lists(st.tuples(names, counts), max_size=2).map(tuple),
+        lost=st.lists(st.tuples(names, names, floats), max_size=2).map(tuple),
+        flavors=st.lists(st.builds(FlavorUsage, names, names, counts, counts, counts, floats), max_size=2).map(tuple),
+        queues=st.lists(st.builds(QueueUsage, names, floats, counts, counts, floats, floats), max_size=2).map(tuple),
+        stages=st.lists(st.tuples(names, floats), max_size=2).map(tuple),
+    )
+)
+def test_summaries(summary: RoundSummary) -> None:
+    assert read_summary(write_summary(summary)) == summary
+    assert (round_row(summary)["number"], round_row(summary)["time"]) == (summary.round, summary.time)
+
+
+def test_jobs_that_are_alike_share_their_configurations() -> None:
+    spec = JobSpec("q", (Configuration("a100", 1, Resources(1000)),), labels=(("user", "ada"),))
+    rows = [mapping.job_row(Job(f"j{number}", number, spec, 0.0)) for number in (1, 2)]
+    first, second = (mapping.job_from([row[name] for name in mapping.JOB_COLUMNS]) for row in rows)
+    assert first.spec.configurations is second.spec.configurations
+    assert first.spec.labels is second.spec.labels

@@ -1,0 +1,127 @@
+"""The shipped migrations make exactly the tables that the program uses, and other schemas are refused in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, StoreUnavailable
+from allocator.store import migrations
+from allocator.store.database import parse, shown
+from allocator.store.sql import SqlStore
+from allocator.store.tables import Row
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/allocator.db"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+def execute(url: str, statement: str) -> None:
+    engine = create_engine(parse(url))
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_migrations_and_tables_agree(url: str) -> None:
+    assert migrations.current(url) is None
+    assert migrations.upgrade(url) == migrations.head() == migrations.current(url)
+    engine = create_engine(parse(url))
+    with engine.connect() as connection:
+        options = {"version_table": migrations.VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        differences = compare_metadata(MigrationContext.configure(connection, opts=options), Row.metadata)
+    engine.dispose()
+    assert differences == []
+
+
+def test_upgrading_again_changes_nothing_and_opening_needs_no_upgrade(url: str) -> None:
+    migrations.upgrade(url)
+    migrations.upgrade(url)
+    migrations.check(url)
+    with SqlStore(url) as store:
+        assert store.current_revision() == 0
+
+
+def test_an_empty_database_is_made_ready_by_opening_it(url: str) -> None:
+    with pytest.raises(FailedPrecondition, match="allocator db upgrade"):
+        migrations.check(url)
+    SqlStore(url).open().close()
+    migrations.check(url)
+
+
+def test_a_newer_schema_says_that_the_program_is_too_old(url: str) -> None:
+    migrations.upgrade(url)
+    execute(url, f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'")
+    for attempt in (migrations.check, migrations.upgrade, lambda url: SqlStore(url).open()):
+        with pytest.raises(FailedPrecondition, match="program is older than the database"):
+            attempt(url)
+
+
+def test_an_older_schema_says_how_to_upgrade(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrations.upgrade(url)
+    monkeypatch.setattr(migrations, "head", lambda: "0002")
+    for attempt in (migrations.check, lambda url: SqlStore(url).open()):
+        with pytest.raises(FailedPrecondition, match="run `allocator db upgrade`"):
+            attempt(url)
+
+
+def test_an_upgrade_is_refused_while_a_daemon_runs(url: str) -> None:
+    with SqlStore(url), pytest.raises(FailedPrecondition, match="in use by another allocator"):
+        migrations.upgrade(url)
+
+
+def test_tables_of_another_program_are_left_alone(url: str) -> None:
+    execute(url, "CREATE TABLE job (anything INTEGER)")
+    with pytest.raises(FailedPrecondition, match="another program"):
+        SqlStore(url).open()
+    execute(url, "DROP TABLE job")
+    SqlStore(url).open().close()
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("", "must look like"),
+        ("allocator.db", "must look like"),
+        ("sqlite://", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
+        ("mysql://host/name", "sqlite:// or postgresql://"),
+        ("postgresql+asyncpg://host/name", "sqlite:// or postgresql://"),
+    ],
+)
+def test_a_url_that_cannot_work_says_what_would(url: str, problem: str) -> None:
+    with pytest.raises(InvalidInput, match=problem) as refused:
+        SqlStore(url)
+    assert refused.value.violations[0].field == "url"
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(InvalidInput, match=r"allocator\[postgres\]"):
+        SqlStore("postgresql://host/name")
+
+
+@pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all.db", "postgresql://postgres@127.0.0.1:1/name"])
+def test_a_database_that_cannot_be_reached_is_unavailable(url: str) -> None:
+    for attempt in (migrations.check, lambda url: SqlStore(url).open()):
+        with pytest.raises(StoreUnavailable):
+            attempt(url)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("these are my notes, and there are many of them\n" * 100)
+    with pytest.raises(AllocatorError, match="not a database"):
+        SqlStore(f"sqlite:///{path}").open()
+    assert path.read_text().startswith("these are my notes")
+
+
+def test_passwords_are_not_shown() -> None:
+    assert shown(parse("postgresql://ada:secret@host/name")) == "postgresql://ada:***@host/name"
