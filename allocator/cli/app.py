@@ -15,11 +15,12 @@ from typer.core import TyperCommand, TyperGroup
 from allocator import __version__
 from allocator.cli import schema, screen
 from allocator.cli.exits import MEANINGS, ExitCode, exit_code
-from allocator.client import Client, RetryPolicy
+from allocator.client import Client, RetryPolicy, Unreachable
 from allocator.client.exchange import ADDRESS_VARIABLE, DEFAULT_ADDRESS, DEFAULT_TIMEOUT
 from allocator.domain.errors import AllocatorError, InvalidInput
 
 _PANEL = "Every command"
+_ORDER = ("submit", "jobs", "job", "cancel", "update", "watch", "status", "queues", "nodes", "prices", "rounds")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -119,7 +120,11 @@ class Group(TyperGroup):
 
 
 class Root(Group):
-    """The outermost group: where refusals end."""
+    """The outermost group: where refusals end. Its commands are listed as people meet them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        known = super().list_commands(ctx)
+        return sorted(known, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 
     def main(self, *args: Any, **settings: Any) -> Any:
         try:
@@ -158,6 +163,8 @@ def report(error: AllocatorError, *, as_json: bool) -> None:
             screen.complain(str(violation))
     else:
         screen.complain(str(error) or type(error).__name__)
+        if isinstance(error, Unreachable):
+            screen.remark("start a daemon with `allocator serve`, or name another one with --address")
 
 
 def _abandon_output() -> None:

@@ -99,6 +99,8 @@ def draft_of_flags(values: Mapping[str, object]) -> JobDraft:
 
 def _as_flag(field: str) -> str:
     """`restart_cost` as `--restart-cost`, `labels.k` as `--label k`."""
+    if not field:
+        return ""
     head, separator, key = field.partition(".")
     flag = {"flavors": "flavor", "labels": "label", "resources": "resource", "preemptible": "non-preemptible"}
     name = flag.get(head, head).replace("_", "-")

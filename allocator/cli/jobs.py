@@ -192,17 +192,20 @@ def jobs(
         states = [JobState.PENDING, JobState.RUNNING]
     settings = session(context)
     found: list[Job] = []
+    more = False
     with settings.client() as client:
         page = 1000 if limit is None else min(limit, 1000)
         for job in client.jobs(queue=queue, states=states, page_size=page):
             if len(found) == limit:
-                screen.remark(f"only the first {limit}: there are more")
+                more = True
                 break
             found.append(job)
     if settings.json:
         screen.emit_json(schema.many(schema.job, found))
     else:
         screen.show(job_table(found, time.time()), empty="no such jobs")
+    if more:
+        screen.remark(f"only the first {limit}: there are more")
 
 
 @command(app, "job", _PANEL)

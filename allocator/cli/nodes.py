@@ -117,7 +117,7 @@ def _title(resource: str) -> str:
     if resource not in STANDARD_RESOURCES:
         return resource
     unit = display_unit(resource)[0]
-    return unit if resource in ("cpu", "gpu") else f"{resource.upper()} {unit}"
+    return unit.upper() if resource in ("cpu", "gpu") else f"{resource.upper()} {unit}"
 
 
 def _change(context: typer.Context, act: Callable[[Client], Node]) -> None:

@@ -38,14 +38,24 @@ STATE_STYLES = {
 }
 
 
+class _Console(Console):
+    """A console that prints text as it is, and says so when its reader has gone."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
     """Where answers go; made anew for each use, so that it follows redirections."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return _Console()
 
 
 def stderr() -> Console:
     """Where complaints and remarks go."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return _Console(stderr=True)
 
 
 @dataclass(frozen=True)

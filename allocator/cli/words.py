@@ -133,8 +133,12 @@ def price_of(configuration: Configuration, prices: Mapping[tuple[str, str], floa
 
 
 def percent(fraction: float) -> str:
-    """`12.3 %`, to three significant digits and no more than one decimal above one percent."""
+    """`12.3 %`; two digits below one percent, and what is next to nothing is told as such."""
     value = 100 * fraction
+    if abs(value) < 1e-5:
+        return "0 %"
+    if abs(value) < 0.01:
+        return "<0.01 %" if value > 0 else ">-0.01 %"
     return f"{value:.1f} %" if abs(value) >= 1 else f"{significant(value, 2)} %"
 
 

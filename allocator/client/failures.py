@@ -47,5 +47,5 @@ def stream_ended(address: str) -> Failure:
 
 
 def _shortened(details: str) -> str:
-    """gRPC tells the whole way to the failure; people want its end: `Connection refused (111)`."""
-    return details.rpartition("connect: ")[2] or "no answer"
+    """gRPC tells the whole way to the failure; people want its end: `Connection refused`."""
+    return details.rpartition(": ")[2] or "no answer"

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from itertools import starmap
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from allocator.domain.errors import InvalidInput
 from allocator.domain.job import Job, JobState
-from allocator.intake.commands import CancelJobs, ItemResult, SubmitJobs, UpdateJobs
+from allocator.intake.commands import CancelJobs, ItemResult, UpdateJobs
 from allocator.rpc import tokens
 from allocator.rpc.backend import Backend, Context
 from allocator.rpc.job_watch import watch_jobs
@@ -34,17 +33,17 @@ class JobService(pb_grpc.JobServiceServicer):
             len(request.jobs), lambda: commands.submit_jobs_from_proto(request)
         )
         admitted: tuple[ItemResult, ...] = await self._backend.write(command, context) if command.specs else ()
-        return pb.SubmitJobsResponse(results=await self._results("jobs", _merged(command, refused, admitted)))
+        return pb.SubmitJobsResponse(results=await self._results(_merged(refused, admitted)))
 
     async def CancelJobs(self, request: pb.CancelJobsRequest, context: Context) -> pb.CancelJobsResponse:
         command: CancelJobs = commands.cancel_jobs_from_proto(request)
         answers = await self._backend.write(command, context)
-        return pb.CancelJobsResponse(results=await self._results("job_ids", answers))
+        return pb.CancelJobsResponse(results=await self._results(_located("job_ids", answers)))
 
     async def UpdateJobs(self, request: pb.UpdateJobsRequest, context: Context) -> pb.UpdateJobsResponse:
         command: UpdateJobs = commands.update_jobs_from_proto(request)
         answers = await self._backend.write(command, context)
-        return pb.UpdateJobsResponse(results=await self._results("updates", answers))
+        return pb.UpdateJobsResponse(results=await self._results(_located("updates", answers)))
 
     async def ReportProgress(self, request: pb.ReportProgressRequest, context: Context) -> pb.ReportProgressResponse:
         job = await self._backend.write(commands.report_progress_from_proto(request), context)
@@ -97,17 +96,24 @@ class JobService(pb_grpc.JobServiceServicer):
                 return found, None
         return found, after
 
-    async def _results(self, field: str, answers: Sequence[ItemResult]) -> list[pb.JobResult]:
-        def result(index: int, answer: ItemResult) -> pb.JobResult:
-            return commands.result_to_proto(answer if isinstance(answer, Job) else under(answer, f"{field}[{index}]"))
-
-        return await self._backend.translate(len(answers), lambda: list(starmap(result, enumerate(answers))))
+    async def _results(self, answers: Sequence[ItemResult]) -> list[pb.JobResult]:
+        return await self._backend.translate(len(answers), lambda: [commands.result_to_proto(a) for a in answers])
 
 
-def _merged(
-    command: SubmitJobs, refused: Sequence[InvalidInput | None], admitted: Sequence[ItemResult]
-) -> list[ItemResult]:
-    """One answer per item of the request: those of the command where it had the item, the refusals elsewhere."""
-    assert len(admitted) == len(command.specs)
+def _located(field: str, answers: Iterable[ItemResult]) -> list[ItemResult]:
+    """The answers to the items of `field`, the field paths of refusals seen from the request."""
+    return [_seen_from(f"{field}[{index}]", answer) for index, answer in enumerate(answers)]
+
+
+def _seen_from(where: str, answer: ItemResult) -> ItemResult:
+    return answer if isinstance(answer, Job) else under(answer, where)
+
+
+def _merged(refused: Sequence[InvalidInput | None], admitted: Sequence[ItemResult]) -> list[ItemResult]:
+    """One answer per item of the request: refused by its looks, or else the command's answer."""
+    assert len(admitted) == refused.count(None)
     answers = iter(admitted)
-    return [next(answers) if refusal is None else refusal for refusal in refused]
+    return [
+        _seen_from(f"jobs[{index}]", next(answers)) if refusal is None else refusal
+        for index, refusal in enumerate(refused)
+    ]

@@ -38,7 +38,7 @@ from allocator.formulation.certificate import positive_split, repair
 from allocator.formulation.problem import Floats, Integers, Problem
 from allocator.solvers.candidate import Candidate
 
-_TOLERANCE = 1e-8
+_TOLERANCE = 1e-10
 _NEARLY_ONE = 3e-4
 """So close to alpha = 1 its optimum is taken: it is off by the square of this, the power cones by much more."""
 _LEVEL_SLACK = 1e-9

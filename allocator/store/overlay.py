@@ -161,7 +161,7 @@ class Overlay:
             return
         if allocation is not None:
             for name in allocation.placement.nodes:
-                self.placed[name].discard(job.id)
+                self.placed[name].discard('')
                 self.unpushed.add(name)
         if job.allocation is not None:
             for name in job.allocation.placement.nodes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ DEFAULTS = RpcSettings()
 
 
 class Served:
-    """What a test holds in its hands: the store with queue `q` and node `n1`, the hub, the server, and stubs."""
+    """What a test has at hand: the store with queue `q` and node `n1`, the hub, the server, and stubs."""
 
     def __init__(self, store: MemoryStore, hub: Hub, server: RpcServer, port: int, channel: aio.Channel) -> None:
         self.store, self.hub, self.server, self.port = store, hub, server, port
@@ -67,10 +68,17 @@ class Served:
         return self.commit(Start(Placement(job.id, 0, replicas)))
 
 
+async def until(condition: Callable[[], object], patience: float = 20.0) -> None:
+    """Return as soon as `condition` holds; TimeoutError when it does not within `patience` seconds."""
+    async with asyncio.timeout(patience):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in gRPC, which has no event for it
+            await asyncio.sleep(0.005)
+
+
 def round_summary(number: int, revision: int = 0) -> RoundSummary:
     return RoundSummary(
-        round=number, revision=revision, time=START + number, outcome=RoundOutcome.OPTIMAL, solver="conic", iterations=9,
-        fairness=1.0, objective=-1.0, bound=-0.9, gap=0.1, rounding_loss=0.0, started=1, moved=0, kept=0, rejected=0,
+        round=number, revision=revision, time=START + number, outcome=RoundOutcome.OPTIMAL, solver="conic",
+        iterations=9, fairness=1.0, objective=-1.0, bound=-0.9, gap=0.1, rounding_loss=0.0, started=1, moved=0, kept=0, rejected=0,
         preempted=(), waiting=(), lost=(), flavors=(), queues=(), stages=(("solve", 0.1),),
     )  # fmt: skip
 

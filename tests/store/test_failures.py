@@ -250,3 +250,12 @@ def test_a_defect_while_applying_one_command_spoils_no_other(file_url: str) -> N
         assert fine.result(timeout=60).name == "fine"
         with pytest.raises(AttributeError):
             defect.result(timeout=60)
+
+
+def test_sqlite_writes_to_disk_before_it_answers(file_url: str) -> None:
+    with SqlStore(file_url) as store, store._journal.engine.connect() as connection:
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}

@@ -28,8 +28,16 @@ NODES = ("n0", "n1")
 
 queue_names = st.sampled_from(QUEUES)
 node_names = st.sampled_from(NODES)
-job_ids = st.integers(1, 8).map("j{}".format)
-commands = st.one_of(
+job_ids = st.integers(1, 5).map("j{}".format)
+submits = st.builds(
+    lambda names, request_id: c.SubmitJobs(
+        tuple(spec(queue=name, replicas=1 + index) for index, name in enumerate(names)), request_id
+    ),
+    st.lists(queue_names, min_size=1, max_size=3),
+    st.sampled_from(["", "once"]),
+)
+cancels = st.builds(lambda ids: c.CancelJobs(tuple(ids)), st.lists(job_ids, min_size=1, max_size=3))
+others = st.one_of(
     st.builds(lambda name: c.CreateQueue(Queue(name, max_live_jobs=3)), queue_names),
     st.builds(c.DeleteQueue, queue_names),
     st.builds(c.CordonQueue, queue_names, st.booleans()),
@@ -37,22 +45,26 @@ commands = st.one_of(
     st.builds(c.LoseNode, node_names),
     st.builds(c.RemoveNode, node_names),
     st.builds(
-        lambda names, request_id: c.SubmitJobs(
-            tuple(spec(queue=name, replicas=1 + index) for index, name in enumerate(names)), request_id
-        ),
-        st.lists(queue_names, min_size=1, max_size=3),
-        st.sampled_from(["", "once"]),
-    ),
-    st.builds(lambda ids: c.CancelJobs(tuple(ids)), st.lists(job_ids, min_size=1, max_size=3)),
-    st.builds(
         lambda job_id, weight: c.UpdateJobs((c.JobUpdate(job_id, weight),)), job_ids, st.sampled_from([1.0, 2.0])
     ),
     st.builds(c.ReportProgress, job_ids, st.sampled_from([1.0, 3.0])),
 )
-rounds = st.lists(st.tuples(job_ids, st.sampled_from([*NODES, "waits", "waits more", "preempt"])), max_size=4)
-batches = st.lists(st.tuples(st.lists(commands | rounds, min_size=1, max_size=5), st.booleans()), max_size=12)
-Step = c.Command | list[tuple[str, str]]
-OPENING: list[Step] = [c.CreateQueue(Queue("a")), *(c.RegisterNode(node(name, cores=3)) for name in NODES)]
+rounds = st.dictionaries(job_ids, st.sampled_from([*NODES, *NODES, "waits", "waits more", "preempt"]), max_size=4)
+some_steps = st.sampled_from([submits, cancels, rounds, rounds, others]).flatmap(lambda kind: kind)
+batches = st.lists(
+    st.tuples(st.lists(some_steps, min_size=1, max_size=5), st.sampled_from([True, True, False])),
+    min_size=1,
+    max_size=12,
+)
+Round = dict[str, str]
+"""What a round does with some jobs, by id: starts them on a node, preempts them, or leaves them waiting."""
+Step = c.Command | Round
+OPENING: list[Step] = [
+    c.CreateQueue(Queue("a")),
+    c.CreateQueue(Queue("c")),
+    *(c.RegisterNode(node(name, cores=3)) for name in NODES),
+    c.SubmitJobs((spec(queue="a"), spec(queue="c", replicas=2), spec(queue="c"))),
+]
 
 
 class Forgotten:
@@ -72,11 +84,11 @@ class Forgotten:
 def take(overlay: Overlay, step: Step) -> object:
     """The answer, or the refusal's text."""
     try:
-        if not isinstance(step, list):
+        if not isinstance(step, dict):
             return shown(steps.execute(overlay, step, 1.0))
         changes: list[Change] = []
         waiting: dict[str, PendingReason] = {}
-        for job_id, what in dict(step).items():
+        for job_id, what in step.items():
             job = overlay.job(job_id)
             if job is None:
                 continue

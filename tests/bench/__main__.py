@@ -1,0 +1,33 @@
+"""`make bench`: measures, prints tables, asserts nothing. Machines differ: compare figures of one run only.
+
+`python -m tests.bench [intake] [solver] [round]` runs all of them, or those named.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import intake, rounds, solver
+
+BENCHES: dict[str, Callable[[], Table]] = {"intake": intake.measure, "solver": solver.measure, "round": rounds.measure}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; all if none is given")
+    names = parser.parse_args().names
+    unknown = set(names) - BENCHES.keys()
+    if unknown:
+        parser.error(f"no such bench: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140
+    for name in names or BENCHES:
+        console.print(BENCHES[name]())
+
+
+main()
