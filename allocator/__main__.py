@@ -8,6 +8,8 @@ from allocator.daemon import commands, demo
 commands.attach(app)
 demo.attach(app)
 
+__all__ = ["app", "main"]
+
 
 def main() -> None:
     """Runs the command line and exits with the documented code."""

@@ -24,6 +24,7 @@ from simulations.output import MissingExtra, require_free, require_pyarrow, summ
 from simulations.replay import ReplayOptions, replay
 from simulations.scenario import load_scenario, scenario_names
 from simulations.screen import ReplayBar, show_summary
+from simulations.shrinking import on_every_nth_node
 from simulations.synthetic import generate, make_faults
 from simulations.traces.errors import TraceError
 from simulations.traces.formats import FORMATS, TraceFormat
@@ -112,6 +113,7 @@ CarryIn = Annotated[bool, typer.Option("--carry-in", help="Take along what by th
 RestartCost = Annotated[float, typer.Option(min=0.0, help="Seconds of work a job of a trace loses when it is stopped.")]
 Seed = Annotated[int, typer.Option(min=0, help="For everything that is drawn at random.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many jobs.")]
+EveryNth = Annotated[int, typer.Option("--every-nth-node", min=1, help="Keep only every N-th node of each flavor.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -127,6 +129,7 @@ def replay_command(
     restart_cost: RestartCost = 30.0,
     seed: Seed = 0,
     limit: Limit = None,
+    every_nth_node: EveryNth = 1,
     interval: Annotated[float | None, typer.Option(help="Seconds between rounds; each trace has its default.")] = None,
     horizon: Annotated[float | None, typer.Option(help="End so many virtual hours after the start.")] = None,
     mean_up_hours: Annotated[
@@ -155,6 +158,7 @@ def replay_command(
     workload, faults, options = _prepare(
         trace, path, scenario, start, end, seed, carry_in=carry_in, restart_cost=restart_cost
     )
+    workload = on_every_nth_node(workload, every_nth_node).limited_to(limit)
     if mean_up_hours is not None:
         faults = RandomFaults(
             (node.name for node in workload.nodes),
@@ -178,7 +182,7 @@ def replay_command(
     if horizon is not None:
         options = replace(options, horizon_seconds=horizon * HOUR)
     with ReplayBar(Console(stderr=True), workload.start) as bar:
-        result = replay(workload.limited_to(limit), options, faults=faults, on_round=bar.show)
+        result = replay(workload, options, faults=faults, on_round=bar.show)
     write_results(out, result.tables, result.summary)
     if as_json:
         sys.stdout.write(summary_text(result.summary))

@@ -61,7 +61,7 @@ def usage_table(usages: Iterable[FlavorUsage]) -> Table:
 
 
 def queue_table(queues: Sequence[QueueStatus], usage: Mapping[str, QueueUsage]) -> Table:
-    """One line per queue: jobs now; dominant shares of the cluster as of the last round, where jobs live (in leaves)."""
+    """One line per queue: jobs now, and for leaves the dominant shares as of the last round."""
     table = Table(
         (
             Column("QUEUE"),

@@ -7,6 +7,7 @@ goes plain text of whatever width it needs: nothing is cut, coloured or wrapped.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -190,12 +191,12 @@ def emit_json_line(value: Any) -> None:
 
 
 def bar(fraction: float, width: int = 20) -> str:
-    """A fraction as a bar of `width` cells.
+    """A fraction as a bar of `width` cells; only what is full looks full.
 
     >>> bar(0.5, 8)
     '████░░░░'
     """
-    filled = round(max(0.0, min(1.0, fraction)) * width)
+    filled = math.floor(max(0.0, min(1.0, fraction)) * width + 1e-9)
     return "█" * filled + "░" * (width - filled)
 
 
@@ -224,4 +225,5 @@ def _line(cells: list[tuple[str, int, bool, str]]) -> Text:
             result.append(padding)
         if index != last:
             result.append(_GAP)
+    result.rstrip()
     return result

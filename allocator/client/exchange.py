@@ -29,13 +29,14 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 3000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.enable_retries", 0),
 )
-"""Retries are ours alone, so that what is not safe to repeat is sent once."""
+"""Retries are ours alone, so that what is not safe to repeat is sent once. `min_reconnect_backoff` is how long one
+attempt to connect may take, against its name."""
 
 
 @dataclass(frozen=True)

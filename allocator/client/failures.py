@@ -48,4 +48,4 @@ def stream_ended(address: str) -> Failure:
 
 def _shortened(details: str) -> str:
     """gRPC tells the whole way to the failure; people want its end: `Connection refused`."""
-    return details.rpartition(": ")[2] or "no answer"
+    return details.rpartition(": ")[2].rstrip("]") or "no answer"

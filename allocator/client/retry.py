@@ -20,7 +20,7 @@ class RetryPolicy:
     at most `longest_delay`. Errors: InvalidInput when a bound makes no sense.
     """
 
-    attempts: int = 6
+    attempts: int = 5
     first_delay: float = 0.1
     longest_delay: float = 3.0
 

@@ -48,7 +48,7 @@ _Cone = clarabel.NonnegativeConeT | clarabel.SecondOrderConeT | clarabel.Exponen
 
 
 def conic(problem: Problem, iterations: int, *, near: Floats | None = None, step_fraction: float = 0.99) -> Candidate:
-    """Shares and prices within about 1e-8 of the optimum, or wherever Clarabel was after `iterations`.
+    """Shares and prices within about 1e-9 of the optimum, or wherever Clarabel was after `iterations`.
 
     The problem must have rows. `near` (n, K) are feasible shares that give every job something: the utilities are
     measured in theirs, so the better the guess, the better the conditioning; without it, an equal split.

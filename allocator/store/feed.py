@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import takewhile
+from operator import attrgetter
 from typing import NamedTuple
 
 from allocator.domain.job import Job
@@ -52,7 +53,13 @@ class ChangeFeed:
         """Add new versions, all newer than what is here."""
         if self._limit == 0:
             return
-        for job in sorted(jobs, key=Cursor.of):
+        ordered = sorted(jobs, key=attrgetter("revision", "sequence"))
+        if self._limit is not None and len(ordered) > self._limit:
+            # Everything that is here would be pushed out again.
+            self._jobs.clear()
+            self.start = Cursor.of(ordered[-self._limit - 1])
+            ordered = ordered[-self._limit :]
+        for job in ordered:
             self._jobs[job.id] = job
             self._jobs.move_to_end(job.id)
         if self._limit is not None:

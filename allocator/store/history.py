@@ -17,8 +17,8 @@ from allocator.rounds.report import RoundSummary
 from allocator.store.feed import LAST, ChangeFeed, Cursor
 from allocator.store.mapping import JOB_COLUMNS, job_from, node_from, queue_from, read_memory, receipt_from, write
 from allocator.store.overlay import Overlay
-from allocator.store.rounds import read_summary
 from allocator.store.state import LIVE, Archive, Position, State
+from allocator.store.summaries import read_summary
 from allocator.store.tables import ONLY, JobRow, MemoryRow, NodeRow, PositionRow, QueueRow, ReceiptRow, RoundRow
 from allocator.store.writing import table
 

@@ -151,7 +151,6 @@ class Overlay:
     def _put_job(self, job: Job) -> None:
         before = self._known_job(job.id)
         self.jobs[job.id] = job
-        self.refreshed.pop(job.id, None)
         if before is not None and before.state in LIVE:
             self.counts[before.spec.queue][before.state is JobState.RUNNING] -= 1
         if job.state in LIVE:
@@ -161,7 +160,7 @@ class Overlay:
             return
         if allocation is not None:
             for name in allocation.placement.nodes:
-                self.placed[name].discard('')
+                self.placed[name].discard(job.id)
                 self.unpushed.add(name)
         if job.allocation is not None:
             for name in job.allocation.placement.nodes:

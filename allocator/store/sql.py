@@ -24,7 +24,7 @@ from allocator.store.image import Image
 from allocator.store.journal import Journal, RoundRecord
 from allocator.store.mapping import write_memory
 from allocator.store.reads import LiveReads, only_live
-from allocator.store.rounds import round_row
+from allocator.store.summaries import round_row
 from allocator.store.writer import Work, Writer
 
 

@@ -1,33 +1,27 @@
-"""A small cluster that lives: real store, intake, rounds and metrics; agents that report jobs done after a moment."""
+"""A small cluster that lives: the daemon as a process, simulated agents and clients on its API, more work than room."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
-import time
-from itertools import count
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from allocator.daemon.ledger import ObservedLedger
-from allocator.daemon.liveness import Liveness
-from allocator.daemon.scheduler import Scheduler
+from allocator.client import AsyncClient
+from allocator.daemon.demo.agent import PretendedWork, SimulatedAgent
 from allocator.domain.cluster import Node
-from allocator.domain.errors import NotFound
-from allocator.domain.job import Configuration, JobSpec
-from allocator.domain.placement import Epoch
-from allocator.domain.policy import Policy
+from allocator.domain.errors import AllocatorError
+from allocator.domain.job import Configuration, Job, JobSpec
 from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
-from allocator.intake import commands as c
-from allocator.metrics import FinishedJobs, Metrics, MetricsServer
-from allocator.rpc.hub import Hub
-from allocator.solvers.chain import ChainSolver
-from allocator.store.memory import MemoryStore
+from tests.daemon.process import DaemonProcess
 
-INTERVAL = 0.2
-_BEAT = 0.1
-_RUN_SECONDS = 0.5
+QUEUES = ("research", "serving")
 _GIB = 2**30
+_WORK_SECONDS = 3.0
+_SUBMIT_SECONDS = 0.5
 
 
 def _node(name: str, flavor: str, gpus: int) -> Node:
@@ -42,8 +36,8 @@ def _node(name: str, flavor: str, gpus: int) -> Node:
     return Node(name, flavor, capacity, simulated=True)
 
 
-NODES = (_node("n1", "a100", 4), _node("n2", "a100", 4), _node("n3", "t4", 2))
-QUEUES = ("research", "serving")
+STEADY = (_node("n1", "a100", 4), _node("n2", "a100", 4))
+UNSTEADY = _node("n3", "t4", 2)
 
 
 def _spec(queue: str) -> JobSpec:
@@ -51,87 +45,84 @@ def _spec(queue: str) -> JobSpec:
     return JobSpec(
         queue,
         (Configuration("a100", 1, demand, 3.0), Configuration("t4", 1, demand, 1.0)),
-        restart_cost_seconds=60.0,
+        restart_cost_seconds=1.0,
     )
 
 
-class SmallCluster:
-    """Runs rounds every `INTERVAL` seconds and always has more work than room, until it is left."""
+class LivingCluster:
+    """Jobs come, run for a moment and end; one node falls silent again and again; clients make mistakes."""
 
-    def __init__(self) -> None:
-        self.metrics = Metrics(version="test", round_interval=INTERVAL)
-        self.server = MetricsServer(self.metrics.registry)
-        self._store = MemoryStore()
-        self._liveness = Liveness(timeout_seconds=60.0)
-        self._ledger = ObservedLedger(self._store, self._liveness, self.metrics)
-        hub = Hub()
-        self._scheduler = Scheduler(
-            store=self._store,
-            pusher=hub,
-            observers=[self.metrics, hub, FinishedJobs(self._store, self.metrics)],
-            solver=ChainSolver(),
-            policy=Policy,
-            interval_seconds=INTERVAL,
-            on_broken_round=self.metrics.count_broken_round,
+    def __init__(self, directory: Path) -> None:
+        self._daemon = DaemonProcess(
+            directory,
+            ALLOCATOR_NODES__HEARTBEAT_INTERVAL_SECONDS="0.2",
+            ALLOCATOR_NODES__HEARTBEAT_TIMEOUT_SECONDS="1",
         )
-        self.metrics.set_push_source(hub.stream_counts)
-        self.metrics.set_node_source(lambda: self._liveness.longest_silence(self._store.nodes()))
+        self.metrics_port = self._daemon.metrics_port
         self._leaving = threading.Event()
-        self._agents = threading.Thread(target=self._live, name="agents")
-        self._begun: dict[tuple[str, Epoch], float] = {}
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="clients")
 
     def __enter__(self) -> Self:
-        for queue in QUEUES:
-            self._do(c.CreateQueue(Queue(queue)))
-        for node in NODES:
-            self._do(c.RegisterNode(node))
-        self._do(c.SubmitJobs(tuple(_spec(queue) for queue in QUEUES for _ in range(12))))
-        self.server.start()
-        self._scheduler.start()
-        self._agents.start()
+        self._daemon.start()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leaving.set()
-        self._agents.join()
-        self._scheduler.stop()
-        self.server.stop()
+        self._thread.join()
+        self._daemon.kill()
+        if self._failure is not None:
+            raise AssertionError("the cluster did not live as it should") from self._failure
 
-    def _do(self, command: c.Command) -> None:
-        began = time.perf_counter()
-        self._ledger.execute(command, time.time()).result()
-        seconds = time.perf_counter() - began
-        self.metrics.observe_store_batch(1, seconds)
-        self.metrics.rpc_request(f"test.Service/{type(command).__name__}", "OK", seconds)
-
-    def _live(self) -> None:
-        for beat in count():
-            if self._leaving.wait(_BEAT):
-                return
-            silent = "n3" if beat % 40 > 30 else ""
-            if beat % 40 == 31:
-                self._do(c.LoseNode("n3"))
-            for node in NODES:
-                if node.name != silent:
-                    self._do(c.Heartbeat(node.name, self._done(node.name)))
-            if beat % 5 == 0:
-                self._do(c.SubmitJobs(tuple(_spec(queue) for queue in QUEUES)))
-                self._do_wrong()
-
-    def _do_wrong(self) -> None:
-        """What clients get wrong: jobs for a queue that is not there, and a queue that is not there."""
-        self._do(c.SubmitJobs((_spec("nobody"),)))
+    def _run(self) -> None:
         try:
-            self._do(c.DeleteQueue("nobody"))
-        except NotFound:
-            self.metrics.rpc_request("test.Service/DeleteQueue", "NOT_FOUND", 0.001)
+            asyncio.run(self._live())
+        except Exception as error:  # noqa: BLE001 (shown by __exit__, on the test's thread)
+            self._failure = error
 
-    def _done(self, node: str) -> tuple[c.ReplicaReport, ...]:
-        now = time.monotonic()
-        return tuple(
-            c.ReplicaReport(replica.job_id, replica.replica, replica.epoch, c.ReplicaState.SUCCEEDED)
-            for replica in self._store.desired(node).replicas
-            if now - self._begun.setdefault((replica.job_id, replica.epoch), now) > _RUN_SECONDS
-        )
+    async def _live(self) -> None:
+        async with AsyncClient(self._daemon.address) as client:
+            for queue in QUEUES:
+                await client.create_queue(Queue(queue))
+            work = PretendedWork()
+            lives = [
+                *(SimulatedAgent(client, node, work).run() for node in STEADY),
+                self._come_and_go(client, work),
+                self._submit(client, work),
+                self._watch(client),
+            ]
+            leaving = asyncio.to_thread(self._leaving.wait, None)
+            tasks: list[asyncio.Task[Any]] = [asyncio.create_task(life) for life in (*lives, leaving)]
+            done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+            for task in done:
+                task.result()
+
+    async def _come_and_go(self, client: AsyncClient, work: PretendedWork) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2.0):
+                    await SimulatedAgent(client, UNSTEADY, work).run()
+            await asyncio.sleep(2.5)
+
+    async def _submit(self, client: AsyncClient, work: PretendedWork) -> None:
+        """First more than there is room for, then about as much as ends."""
+        specs = [_spec(queue) for queue in QUEUES for _ in range(12)]
+        while True:
+            for spec, result in zip(specs, await client.submit(specs), strict=True):
+                assert isinstance(result, Job), result
+                work.add(result.id, spec, _WORK_SECONDS)
+            assert isinstance((await client.submit([_spec("nobody")]))[0], AllocatorError)
+            with contextlib.suppress(AllocatorError):
+                await client.delete_queue("nobody")
+            specs = [_spec(queue) for queue in QUEUES for _ in range(2)]
+            await asyncio.sleep(_SUBMIT_SECONDS)
+
+    async def _watch(self, client: AsyncClient) -> None:
+        async for _ in client.watch_jobs():
+            pass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -18,6 +17,8 @@ from typing import Any, Self
 
 import pytest
 import yaml
+
+from tests.ports import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "prometheus"
 _POLL_SECONDS = 0.1
@@ -40,20 +41,13 @@ def eventually(what: str, holds: Callable[[], bool], seconds: float = 30.0) -> N
         time.sleep(_POLL_SECONDS)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Prometheus:
     """Runs with the project's configuration, only faster, against one target."""
 
     def __init__(self, directory: Path, target: str) -> None:
         self._directory = directory
         self._configure(target)
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def _configure(self, target: str) -> None:

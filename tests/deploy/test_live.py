@@ -10,7 +10,7 @@ import yaml
 
 from allocator.metrics.names import FAMILIES, Kind
 from deploy.grafana.dashboard import document
-from tests.deploy.cluster import SmallCluster
+from tests.deploy.cluster import LivingCluster
 from tests.deploy.prometheus import CONFIGURATION, Prometheus, eventually, program
 
 pytestmark = pytest.mark.system
@@ -48,8 +48,8 @@ ALERTS = dict(_rules("alert"))
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     program("prometheus")
-    with SmallCluster() as cluster:
-        target = f"127.0.0.1:{cluster.server.port}"
+    with LivingCluster(tmp_path_factory.mktemp("allocator")) as cluster:
+        target = f"127.0.0.1:{cluster.metrics_port}"
         with Prometheus(tmp_path_factory.mktemp("prometheus"), target) as running:
             eventually("the first scrape", lambda: running.has_data("up == 1"))
             yield running
@@ -98,6 +98,18 @@ def test_every_metric_of_the_table_is_scraped_and_no_other(prometheus: Prometheu
 
     eventually("every metric is there", lambda: scraped() >= expected)
     assert scraped() == expected
+
+
+def test_what_is_scraped_adds_up(prometheus: Prometheus) -> None:
+    shared_out = "sum(allocator_price_budget_ratio)"
+    eventually(
+        "with more work than room, proportional fairness spends every budget: prices x capacities are all of it",
+        lambda: any(abs(float(sample["value"][1]) - 1) < 0.01 for sample in prometheus.query(shared_out)),
+    )
+    overfull = "allocator_utilization_ratio > 1"
+    assert prometheus.query(overfull) == []
+    by_flavor = prometheus.query("sum by (flavor) (allocator_nodes)")
+    assert {sample["metric"]["flavor"]: sample["value"][1] for sample in by_flavor} == {"a100": "2", "t4": "1"}
 
 
 def test_the_scrape_itself_is_clean(prometheus: Prometheus) -> None:

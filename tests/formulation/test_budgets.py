@@ -45,9 +45,7 @@ def test_jobs_in_an_inner_queue_weigh_one_beside_its_children() -> None:
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
-    st.dictionaries(
-        st.from_regex(r"[ab](/[ab]){0,3}", fullmatch=True), st.floats(0.01, 100), min_size=1, max_size=12
-    ),
+    st.dictionaries(st.from_regex(r"[ab](/[ab]){0,3}", fullmatch=True), st.floats(0.01, 100), min_size=1, max_size=12),
     st.data(),
 )
 def test_budgets_sum_to_one_whatever_the_tree(weights: dict[str, float], data: st.DataObject) -> None:

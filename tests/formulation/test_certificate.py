@@ -104,9 +104,7 @@ def test_no_mixture_of_two_columns_beats_the_closed_form_answer(problem: Problem
 @given(problems(), SEEDS)
 def test_shares_of_a_response_reach_its_utility_at_its_cost(problem: Problem, seed: int) -> None:
     random = np.random.default_rng(seed)
-    cost = job_costs(
-        problem, random.uniform(0, 2, problem.capacity.shape), random.uniform(0, 2, problem.limit_count)
-    )
+    cost = job_costs(problem, random.uniform(0, 2, problem.capacity.shape), random.uniform(0, 2, problem.limit_count))
     corners = hull(problem, cost)
     utility = random.uniform(0, 1, problem.row_count) * corners.utility[:, -1]
     shares = corners.shares_at(utility)

@@ -78,8 +78,8 @@ async def until(condition: Callable[[], object], patience: float = 20.0) -> None
 def round_summary(number: int, revision: int = 0) -> RoundSummary:
     return RoundSummary(
         round=number, revision=revision, time=START + number, outcome=RoundOutcome.OPTIMAL, solver="conic",
-        iterations=9, fairness=1.0, objective=-1.0, bound=-0.9, gap=0.1, rounding_loss=0.0, started=1, moved=0, kept=0, rejected=0,
-        preempted=(), waiting=(), lost=(), flavors=(), queues=(), stages=(("solve", 0.1),),
+        iterations=9, fairness=1.0, objective=-1.0, bound=-0.9, gap=0.1, rounding_loss=0.0, started=1, moved=0,
+        kept=0, rejected=0, preempted=(), waiting=(), lost=(), flavors=(), queues=(), stages=(("solve", 0.1),),
     )  # fmt: skip
 
 

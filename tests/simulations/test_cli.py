@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -173,3 +175,16 @@ def test_without_pyarrow_it_says_what_to_install(run: Run, tmp_path: Path, monke
     code, _, complained = run("replay", "--trace", "synthetic", "--out", tmp_path / "out")
     assert code == 4
     assert "pip install 'allocator[sim]'" in complained
+
+
+def test_two_processes_leave_the_same_bytes(tmp_path: Path) -> None:
+    """With other hash seeds: nothing may depend on the order of a set."""
+    found = []
+    for hash_seed in ("1", "2"):
+        out = tmp_path / hash_seed
+        command = [sys.executable, "-m", "simulations", "replay", "--trace", "synthetic", "--scenario", "small"]
+        command += ["--limit", "30", "--seed", "5", "--out", str(out)]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
+        names = ("jobs.parquet", "rounds.parquet", "queues.parquet", "summary.json")
+        found.append({name: (out / name).read_bytes() for name in names})
+    assert found[0] == found[1]

@@ -16,6 +16,7 @@ from simulations.clock import Ending
 from simulations.faults import ListedFaults, Outage
 from simulations.replay import ReplayOptions, Standing, replay
 from simulations.scenario import load_scenario
+from simulations.shrinking import on_every_nth_node
 from simulations.summary import distribution, jain_index
 from simulations.synthetic import generate, make_faults
 from simulations.traces import openb, philly
@@ -140,6 +141,22 @@ def test_the_fixtures_replay_to_the_end() -> None:
         result = replay(made, ReplayOptions(interval_seconds=60.0))
         assert result.summary["jobs"]["by_state"] == {"succeeded": len(made.arrivals)}
         assert result.summary["workload"]["dropped"] == made.dropped
+
+
+def test_a_workload_on_every_second_node_keeps_what_still_fits() -> None:
+    nodes = [node("a", gpus=2), node("b", gpus=4), node("c", gpus=4), node("d", "a100"), node("e", "a100")]
+    arrivals = [
+        Arrival(0.0, spec(on(gpus=1, replicas=6)), 100.0),
+        Arrival(1.0, spec(on(gpus=1, replicas=7)), 100.0),
+        Arrival(2.0, spec(on(gpus=4), on("a100", throughput=4.0, replicas=3, gpus=1)), 100.0),
+        Arrival(3.0, spec(on(gpus=0.4, replicas=13)), 100.0),
+    ]
+    made = on_every_nth_node(workload(nodes, arrivals), 2)
+    assert [member.name for member in made.nodes] == ["a", "c", "d"]
+    assert made.dropped == {"fits_no_node": 2}
+    assert [(arrival.time, arrival.duration) for arrival in made.arrivals] == [(0.0, 100.0), (2.0, 400.0)]
+    assert [c.flavor for c in made.arrivals[1].spec.configurations] == ["t4"]
+    assert replay(made, ReplayOptions()).summary["jobs"]["by_state"] == {"succeeded": 2}
 
 
 # --- figures --------------------------------------------------------------------------------------------------------

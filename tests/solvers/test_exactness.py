@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     from tests.solvers.oracle import optimum
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(problems())
 def test_objective_and_bound_enclose_the_optimum_that_another_formulation_finds(problem: Problem) -> None:
     solution = solve(problem, gap=1e-6)
@@ -68,7 +68,7 @@ def test_one_contended_resource_has_the_price_that_calculus_gives(alpha: float) 
         fairness=alpha,
     )
     solution = solve(problem)
-    assert solution.shares == pytest.approx(np.full((3, 1), 0.5), rel=1e-6)
+    assert solution.shares == pytest.approx(np.full((3, 1), 0.5), rel=1e-5)
     assert solution.prices[0, 0] == pytest.approx(0.5**-alpha / 2, rel=1e-4)
 
 
@@ -81,7 +81,7 @@ def test_budgets_buy_capacity_at_alpha_one() -> None:
         weight=[1.0, 3.0],
     )
     solution = solve(problem)
-    assert solution.shares[:, 0] == pytest.approx([0.2, 0.6], rel=1e-6)
+    assert solution.shares[:, 0] == pytest.approx([0.2, 0.6], rel=1e-5)
     assert solution.prices[0, 0] == pytest.approx(0.5, rel=1e-5)
 
 
@@ -136,7 +136,7 @@ def test_degenerate_problems_are_solved(alpha: float, changes: dict[str, object]
     solution = solve(problem)
     assert solution.status is Status.OPTIMAL
     assert_no_overuse(problem, solution.shares)
-    use = float((problem.demand[0, 0, 0] * problem.count[0]))
+    use = float(problem.demand[0, 0, 0] * problem.count[0])
     assert solution.shares[0, 0] == pytest.approx(min(1.0, problem.capacity[0, 0] / use if use else 1.0), rel=1e-4)
 
 

@@ -48,7 +48,7 @@ def users(case: Any, **changes: Any) -> Problem:
     capacity = np.array([list(case["capacity"].values())], dtype=float)
     per_task = np.array([list(demand.values()) for demand in case["demands"].values()], dtype=float)
     n = len(per_task)
-    arguments = {
+    arguments: dict[str, Any] = {
         "throughput": np.full((n, 1), MANY),
         "flavor": np.zeros((n, 1)),
         "demand": MANY * per_task[:, None, :],

@@ -11,7 +11,7 @@ from allocator.domain.job import Configuration, Job, JobSpec
 from allocator.domain.placement import Placement, ReplicaPlacement
 from allocator.domain.plan import Change, Commit, Plan, Preempt, Start
 from allocator.domain.queue import Queue
-from allocator.domain.reason import PendingReason
+from allocator.domain.reason import PendingCause, PendingReason, Shortage
 from allocator.domain.resources import Resources
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.intake import commands as c
@@ -33,6 +33,8 @@ Reopen = Callable[[AnyStore], AnyStore]
 
 QUEUE = "research"
 FLAVOR = "a100"
+WAITS = PendingReason(PendingCause.INSUFFICIENT_CAPACITY, (Shortage(FLAVOR, "cpu", 1000),))
+"""Why a job may be left waiting."""
 
 
 def spec(*, queue: str = QUEUE, cores: int = 1, replicas: int = 1, weight: float = 1.0, name: str = "") -> JobSpec:

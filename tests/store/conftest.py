@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,23 +16,31 @@ import pytest
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
+END_OTHERS = """
+    SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+"""Cuts off everybody else, as a restart of the server does, and waits until they are gone."""
+RESET = (END_OTHERS, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+
 @dataclass(frozen=True)
 class PostgresServer:
-    """A running server; every test gets a database of its own."""
+    """A running server with one database, which every test gets empty."""
 
-    programs: Path
     port: int
-    numbers: Iterator[int]
 
-    def new_database(self) -> str:
-        """The URL of an empty database."""
-        name = f"allocator_{next(self.numbers)}"
-        self.psql("postgres", f"CREATE DATABASE {name}")
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
-    def psql(self, database: str, statement: str) -> None:
-        command = [str(self.programs / "psql"), "-qX", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
-        subprocess.run([*command, "-d", database, "-c", statement], check=True, capture_output=True)
+    def empty(self) -> None:
+        """Cut everybody off and drop all tables."""
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in RESET:
+                connection.execute(statement)
 
 
 def _as_postgres(*command: str) -> None:
@@ -53,6 +60,7 @@ def _free_port() -> int:
 def postgres_server() -> Iterator[PostgresServer]:
     if not PROGRAMS:
         pytest.skip("PostgreSQL is not installed: the store is tested on SQLite only (apt-get install postgresql)")
+    pytest.importorskip("psycopg", reason="psycopg is not installed: the store is tested on SQLite only")
     programs = PROGRAMS[-1].parent
     directory = Path(tempfile.mkdtemp(prefix="allocator-postgres-"))
     if os.geteuid() == 0:
@@ -66,7 +74,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         control = [str(programs / "pg_ctl"), "-D", str(cluster), "-w"]
         _as_postgres(*control, "-l", str(directory / "log"), "-o", options, "start")
         try:
-            yield PostgresServer(programs, port, count())
+            yield PostgresServer(port)
         finally:
             _as_postgres(*control, "-m", "immediate", "stop")
     finally:
@@ -75,4 +83,5 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> str:
-    return postgres_server.new_database()
+    postgres_server.empty()
+    return postgres_server.url

@@ -18,6 +18,7 @@ from allocator.intake import commands as c
 from allocator.store.database import parse
 from allocator.store.sql import SqlStore
 from tests.store.cluster import QUEUE, commit, do, set_up, spec, start, submit, summary
+from tests.store.conftest import END_OTHERS
 
 
 def run_sql(url: str, *statements: str) -> list[Any]:
@@ -165,16 +166,16 @@ class TestPostgres(FailureContract):
 
     def test_a_lost_connection_is_replaced(self, url: str, store: SqlStore) -> None:
         set_up(store)
-        end_connections(url)
+        run_sql(url, END_OTHERS)
         with pytest.raises(StoreUnavailable):
             submit(store, spec())
         assert submit(store, spec())[0].sequence == 1
-        end_connections(url)
+        run_sql(url, END_OTHERS)
         assert [job.sequence for job in store.list_jobs()] == [1]
 
     def test_whoever_lost_the_lease_with_the_connection_writes_no_more(self, url: str, store: SqlStore) -> None:
         set_up(store)
-        end_connections(url)
+        run_sql(url, END_OTHERS)
         with SqlStore(url) as other:
             submit(other, spec())
             for _ in range(2):
@@ -183,15 +184,6 @@ class TestPostgres(FailureContract):
             assert len(other.list_jobs()) == 1
         assert [job.sequence for job in submit(store, spec())] == [2]
         assert len(store.snapshot(1.0).jobs) == 2
-
-
-def end_connections(url: str) -> None:
-    """Cut everybody off, as a restart of the server does."""
-    run_sql(
-        url,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
-    )
 
 
 def hold_writer(store: SqlStore) -> tuple[threading.Event, Any]:

@@ -20,7 +20,7 @@ from allocator.domain.snapshot import Memory
 from allocator.intake.ports import Receipt
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
 from allocator.store import mapping
-from allocator.store.rounds import read_summary, round_row, write_summary
+from allocator.store.summaries import read_summary, round_row, write_summary
 from allocator.store.tables import JobRow, NodeRow, QueueRow, ReceiptRow, Row
 from allocator.store.writing import table
 

@@ -63,7 +63,7 @@ OPENING: list[Step] = [
     c.CreateQueue(Queue("a")),
     c.CreateQueue(Queue("c")),
     *(c.RegisterNode(node(name, cores=3)) for name in NODES),
-    c.SubmitJobs((spec(queue="a"), spec(queue="c", replicas=2), spec(queue="c"))),
+    c.SubmitJobs((spec(queue="c"), spec(queue="c", replicas=2), spec(queue="c"))),
 ]
 
 
