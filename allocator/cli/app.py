@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -98,11 +99,12 @@ def _declare(
     """Declares the options of every command, for `_shared_options` to copy."""
 
 
-def _shared_options() -> list[Any]:
-    """The options of `_declare`, made anew."""
+@cache
+def _shared_options() -> tuple[Any, ...]:
+    """The options of `_declare`; they hold no state, so all commands share them."""
     declared = typer.Typer(add_completion=False)
     declared.command()(_declare)
-    return list(typer.main.get_command(declared).params)
+    return tuple(typer.main.get_command(declared).params)
 
 
 class Command(TyperCommand):

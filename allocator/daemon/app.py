@@ -67,7 +67,7 @@ class Daemon:
             solver=ChainSolver(),
             policy=lambda: policy,
             interval_seconds=settings.rounds.interval_seconds,
-            on_broken_round=self._push_everything,
+            on_broken_round=self._after_broken_round,
         )
         self._monitor: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
@@ -111,8 +111,9 @@ class Daemon:
                 except AllocatorError as error:
                     log.warning("node could not be marked as lost", node=command.node, error=str(error))
 
-    def _push_everything(self) -> None:
-        """A round broke, perhaps between its commit and its push: tell every node what it shall run."""
+    def _after_broken_round(self) -> None:
+        """It broke perhaps between its commit and its push: tell every node what it shall run."""
+        self.metrics.count_broken_round()
         self.hub.push(tuple(self.store.desired(node.name) for node in self.store.nodes()))
 
 

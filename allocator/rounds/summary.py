@@ -12,6 +12,8 @@ from allocator.domain.cluster import Node, NodeHealth
 from allocator.domain.job import Configuration, Job, JobState
 from allocator.domain.plan import Commit, Move, Preempt, Start
 from allocator.domain.policy import Policy
+from allocator.domain.reason import PendingCause
+from allocator.domain.remembered import remembered
 from allocator.domain.resources import display_unit
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation.build import Formulation
@@ -35,6 +37,8 @@ def summarize(
     preempted = Counter(change.reason.value for change in done if isinstance(change, Preempt))
     waiting = Counter(reason.cause.value for _, reason in plan.waiting)
     waiting += Counter(change.pending.cause.value for change in done if isinstance(change, Preempt))
+    refused_starts = sum(isinstance(refused.change, Start) for refused in commit.rejected)
+    waiting += Counter({PendingCause.CHANGED_SINCE_SNAPSHOT.value: refused_starts})
     return RoundSummary(
         round=snapshot.round,
         revision=commit.revision,
@@ -103,7 +107,9 @@ def _held(jobs: Iterable[Job], running: dict[str, int]) -> Amounts:
     return amounts
 
 
-def _capacity(nodes: Iterable[Node]) -> Amounts:
+@remembered
+def _capacity(nodes: tuple[Node, ...]) -> Amounts:
+    """What ready nodes have; not to be changed."""
     amounts: Amounts = {}
     for node in nodes:
         if node.health is NodeHealth.READY:

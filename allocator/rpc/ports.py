@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Protocol
 
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobState
@@ -28,10 +28,9 @@ class Reads(Protocol):
         """The first `limit` jobs with a sequence above `after_sequence`, by sequence; of exactly `queue`."""
         ...
 
-    def jobs_changed_since(self, cursor: Any, limit: int = 1000) -> tuple[Job, ...]:
+    def jobs_changed_since(self, cursor: tuple[int, int], limit: int = 1000) -> tuple[Job, ...]:
         """The first `limit` jobs whose last change, (revision, sequence), lies behind `cursor`, in that order.
 
-        `cursor` compares with such pairs: stores have a named tuple of their own for it.
         """
         ...
 

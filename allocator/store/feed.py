@@ -66,7 +66,7 @@ class ChangeFeed:
             while len(self._jobs) > self._limit:
                 self.start = max(self.start, Cursor.of(self._jobs.popitem(last=False)[1]))
 
-    def since(self, cursor: Cursor, limit: int) -> tuple[Job, ...] | None:
+    def since(self, cursor: tuple[int, int], limit: int) -> tuple[Job, ...] | None:
         """The first `limit` jobs behind `cursor`; None if it lies before `start`."""
         if cursor < self.start:
             return None

@@ -58,9 +58,9 @@ class History:
         rows.sort(key=lambda row: row.sequence)
         return tuple(job_from(row) for row in rows[:limit])
 
-    def jobs_changed_since(self, cursor: Cursor, limit: int) -> tuple[Job, ...]:
+    def jobs_changed_since(self, cursor: tuple[int, int], limit: int) -> tuple[Job, ...]:
         order = (JOB.c.revision, JOB.c.sequence)
-        behind = (min(cursor.revision, LAST), min(cursor.sequence, LAST))
+        behind = tuple(min(part, LAST) for part in cursor)
         return self._jobs(select(*JOB_ROW).where(tuple_(*order) > behind).order_by(*order).limit(limit))
 
     def round(self, number: int) -> RoundSummary:

@@ -18,7 +18,6 @@ from allocator.domain.queue import Queue
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.rounds.commit import desired_state
 from allocator.rounds.report import RoundSummary
-from allocator.store.feed import Cursor
 from allocator.store.overlay import Overlay
 from allocator.store.state import State
 
@@ -109,7 +108,7 @@ class Image:
                 found.append(job)
         return tuple(found)
 
-    def recent_changes(self, cursor: Cursor, limit: int) -> tuple[Job, ...] | None:
+    def recent_changes(self, cursor: tuple[int, int], limit: int) -> tuple[Job, ...] | None:
         """From the feed; None if it does not reach back that far."""
         with self._lock:
             return self._state.feed.since(cursor, limit)

@@ -98,7 +98,7 @@ class MemoryStore(LiveReads):
             final = self._archive.final_jobs(queue, wanted, after_sequence)
         return tuple(sorted((*live, *final), key=lambda job: job.sequence)[:limit])
 
-    def jobs_changed_since(self, cursor: Cursor, limit: int = 1000) -> tuple[Job, ...]:
+    def jobs_changed_since(self, cursor: tuple[int, int], limit: int = 1000) -> tuple[Job, ...]:
         found = self._image.recent_changes(cursor, limit)
         if found is None:
             everything = sorted(self.list_jobs(limit=LAST), key=Cursor.of)

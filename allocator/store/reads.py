@@ -10,7 +10,6 @@ from allocator.domain.job import Job, JobState
 from allocator.domain.placement import NodeDesired
 from allocator.domain.queue import Queue
 from allocator.rounds.report import RoundSummary
-from allocator.store.feed import Cursor
 from allocator.store.image import Image
 from allocator.store.state import LIVE
 
@@ -36,7 +35,7 @@ class Reads(Protocol):
         """
         ...
 
-    def jobs_changed_since(self, cursor: Cursor, limit: int = 1000) -> tuple[Job, ...]:
+    def jobs_changed_since(self, cursor: tuple[int, int], limit: int = 1000) -> tuple[Job, ...]:
         """The first `limit` jobs whose last change lies behind `cursor`, in the order of their last change.
 
         Continue with `Cursor.of(last one)`. Start with `Cursor()` for every job there is, or with

@@ -18,7 +18,6 @@ from allocator.intake import commands as c
 from allocator.rounds.report import RoundSummary
 from allocator.store import steps
 from allocator.store.database import parse, reading_engine
-from allocator.store.feed import Cursor
 from allocator.store.history import History
 from allocator.store.image import Image
 from allocator.store.journal import Journal, RoundRecord
@@ -142,7 +141,7 @@ class SqlStore(LiveReads):
             return self._image.live_jobs(queue, states, after_sequence, limit)
         return self._history.jobs(queue, states, after_sequence, limit)
 
-    def jobs_changed_since(self, cursor: Cursor, limit: int = 1000) -> tuple[Job, ...]:
+    def jobs_changed_since(self, cursor: tuple[int, int], limit: int = 1000) -> tuple[Job, ...]:
         found = self._image.recent_changes(cursor, limit)
         return self._history.jobs_changed_since(cursor, limit) if found is None else found
 

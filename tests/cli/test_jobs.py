@@ -216,7 +216,7 @@ def test_preemption_and_end_are_told(served: Served, run: Run) -> None:
     served.round()
     served.finish(served.store.get_job("j1"), c.ReplicaState.FAILED, "out of memory")
     words = " ".join(run("job", "j1").out.split())
-    assert "state failed message out of memory" in words
+    assert "state failed message replica 0 failed on node n1: out of memory" in words
 
 
 def test_cancel_and_update_tell_every_refusal(served: Served, run: Run) -> None:

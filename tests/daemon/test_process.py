@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped] # ships no stubs
 
-from allocator.client import Client, Unreachable
+from allocator.client import Client, EndOfSnapshot, Unreachable
 from allocator.domain.cluster import NodeHealth
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import Job, JobState
@@ -103,6 +103,22 @@ def test_agent_sees_its_state_again_after_a_restart_and_epochs_grow(daemon: Daem
     client.heartbeat("n1", reports)
     empty = next(state for state in states if not state.replicas)
     assert empty.epoch > first.epoch
+
+
+def test_watch_resumes_with_its_cursor_after_a_restart(daemon: DaemonProcess, client: Client) -> None:
+    """What changed while nobody watched, and before the daemon was killed, is told; what was seen is not told again."""
+    submitted(client, 2)
+    events = client.watch_jobs()
+    cursor = next(event for event in events if isinstance(event, EndOfSnapshot)).cursor
+    later = {job.id for job in submitted(client, 3, cpu=100)}
+    daemon.kill()
+    daemon.start()
+    told = set()
+    for event in client.watch_jobs(cursor=cursor):
+        if isinstance(event, EndOfSnapshot):
+            break
+        told.add(event.job.id)
+    assert later <= told
 
 
 def test_silent_node_is_lost_and_its_job_runs_elsewhere(tmp_path: Path) -> None:

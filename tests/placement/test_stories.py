@@ -260,6 +260,25 @@ PREEMPTION = [
         credits={"j1": -900.0, "j2": -500.0},
     ),
     Story(
+        "and nobody else gets the room of one who did not have to stop",
+        [node("n1", cpu=8)],
+        [
+            running(waiting(1, way(cpu=2)), "n1"),
+            running(waiting(2, way(cpu=6)), "n1"),
+            waiting(3, way(cpu=6)),
+            waiting(4, way(cpu=2)),
+        ],
+        {"j1": "kept", "j2": "stops for fair_share", "j3": "starts on n1", "j4": "waits: insufficient_capacity"},
+        credits={"j1": -900.0, "j2": -500.0, "j4": -700.0},
+    ),
+    Story(
+        "without any hysteresis it still takes a difference",
+        [node("n1")],
+        [running(waiting(1), "n1"), waiting(2)],
+        {"j1": "kept", "j2": "waits: insufficient_capacity"},
+        policy=Policy(hysteresis_seconds=0.0, minimum_run_seconds=0.0),
+    ),
+    Story(
         "a victim takes what is free elsewhere at once",
         [node("n1", flavor="a"), node("n2", flavor="b")],
         [running(waiting(1, way(cpu=8), way(flavor="b", cpu=8)), "n1"), waiting(2)],

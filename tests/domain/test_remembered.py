@@ -1,0 +1,19 @@
+"""A remembered result belongs to the very object it was made from."""
+
+from __future__ import annotations
+
+from allocator.domain.remembered import remembered
+
+
+def test_same_object_is_evaluated_once_and_an_equal_one_again() -> None:
+    calls: list[tuple[int, ...]] = []
+
+    @remembered
+    def total(numbers: tuple[int, ...]) -> int:
+        calls.append(numbers)
+        return sum(numbers)
+
+    one, equal = tuple([1, 2, 3]), tuple([1, 2, 3])
+    assert one is not equal
+    assert [total(one), total(one), total(equal), total(one)] == [6, 6, 6, 6]
+    assert len(calls) == 3
