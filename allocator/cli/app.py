@@ -67,7 +67,7 @@ def _declare(
         bool,
         typer.Option(
             "--json",
-            help="Print JSON (see the README of the package's cli folder), watches as JSON lines.",
+            help="Print JSON with the field names of the API; watches print JSON lines.",
             callback=_keep_json,
             expose_value=False,
             rich_help_panel=_PANEL,

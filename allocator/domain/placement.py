@@ -20,7 +20,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaPlacement:
-    """One replica on one node. `gpus` are device indices: all wholly its own, or a single one of which it has a part."""
+    """One replica on one node. `gpus` are device indices: wholly its own, or a single one of which it has a part."""
 
     node: str
     gpus: tuple[int, ...] = ()

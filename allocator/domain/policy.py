@@ -13,8 +13,8 @@ class Policy:
     """`fairness` is alpha: 0 plain throughput, 1 proportional (default), 2 minimum delay; any finite value >= 0.
 
     A running job is stopped for another one's share only after `minimum_run_seconds`, and only if the other is owed at
-    least `hysteresis_seconds` (or the runner's restart cost, if that is longer) more than it. `horizon_seconds` is how long a placement is
-    expected to last: it turns a restart cost into a fraction of throughput. Credits are kept within
+    least `hysteresis_seconds` (or the runner's restart cost, if that is longer) more than it. `horizon_seconds` is how
+    long a placement is expected to last: it turns a restart cost into a fraction of throughput. Credits are kept within
     +-`credit_limit_seconds`. `gap` is what the solver aims for, `iterations` its budget.
     """
 

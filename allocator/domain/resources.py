@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from allocator.domain.errors import Violation
 
@@ -112,10 +112,10 @@ class Resources:
     def violations(self) -> tuple[Violation, ...]:
         """What is wrong with the amounts themselves: negative, too large, or badly named."""
         found = []
-        for field in fields(self)[:-1]:
-            amount = getattr(self, field.name)
+        for field in FIELD_BY_RESOURCE.values():
+            amount = getattr(self, field)
             if not 0 <= amount <= MAX_AMOUNT:
-                found.append(Violation(field.name, f"must be between 0 and {MAX_AMOUNT}, got {amount}"))
+                found.append(Violation(field, f"must be between 0 and {MAX_AMOUNT}, got {amount}"))
         for name, amount in self.extra:
             if name in FIELD_BY_RESOURCE or not _EXTRA_NAME.match(name):
                 found.append(

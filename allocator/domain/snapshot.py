@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ class Snapshot:
             ("nodes", [node.name for node in self.nodes]),
             ("jobs", [job.sequence for job in self.jobs]),
         ):
-            if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):  # type: ignore[operator]
+            if not all(map(operator.lt, keys, keys[1:])):  # type: ignore[operator]
                 raise AssertionError(f"snapshot {kind} are not strictly sorted")
 
     @property

@@ -1,4 +1,4 @@
-"""Everything that may happen to the facts from outside a round: commands as values, applied by `allocator.intake.apply`.
+"""Everything that may happen to the facts from outside a round: commands as values, for `intake.apply`.
 
 A command is a request, not a fact: applying it may refuse it, whole or item by item.
 """
@@ -15,7 +15,7 @@ from allocator.domain.placement import Epoch
 from allocator.domain.queue import Queue
 
 ItemResult = Job | AllocatorError
-"""The answer to one item of a batch: the job as it is now, or why this item was refused. One bad item spoils no other."""
+"""The answer to one item of a batch: the job as it is now, or why it was refused. One bad item spoils no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class SubmitJobs:
 
 @dataclass(frozen=True, slots=True)
 class CancelJobs:
-    """Answer: tuple[ItemResult, ...]. Cancelling a final job is refused with FailedPrecondition; twice cancelled is fine."""
+    """Answer: tuple[ItemResult, ...]. A job that has ended is refused (FailedPrecondition), one already cancelled is not."""
 
     job_ids: tuple[str, ...]
     message: str = ""
@@ -101,7 +101,7 @@ class DeleteQueue:
 
 @dataclass(frozen=True, slots=True)
 class RegisterNode:
-    """Answer: Node. Registering again updates flavor, capacity and labels, makes the node READY, keeps its availability."""
+    """Answer: Node. Again: updates flavor, capacity and labels, makes the node READY, keeps its availability."""
 
     node: Node
 

@@ -77,7 +77,8 @@ class Ledger(Protocol):
     """The write side of a store, for rpc, the daemon and the simulated world."""
 
     def execute(self, command: Command, now: float) -> Future[Any]:
-        """Apply `command` through `allocator.intake.apply.apply`. The future holds the command's answer once it is durable,
-        or the AllocatorError that refused it. Commands take effect in the order of the calls.
+        """Apply `command` through `allocator.intake.apply.apply`; commands take effect in the order of the calls.
+
+        The future holds the command's answer once it is durable, or the AllocatorError that refused it.
         """
         ...

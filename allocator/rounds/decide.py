@@ -1,4 +1,4 @@
-"""A round's decision: facts, memory and policy in, plan out. Pure, so it can be tested, replayed and explained alone."""
+"""A round's decision: facts, memory and policy in, plan out. Pure: it can be tested, replayed and explained alone."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Store(Protocol):
         ...
 
     def commit(self, plan: Plan, now: float) -> Commit:
-        """Make true, in one transaction, every change of `plan` that still is possible; refuse the others with a reason.
+        """Make true, in one transaction, every change of `plan` that still is possible; say why of the others.
 
         A gang is applied whole or refused whole; no node is ever over capacity afterwards. Also keeps the reason why
         each job waits. Durable when it returns.
@@ -70,7 +70,9 @@ class Pusher(Protocol):
 
 
 class Observer(Protocol):
-    """Sees every round after the fact; cannot change anything. An exception is logged by the caller, not fatal."""
+    """Sees every round after the fact; cannot change anything. An exception ends the loop, so that a replay stops at a
+    broken invariant; the daemon passes observers in that only log.
+    """
 
     def observe(self, report: RoundReport) -> None: ...
 

@@ -34,8 +34,8 @@ class RoundOutcome(Enum):
 class FlavorUsage:
     """One resource of one flavor, in the resource's integer unit; `price` in objective units per display unit.
 
-    `capacity`: nodes that are ready, cordoned ones included. `requested`: what live jobs ask for here, each in its fastest eligible
-    configuration. `allocated`: held after the commit.
+    `capacity`: nodes that are ready, cordoned ones included. `requested`: what live jobs ask for here, each in its
+    fastest eligible configuration. `allocated`: held after the commit.
     """
 
     flavor: str
@@ -52,8 +52,9 @@ class FlavorUsage:
 
 @dataclass(frozen=True, slots=True)
 class QueueUsage:
-    """One queue after the commit. Shares are dominant shares: the largest, over resources, of what the queue's jobs hold
-    to what all ready nodes have together. `fair_share` is what the fluid optimum gives, `actual_share` what is placed.
+    """One queue after the commit. Shares are dominant shares: the largest, over resources, of what the queue's jobs
+    hold to what all ready nodes have together. `fair_share` is what the fluid optimum gives, `actual_share` what is
+    placed.
     """
 
     queue: str
@@ -68,9 +69,9 @@ class QueueUsage:
 class RoundSummary:
     """A round in a few numbers, flat and serialisable. Counts are of jobs unless said otherwise.
 
-    `gap` is (bound - objective) / total weight. `rounding_loss` is the part of the optimum's value, at the optimum's own
-    marginal utilities, that the integer placement does not reach: 0 is none. `stages` are (name, seconds).
-    `lost` is (flavor, resource, amount x seconds): work thrown away by preemptions and moves, in integer units x seconds.
+    `gap` is (bound - objective) / total weight. `rounding_loss` is the part of the optimum's value, at the optimum's
+    own marginal utilities, that the integer placement does not reach: 0 is none. `stages` are (name, seconds). `lost`
+    is (flavor, resource, integer units x seconds): what preemptions and moves throw away.
     """
 
     round: int

@@ -42,6 +42,11 @@ class Slot(Generic[Value]):
         self._closed = False
         self._changed = asyncio.Event()
 
+    @property
+    def waiting(self) -> Value | None:
+        """What has been put and not taken."""
+        return self._value
+
     def put(self, value: Value) -> None:
         """Replace whatever has not been taken yet."""
         if self._counts is not None:
@@ -203,7 +208,8 @@ class Hub:
             self._scheduled = False
         for state in desired.values():
             for slot in self._node_slots.get(state.node, ()):
-                slot.put(state)
+                if slot.waiting is None or slot.waiting.epoch < state.epoch:
+                    slot.put(state)
         if revision is not None:
             for revisions in self._job_slots:
                 revisions.put(revision)

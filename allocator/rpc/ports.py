@@ -29,9 +29,7 @@ class Reads(Protocol):
         ...
 
     def jobs_changed_since(self, cursor: tuple[int, int], limit: int = 1000) -> tuple[Job, ...]:
-        """The first `limit` jobs whose last change, (revision, sequence), lies behind `cursor`, in that order.
-
-        """
+        """The first `limit` jobs whose last change, (revision, sequence), lies behind `cursor`, in that order."""
         ...
 
     def get_round(self, number: int) -> RoundSummary: ...

@@ -26,7 +26,7 @@ of seconds, for the same reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import clarabel
@@ -34,15 +34,17 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from allocator.formulation.certificate import positive_split, repair
+from allocator.formulation.certificate import objective, positive_split, repair
 from allocator.formulation.problem import Floats, Integers, Problem
 from allocator.solvers.candidate import Candidate
 
 _TOLERANCE = 1e-10
 _NEARLY_ONE = 3e-4
 """So close to alpha = 1 its optimum is taken: it is off by the square of this, the power cones by much more."""
-_LEVEL_SLACK = 1e-9
-"""By how much of itself the max-min level may fall in the second step, which maximises throughput at that level."""
+_LEVEL_TOLERANCE = 1e-7
+"""For the second step of max-min, which maximises throughput at the level that the first step found."""
+_LEVEL_SLACK = 1e-6
+"""By how much of itself that level may fall in the second step."""
 _USABLE = ("Solved", "AlmostSolved")
 _Cone = clarabel.NonnegativeConeT | clarabel.SecondOrderConeT | clarabel.ExponentialConeT | clarabel.PowerConeT
 
@@ -66,16 +68,18 @@ def conic(problem: Problem, iterations: int, *, near: Floats | None = None, step
 
 def _max_min(scaled: _Scaled, iterations: int, step_fraction: float) -> Candidate:
     """First the highest level; then, with what is left of the budget, the most throughput at that level."""
+    problem = scaled.problem
     first = _Program.level(scaled).run(iterations, step_fraction)
     answer = scaled.candidate(first, scaled.level_unit, first.iterations)
     left = iterations - first.iterations
     if first.status not in _USABLE or left < 1:
         return answer
-    reached = float((scaled.problem.utilities(repair(scaled.problem, answer.shares)) / scaled.problem.weight).min())
-    second = _Program.throughput_at(scaled, reached * (1 - _LEVEL_SLACK)).run(left, step_fraction)
+    reached = objective(problem, repair(problem, answer.shares))
+    second = _Program.throughput_at(scaled, reached).run(left, step_fraction, _LEVEL_TOLERANCE)
     spent = first.iterations + second.iterations
-    shares = scaled.shares(second.point) if second.status in _USABLE else answer.shares
-    return Candidate(shares, answer.prices, answer.limit_prices, spent, first.status)
+    shares = scaled.shares(second.point)
+    keeps_level = objective(problem, repair(problem, shares)) >= reached * (1 - _LEVEL_SLACK)
+    return replace(answer, shares=shares if keeps_level else answer.shares, iterations=spent)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -294,7 +298,7 @@ class _Program:
         self.cones += cones
         self.height += bounds.size
 
-    def run(self, iterations: int, step_fraction: float) -> _Found:
+    def run(self, iterations: int, step_fraction: float, tolerance: float = _TOLERANCE) -> _Found:
         """Let Clarabel work for at most `iterations`."""
         settings = clarabel.DefaultSettings.default()
         settings.verbose = False
@@ -303,7 +307,7 @@ class _Program:
         settings.max_threads = 1
         settings.direct_solve_method = "qdldl"
         settings.presolve_enable = False
-        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = _TOLERANCE
+        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = tolerance
         width = self.cost.size
         where = (np.concatenate(self.rows), np.concatenate(self.columns))
         matrix = sp.csc_array(sp.coo_array((np.concatenate(self.entries), where), shape=(self.height, width)))

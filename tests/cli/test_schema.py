@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from allocator.cli import schema
+import allocator.cli
+from allocator.cli import documents, schema
+from allocator.cli.exits import MEANINGS
+from allocator.cli.jobfile import FIELDS, read_drafts
 from allocator.client import ClusterStatus, EndOfSnapshot, JobChange, NodeCounts, QueueStatus
 from allocator.domain.errors import InvalidInput, NotFound, Violation
 from allocator.domain.job import Job, JobState
@@ -87,3 +92,16 @@ def test_events_and_refusals() -> None:
     }
     refusal = schema.error(InvalidInput(Violation("a", "b")))
     assert refusal["violations"] == [{"field": "a", "description": "b"}]
+
+
+def test_the_readme_tells_the_exit_codes_and_the_fields_of_a_job_file() -> None:
+    text = (Path(allocator.cli.__file__).parent / "README.md").read_text()
+    for code, meaning in MEANINGS.items():
+        assert f"| {code.value} | {meaning} |" in text
+    table = text[text.index("| field | value | default |") :]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|")]
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert documented == set(FIELDS)
+    example = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    assert [draft.copies for draft in read_drafts(documents.parse(example[1], "README.md"))] == [3, 1]

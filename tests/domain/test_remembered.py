@@ -13,7 +13,7 @@ def test_same_object_is_evaluated_once_and_an_equal_one_again() -> None:
         calls.append(numbers)
         return sum(numbers)
 
-    one, equal = tuple([1, 2, 3]), tuple([1, 2, 3])
+    one, equal = tuple(range(1, 4)), tuple(range(1, 4))
     assert one is not equal
     assert [total(one), total(one), total(equal), total(one)] == [6, 6, 6, 6]
     assert len(calls) == 3

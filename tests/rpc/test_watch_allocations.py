@@ -90,6 +90,19 @@ async def test_pushes_from_many_threads_arrive_newest_last() -> None:
     assert hub.stream_counts()["allocations"].watchers == 0
 
 
+async def test_an_older_state_never_replaces_a_newer_one() -> None:
+    hub = Hub()
+    hub.attach(asyncio.get_running_loop())
+    with hub.allocations("n1") as slot:
+        hub.push((desired(5), desired(4)))
+        hub.push((desired(3),))
+        await asyncio.sleep(0)
+        hub.push((desired(2),))
+        await asyncio.sleep(0)
+        assert (await slot.take()).epoch == Epoch(5, 5)
+        assert slot.waiting is None
+
+
 async def test_nobody_watches_and_nothing_is_kept() -> None:
     hub = Hub()
     hub.push((desired(1),))  # before there is a loop
