@@ -31,7 +31,7 @@ class Snapshot:
             ("nodes", [node.name for node in self.nodes]),
             ("jobs", [job.sequence for job in self.jobs]),
         ):
-            if not all(map(operator.lt, keys, keys[1:])):  # type: ignore[operator]
+            if not all(map(operator.lt, keys, keys[1:])):
                 raise AssertionError(f"snapshot {kind} are not strictly sorted")
 
     @property

@@ -23,6 +23,7 @@ from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.job import Job
 from allocator.domain.policy import Policy
 from allocator.domain.reason import PendingCause, PendingReason
+from allocator.domain.remembered import remembered
 from allocator.domain.resources import Resources, display_unit, resource_names
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.budgets import queue_budgets
@@ -95,7 +96,7 @@ def build(snapshot: Snapshot, policy: Policy) -> Formulation:
     budgets = queue_budgets(snapshot.queues, live_weight)
     weight_per_unit = {queue: budget / live_weight[queue] for queue, budget in budgets.items()}
     groups = group(candidates, weight_per_unit, policy.horizon_seconds)
-    resources = resource_names([node.capacity for node in snapshot.nodes])
+    resources = _resources(snapshot.nodes)
     problem = _problem(groups, shapes.all, free, resources, policy.fairness)
     width = problem.column_count
     numbering = [tuple(column.index for column in shape.columns) for shape in shapes.all]
@@ -109,6 +110,12 @@ def build(snapshot: Snapshot, policy: Policy) -> Formulation:
         never=never,
         rows={job_id: row for row, members in enumerate(groups.members) for job_id in members},
     )
+
+
+@remembered
+def _resources(nodes: tuple[Node, ...]) -> tuple[str, ...]:
+    """What any node has, in canonical order."""
+    return resource_names([node.capacity for node in nodes])
 
 
 class _Standing(Enum):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from allocator.domain.cluster import Node
 from allocator.domain.job import MAX_REPLICAS, Configuration
 from allocator.domain.reason import PendingCause, PendingReason, Shortage
+from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS, NOTHING, Resources
 
 
@@ -33,14 +34,21 @@ _HOPE = (PendingCause.EXCEEDS_CLUSTER, PendingCause.EXCEEDS_NODE, PendingCause.N
 """Causes, the one nearest to running first: a job is told the best that can be said of any of its configurations."""
 
 
+@remembered
+def _open_sizes(nodes: tuple[Node, ...]) -> dict[str, Counter[Resources]]:
+    """By flavor, how many open nodes there are of each capacity; not to be changed."""
+    sizes: dict[str, Counter[Resources]] = {}
+    for node in nodes:
+        if node.takes_new_work:
+            sizes.setdefault(node.flavor, Counter())[node.capacity] += 1
+    return sizes
+
+
 class OpenNodes:
     """The nodes that take new work, as if empty, by flavor and size."""
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self._sizes: dict[str, Counter[Resources]] = {}
-        for node in nodes:
-            if node.takes_new_work:
-                self._sizes.setdefault(node.flavor, Counter())[node.capacity] += 1
+    def __init__(self, nodes: tuple[Node, ...]) -> None:
+        self._sizes = _open_sizes(nodes)
         self._verdicts: dict[tuple[str, int, Resources], Verdict] = {}
 
     def capacity(self, flavor: str) -> Resources:

@@ -32,7 +32,7 @@ class SubmitJobs:
 
 @dataclass(frozen=True, slots=True)
 class CancelJobs:
-    """Answer: tuple[ItemResult, ...]. A job that has ended is refused (FailedPrecondition), one already cancelled is not."""
+    """Answer: tuple[ItemResult, ...]. A job that has ended is refused (FailedPrecondition) unless it was cancelled."""
 
     job_ids: tuple[str, ...]
     message: str = ""

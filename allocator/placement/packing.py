@@ -14,6 +14,7 @@ with the least left that has enough).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator.domain.cluster import Node
+from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS, Resources, resource_names
 
 Integers = NDArray[np.int64]
@@ -126,6 +128,14 @@ class NodeSpace:
         self.whole: Integers = np.zeros(len(nodes), dtype=np.int64)
         self.slack: NDArray[np.float64] = np.zeros(len(nodes))
         self._refresh_all()
+
+    def copy(self) -> NodeSpace:
+        """The same space, to be changed on its own."""
+        other = copy.copy(self)
+        other.free, other.devices = self.free.copy(), self.devices.copy()
+        other.whole, other.slack = self.whole.copy(), self.slack.copy()
+        other._failed = dict(self._failed)
+        return other
 
     def counts(self, shape: Shape) -> Integers:
         """(N,) how many replicas of `shape` each node could take now, at most the whole gang."""
@@ -309,16 +319,32 @@ class NodeSpace:
         self.slack[:] = slack
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Empty:
+    """The nodes with nothing on them."""
+
+    resources: tuple[str, ...]
+    by_flavor: dict[str, NodeSpace]
+
+
+@remembered
+def _empty_spaces(nodes: tuple[Node, ...]) -> _Empty:
+    """Made once for as long as no node changes; to be copied, not changed."""
+    resources = tuple(name for name in resource_names(list({n.capacity for n in nodes})) if name != "gpu")
+    by_flavor: dict[str, list[Node]] = {}
+    for node in nodes:
+        by_flavor.setdefault(node.flavor, []).append(node)
+    return _Empty(resources, {name: NodeSpace(name, by_flavor[name], resources) for name in sorted(by_flavor)})
+
+
 class Spaces:
     """The free space of the whole cluster: one `NodeSpace` per flavor, and the shapes that belong to it."""
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        self.resources = tuple(name for name in resource_names(list({n.capacity for n in nodes})) if name != "gpu")
+    def __init__(self, nodes: tuple[Node, ...]) -> None:
+        empty = _empty_spaces(nodes)
+        self.resources = empty.resources
         self.shapes = Shapes(self.resources)
-        by_flavor: dict[str, list[Node]] = {}
-        for node in nodes:
-            by_flavor.setdefault(node.flavor, []).append(node)
-        self.by_flavor = {flavor: NodeSpace(flavor, by_flavor[flavor], self.resources) for flavor in sorted(by_flavor)}
+        self.by_flavor = {flavor: space.copy() for flavor, space in empty.by_flavor.items()}
 
     def find(self, shape: Shape) -> Gang | None:
         """Take a place for a gang on the nodes of its flavor, or None."""

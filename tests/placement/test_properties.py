@@ -296,7 +296,7 @@ def test_a_gang_finds_a_place_exactly_when_there_is_one(data: st.DataObject) -> 
 @given(st.data())
 def test_taking_and_lifting_gangs_in_any_order_leaves_no_trace(data: st.DataObject) -> None:
     nodes = [replace(data.draw(nodes_anyhow), name=f"n{i}", flavor="a") for i in range(data.draw(st.integers(1, 4)))]
-    spaces = Spaces(nodes)
+    spaces = Spaces(tuple(nodes))
     space = spaces.by_flavor["a"]
     pristine = (space.free.copy(), space.devices.copy(), space.whole.copy(), space.slack.copy())
     gangs = []

@@ -146,15 +146,16 @@ def test_gavel_total_throughput_per_cost() -> None:
 
 
 def test_gavel_shortest_makespan() -> None:
-    """The last job to finish is the one with the least throughput per remaining step. Gavel searches the time by
-    bisection and stops 5 % short of the optimum at worst, so its answer is a lower bound on ours.
+    """The last job to finish is the one with the least throughput per remaining step. The recorded answer is feasible
+    but 2.9 % short of the optimum, plain by hand: with a share a of the V100 for the first job and 1 - a for the
+    second, and P100s for the rest of their time, the rates per step are (1 + a) / 300 and (3 - a) / 500, equal at 1/2.
     """
     case = GAVEL["min_total_duration_T2"]
     cluster = Cluster(case)
     steps = np.array([float(count) for count in case["extra"]["num_steps_remaining"].values()])
     solution = solved(cluster.problem(fairness=math.inf, reference=steps))
-    theirs = (cluster.theirs / steps).min()
-    assert theirs * (1 - TOLERANCE) <= solution.objective <= theirs * 1.05
+    assert solution.objective == pytest.approx(1 / 200, rel=TOLERANCE)
+    assert solution.objective >= (cluster.theirs / steps).min()
 
 
 @pytest.mark.parametrize("case", GRID, ids=lambda case: f"{case['scale_factors']}-{case['cluster_spec']}")
