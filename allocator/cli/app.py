@@ -128,13 +128,6 @@ class Root(Group):
         known = super().list_commands(ctx)
         return sorted(known, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 
-    def main(self, *args: Any, **settings: Any) -> Any:
-        try:
-            return super().main(*args, **settings)
-        except BrokenPipeError:
-            _abandon_output()
-            raise SystemExit(ExitCode.BROKEN_PIPE) from None
-
     def make_context(self, *args: Any, **settings: Any) -> Any:
         """Parses the root's own options, which may refuse, too."""
         try:

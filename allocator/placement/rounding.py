@@ -48,7 +48,8 @@ class Walk:
         self._policy = policy
         self._now = now
         self._victims: dict[str, Victims] = {}
-        self._hopeless: set[tuple[Shape, bool]] = set()
+        self._hopeless: set[Shape] = set()
+        """Shapes that fit nowhere in this walk, whoever is stopped: later turns may stop fewer."""
         self.placed: list[Contender] = []
         """Jobs that got a new place, in the order in which they got it; some may have lost it again."""
 
@@ -96,12 +97,12 @@ class Walk:
     def _start_instead_of_others(self, contender: Contender, options: Sequence[Option]) -> list[Contender]:
         """Place it by stopping others; who they are, or nobody, and then nothing has changed."""
         for option in options:
-            shape, fair = option.shape, option.share > SHARE_FLOOR
-            if (shape, fair) in self._hopeless or shape.flavor not in self._spaces.by_flavor:
+            shape = option.shape
+            if shape in self._hopeless or shape.flavor not in self._spaces.by_flavor:
                 continue
-            found = self._victims_on(shape.flavor).search(contender, shape, fair=fair)
+            found = self._victims_on(shape.flavor).search(contender, shape, fair=option.share > SHARE_FLOOR)
             if found is None:
-                self._hopeless.add((shape, fair))
+                self._hopeless.add(shape)
                 continue
             gang, losers = found
             for loser in losers:

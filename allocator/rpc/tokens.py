@@ -94,7 +94,8 @@ def _read(field: str, text: str, count: int) -> list[str]:
 
 
 def _number(field: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+    # At most what a store can look up: no number that was answered is larger.
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= LAST):
         raise _malformed(field)
     return int(text)
 

@@ -29,7 +29,9 @@ def served() -> Iterator[Served]:
 
 
 def environment(served: Served, **more: str) -> dict[str, str]:
-    return os.environ | {"ALLOCATOR_ADDRESS": served.address} | more
+    """Buffered output, as users have it."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return inherited | {"ALLOCATOR_ADDRESS": served.address} | more
 
 
 def test_exit_codes_and_json_of_a_process(served: Served) -> None:

@@ -22,10 +22,8 @@ from allocator.solvers import ChainSolver
 from allocator.store.memory import MemoryStore
 
 
-class TestClock:
+class WallClock:
     """The system's time; `ahead` seconds may be added to it."""
-
-    __test__ = False
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -45,7 +43,7 @@ class Served:
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        self.clock = TestClock()
+        self.clock = WallClock()
         self.port = 0
         self._memory = Memory()
         self._hub = Hub()

@@ -102,6 +102,12 @@ FREE_SPACE = [
         {"j1": "starts on n2 n2 n3"},
     ),
     Story(
+        "whatever the tightest node is, if it cannot take the rest it does not",
+        [node("n1", cpu=24), node("n2", cpu=16), node("n3", cpu=8)],
+        [waiting(1, way(replicas=5, cpu=8))],
+        {"j1": "starts on n1 n1 n1 n2 n2"},
+    ),
+    Story(
         "or not at all: never half a gang, never on two flavors",
         [node("n1"), node("n2"), node("n3", flavor="b")],
         [running(waiting(1), "n1"), waiting(2, way(replicas=2, cpu=8)), waiting(3, way(flavor="b", replicas=2, cpu=8))],
@@ -331,6 +337,13 @@ FAULTS = [
         {"j1": "stops for node_lost", "j2": "starts on n2"},
     ),
     Story(
+        "a non-preemptible job that lost its place has a claim to another one",
+        [node("n1", cpu=4), node("n2")],
+        [running(waiting(1, preemptible=False), "n1"), running(waiting(2), "n2")],
+        {"j1": "moves to n2 for capacity_shrunk", "j2": "stops for fair_share"},
+        credits={"j2": -500.0},
+    ),
+    Story(
         "a node that is not there any more counts as lost",
         [node("n2")],
         [running(waiting(1), "n1")],
@@ -420,11 +433,42 @@ RECONFIGURATION = [
         credits={"j2": -5000.0},
     ),
     Story(
-        "an elastic job may grow over its own place, and who came first uses what shrinking leaves",
+        "an elastic job may grow over its own place",
         [node("n1", gpu=4)],
         [running(waiting(1, way(gpu=2), way(replicas=2, gpu=2)), "n1:0,1")],
         {"j1": "moves to n1:0,1 n1:2,3 for reconfigured"},
         shares={"j1": [0.0, 1.0]},
+    ),
+    Story(
+        "what an elastic job gives back by shrinking is used in the same round",
+        [node("n1", gpu=4)],
+        [
+            running(waiting(1, way(gpu=2), way(replicas=2, gpu=2)), "n1:0,1", "n1:2,3", configuration=1),
+            waiting(2, way(gpu=2)),
+        ],
+        {"j1": "moves to n1:0,1 for reconfigured", "j2": "starts on n1:2,3"},
+        shares={"j1": [1.0, 0.0]},
+        credits={"j1": -100.0},
+    ),
+    Story(
+        "whoever moved away cannot be stopped where it was",
+        [node("n1"), node("n2", flavor="b"), node("n3")],
+        [
+            running(waiting(1, way(cpu=8), way(flavor="b", cpu=8)), "n1"),
+            running(waiting(2, preemptible=False), "n3"),
+            waiting(3, way(replicas=2, cpu=8)),
+        ],
+        {"j1": "moves to n2 for reconfigured", "j2": "kept", "j3": "waits: insufficient_capacity"},
+        shares={"j1": [0.0, 0.9]},
+        credits={"j1": -500.0},
+    ),
+    Story(
+        "whoever had to go from a shrunk node and finds its place free again has not gone",
+        [node("n1"), node("n2", flavor="b")],
+        [running(waiting(1, way(cpu=8), way(flavor="b", cpu=8)), "n1"), running(waiting(2), "n1")],
+        {"j1": "moves to n2 for reconfigured", "j2": "kept"},
+        shares={"j1": [0.0, 0.9]},
+        credits={"j2": -10.0},
     ),
     Story(
         "room that a move makes is used in the same round, by those who are owed more, too",
@@ -518,6 +562,12 @@ def test_hold_starts_nothing_and_still_clears_what_must_go() -> None:
         "j5": "waits: scheduler_stale",
         "j6": "waits: no_eligible_flavor",
     }
+
+
+def test_hold_evicts_no_more_than_a_shrunk_node_requires() -> None:
+    jobs = [running(waiting(sequence, way(cpu=cpu)), "n1") for sequence, cpu in ((1, 3), (2, 4), (3, 1))]
+    world = snapshot([node("n1", cpu=5)], jobs)
+    assert told(hold(world, build(world, POLICY))) == {"j1": "kept", "j2": "stops for capacity_shrunk", "j3": "kept"}
 
 
 def test_an_empty_world_has_an_empty_plan() -> None:
