@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/allocator/v1/*.proto)
 
-.PHONY: help run test check bench protos dashboard requirements format clean
+.PHONY: help run test check bench protos generate requirements format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,8 @@ check: $(VENV)/.dev node_modules/.installed ## Lint, types, layers, API lint, ge
 	@$(MAKE) --no-print-directory -s generated OUT=build/generated
 	diff -r --exclude=__pycache__ --exclude=__init__.py build/generated/allocator/v1 allocator/v1
 	$(BIN)/python -m deploy.grafana.dashboard --check
+	$(BIN)/python -m deploy.example_config --check
+	$(BIN)/python -m allocator.metrics.reference --check
 
 bench: $(VENV)/.dev ## Measure: rounds, solver, intake
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $(ARGS)
@@ -39,11 +41,14 @@ protos: $(VENV)/.dev ## Generate allocator/v1 from protos/
 .PHONY: generated
 generated:
 	@mkdir -p $(OUT)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(OUT) --grpc_python_out=$(OUT) \
-		--mypy_out=quiet:$(OUT) --mypy_grpc_out=quiet:$(OUT) $(PROTOS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(OUT) --mypy_out=quiet:$(OUT) $(PROTOS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) \
+		$(filter %_service.proto,$(PROTOS))
 
-dashboard: $(VENV)/.dev ## Generate the Grafana dashboard
+generate: protos ## Generate everything that is generated: protos, dashboard, example configuration, metrics reference
 	$(BIN)/python -m deploy.grafana.dashboard
+	$(BIN)/python -m deploy.example_config
+	$(BIN)/python -m allocator.metrics.reference
 
 requirements: $(VENV)/.dev ## Choose the newest versions that go together, with hashes
 	@$(BIN)/pip install -q uv
@@ -76,6 +81,6 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-node_modules/.installed: package-lock.json
-	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund && touch $@; \
+node_modules/.installed: package.json .npmrc
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund && touch $@; \
 	else echo "npm is missing: 'make check' cannot lint the API" >&2; fi
