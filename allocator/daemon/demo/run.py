@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -51,7 +53,7 @@ def demonstrate(options: Options) -> int:
 
 
 async def _demonstrate(options: Options) -> int:
-    console = Console(record=options.picture is not None, width=100 if options.picture else None)
+    console = Console()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -93,7 +95,7 @@ async def _demonstrate(options: Options) -> int:
         console.print("Draining the daemon ...", style="dim")
     console.print(f"Stopped. Its log: {options.directory / 'daemon.log'}", style="dim")
     if options.picture is not None:
-        console.save_svg(str(options.picture), title="allocator demo")
+        show.save(options.picture)
     for failure in failures:
         console.print(f"{type(failure).__name__}: {failure}", style="red", markup=False)
     return 1 if failures or not stop.is_set() else 0
@@ -111,8 +113,8 @@ async def _daemon(options: Options) -> AsyncIterator[tuple[asyncio.subprocess.Pr
         "ALLOCATOR_STORE__URL": f"sqlite:///{options.directory / 'allocator.db'}",
         "ALLOCATOR_ROUNDS__INTERVAL_SECONDS": str(options.interval_seconds),
         "ALLOCATOR_NODES__HEARTBEAT_INTERVAL_SECONDS": "1",
-        "ALLOCATOR_POLICY__MINIMUM_RUN_SECONDS": "10",
-        "ALLOCATOR_POLICY__HYSTERESIS_SECONDS": "20",
+        "ALLOCATOR_POLICY__MINIMUM_RUN_SECONDS": "5",
+        "ALLOCATOR_POLICY__HYSTERESIS_SECONDS": "5",
         "ALLOCATOR_POLICY__HORIZON_SECONDS": "120",
         "ALLOCATOR_POLICY__CREDIT_LIMIT_SECONDS": "300",
         "ALLOCATOR_LOG__FORMAT": "json",
@@ -230,6 +232,13 @@ class Show:
                 self._live.update(screen(summary, self._tally), refresh=True)
             elif summary.round % 5 == 1:
                 self._console.print(line(summary, self._tally), highlight=False)
+
+    def save(self, path: Path) -> None:
+        """Draw the last screen as SVG; with the fonts at hand, because a picture should not ask the network."""
+        paper = Console(record=True, width=100, file=io.StringIO())
+        paper.print(screen(self._last, self._tally))
+        drawing = re.sub(r"@font-face {.*?}", "", paper.export_svg(title="allocator demo"), flags=re.DOTALL)
+        path.write_text(drawing, encoding="utf-8")
 
     def close(self) -> None:
         """Leave the last screen standing."""
