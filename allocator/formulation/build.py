@@ -166,9 +166,9 @@ def _free(capacity: Mapping[str, Resources], pinned: Iterable[Job], nodes: Mappi
     for job in pinned:
         assert job.allocation is not None
         demand = job.spec.configurations[job.allocation.placement.configuration].demand
-        for name in _held_nodes(job):
-            node = nodes[name]
-            if node.takes_new_work:
+        for replica in job.allocation.placement.replicas:  # a gang keeps its places until the last replica has ended
+            node = nodes.get(replica.node)
+            if node is not None and node.takes_new_work:
                 free[node.flavor] = free[node.flavor] - demand
     return free
 

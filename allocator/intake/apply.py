@@ -146,6 +146,10 @@ def _report_progress(command: c.ReportProgress, facts: Facts) -> Outcome:
     reference = job.reference_configuration(configuration.flavor)
     # Three digits: more would only make jobs that are alike look different to the grouping.
     measured = float(f"{command.throughput * reference.throughput / configuration.throughput:.3g}")
+    if not (math.isfinite(measured) and measured > 0):
+        raise InvalidInput.of(
+            "throughput", f"is too far from the declared throughput to count with: {command.throughput}"
+        )
     known = dict(job.measured_throughput) | {configuration.flavor: measured}
     changed = replace(job, measured_throughput=tuple(sorted(known.items())))
     return Outcome(changed, ChangeSet(jobs=(changed,) if changed != job else ()))

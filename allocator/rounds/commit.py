@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from allocator.domain.cluster import Node
-from allocator.domain.job import Configuration, Job, JobState
+from allocator.domain.job import Job, JobState
 from allocator.domain.placement import Allocation, DesiredReplica, Epoch, NodeDesired, Placement
 from allocator.domain.plan import Applied, Change, Move, Plan, Preempt, Rejected, Start
 from allocator.domain.reason import PendingCause, PendingReason
-from allocator.domain.resources import GPU_MILLIS, Resources
+from allocator.placement.verify import NodeUsage
 
 
 class CommitFacts(Protocol):
@@ -160,56 +160,31 @@ def _fill(
     """Add newcomers in order, refuse those that do not fit; the ids of refused moves."""
     node = facts.node(name)
     assert node is not None
-    room = Room(node)
+    usage = NodeUsage()
     for job in facts.jobs_on(name):
         if job.id not in leaving and job.allocation is not None:
-            room.add(job.allocation.placement, job.spec.configurations[job.allocation.placement.configuration])
+            _hold(usage, name, job, job.allocation.placement)
     refused_moves = []
     for change in newcomers:
         if change.job_id in refusals:
             continue
-        job_or_none = facts.job(change.job_id)
-        assert job_or_none is not None
-        configuration = job_or_none.spec.configurations[change.placement.configuration]
-        room.add(change.placement, configuration)
-        if room.overfull:
-            room.remove(change.placement, configuration)
+        newcomer = facts.job(change.job_id)
+        assert newcomer is not None
+        _hold(usage, name, newcomer, change.placement)
+        if usage.violations(node):
+            _hold(usage, name, newcomer, change.placement, count=-1)
             refusals[change.job_id] = f"node {name} has no room any more"
             if isinstance(change, Move):
                 refused_moves.append(change.job_id)
     return refused_moves
 
 
-class Room:
-    """What is left on one node while placements are added and removed."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._free = node.capacity
-        self._devices = [GPU_MILLIS] * node.gpu_count
-
-    def add(self, placement: Placement, configuration: Configuration) -> None:
-        self._change(placement, configuration, -1)
-
-    def remove(self, placement: Placement, configuration: Configuration) -> None:
-        self._change(placement, configuration, 1)
-
-    @property
-    def overfull(self) -> bool:
-        """Some resource, or some GPU, is promised more than once."""
-        return any(amount < 0 for _, amount in self._free.items()) or any(left < 0 for left in self._devices)
-
-    def _change(self, placement: Placement, configuration: Configuration, sign: int) -> None:
-        demand: Resources = configuration.demand
-        for replica in placement.replicas:
-            if replica.node != self._node.name:
-                continue
-            self._free = self._free + demand * sign
-            part = min(demand.gpu_millis, GPU_MILLIS)
-            for device in replica.gpus:
-                while device >= len(self._devices):
-                    self._devices.append(0)  # a device the node does not have (any more) has no room
-                self._devices[device] += sign * part
+def _hold(usage: NodeUsage, node: str, job: Job, placement: Placement, count: int = 1) -> None:
+    """Add (or with -1 take away) what a gang holds on one node."""
+    demand = job.spec.configurations[placement.configuration].demand
+    for replica in placement.replicas:
+        if replica.node == node:
+            usage.add(demand, replica.gpus, count)
 
 
 def _apply(change: Change, job: Job, epoch: Epoch, now: float) -> Job:
