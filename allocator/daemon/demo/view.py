@@ -117,8 +117,8 @@ def _queues(usages: tuple[QueueUsage, ...]) -> RenderableType:
     table.add_column("weight", justify="right", no_wrap=True)
     table.add_column("actual share", no_wrap=True)
     table.add_column("fair share", no_wrap=True)
-    table.add_column("running", justify="right", no_wrap=True)
-    table.add_column("waiting", justify="right", no_wrap=True)
+    table.add_column("runs", justify="right", no_wrap=True)
+    table.add_column("waits", justify="right", no_wrap=True)
     for usage in usages:
         table.add_row(
             usage.queue,
