@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar
@@ -18,7 +19,7 @@ from allocator.cli import schema, screen
 from allocator.cli.exits import MEANINGS, ExitCode, exit_code
 from allocator.client import Client, RetryPolicy, Unreachable
 from allocator.client.exchange import ADDRESS_VARIABLE, DEFAULT_ADDRESS, DEFAULT_TIMEOUT
-from allocator.domain.errors import AllocatorError, InvalidInput
+from allocator.domain.errors import AllocatorError, InvalidInput, Violation
 
 _PANEL = "Every command"
 _ORDER = ("submit", "jobs", "job", "cancel", "update", "watch", "status", "queues", "nodes", "prices", "rounds")
@@ -69,6 +70,7 @@ def _declare(
             "--json",
             help="Print JSON with the field names of the API; watches print JSON lines.",
             callback=_keep_json,
+            is_eager=True,  # refusals of other options are told as it says
             expose_value=False,
             rich_help_panel=_PANEL,
         ),
@@ -131,10 +133,12 @@ class Root(Group):
     def make_context(self, *args: Any, **settings: Any) -> Any:
         """Parses the root's own options, which may refuse, too."""
         try:
-            return super().make_context(*args, **settings)
+            context = super().make_context(*args, **settings)
         except AllocatorError as error:
             screen.complain(str(error))
             raise typer.Exit(exit_code(error)) from None
+        session(context)  # from here on every command finds one
+        return context
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -160,6 +164,22 @@ def report(error: AllocatorError, *, as_json: bool) -> None:
         screen.complain(str(error) or type(error).__name__)
         if isinstance(error, Unreachable):
             screen.remark("start a daemon with `allocator serve`, or name another one with --address")
+
+
+@contextmanager
+def named_as_given(names: Mapping[str, str]) -> Iterator[None]:
+    """Inside, a refusal names what is wrong as it was given: `updates[3].weight` as `names["weight"]`, each fault once.
+
+    `names` has flags and arguments by the last part of a field's path; other paths stay as they are.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        renamed = (
+            Violation(names.get(fault.field.rpartition(".")[2].partition("[")[0], fault.field), fault.description)
+            for fault in error.violations
+        )
+        raise InvalidInput(*dict.fromkeys(renamed)) from None
 
 
 def _abandon_output() -> None:

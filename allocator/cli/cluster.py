@@ -126,6 +126,8 @@ def watch(
                 else:
                     screen.line(round_line(summary), screen.STATE_STYLES.get(summary.outcome.value, ""))
             return
+        if queue:
+            client.queue(queue)  # refuses if there is none: nothing would ever come
         for event in client.watch_jobs(queue=queue, cursor=cursor):
             if settings.json:
                 screen.emit_json_line(schema.job_event(event))

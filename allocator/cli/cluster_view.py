@@ -81,7 +81,7 @@ def queue_table(queues: Sequence[QueueStatus], usage: Mapping[str, QueueUsage]) 
         shares = None if queue.name in parents else usage.get(queue.name)
         table.add(
             queue.name,
-            significant(queue.weight, 4),
+            words.weight(queue.weight),
             str(status.pending_jobs),
             str(status.running_jobs),
             "-" if queue.max_live_jobs is None else str(queue.max_live_jobs),
@@ -230,7 +230,7 @@ def _queue_usage_table(usages: Iterable[QueueUsage]) -> Table:
     for usage in usages:
         table.add(
             usage.queue,
-            significant(usage.weight, 4),
+            words.weight(usage.weight),
             str(usage.pending),
             str(usage.running),
             words.percent(usage.fair_share),

@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
     CONFLICT = 4
     """It exists already, or is not in a state that allows this."""
     UNAVAILABLE = 5
-    """No daemon answers, it did not answer in time, or it is out of room for now; trying again may help."""
+    """No daemon answers, it did not answer in time, or there is no room now (a queue's max_live_jobs)."""
     INTERRUPTED = 130
     """Ctrl-C."""
     BROKEN_PIPE = 141
@@ -41,7 +41,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.BAD_INPUT: "wrong usage, bad file or value",
     ExitCode.NOT_FOUND: "no such job, queue, node or round",
     ExitCode.CONFLICT: "exists already, or its state does not allow this",
-    ExitCode.UNAVAILABLE: "no daemon answers, or not in time; trying again may help",
+    ExitCode.UNAVAILABLE: "no daemon answers, or not in time, or no room now (a queue's max_live_jobs); trying again may help",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
     ExitCode.BROKEN_PIPE: "the reader of the output went away",
 }

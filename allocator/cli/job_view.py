@@ -70,7 +70,7 @@ def _what(job: Job, status: ClusterStatus, now: float) -> list[tuple[str, str]]:
         ("runs on", "\n".join(words.replicas_by_node(held)) if held else ""),
         ("ended", f"replicas {words.ranges(sorted(held.finished))}" if held and held.finished else ""),
         ("since", f"{age(now - held.start_time)} (epoch {held.epoch})" if held else ""),
-        ("weight", significant(spec.weight, 6)),
+        ("weight", words.weight(spec.weight)),
         ("priority", spec.priority_class),
         ("preemptible", "yes" if spec.preemptible else "no: once started it is never stopped for others"),
         ("restart cost", format_duration(spec.restart_cost_seconds) if spec.restart_cost_seconds else ""),

@@ -16,7 +16,8 @@ A file is a list of jobs, or a mapping with `jobs:` and optionally `defaults:`, 
 are merged key by key. Instead of `flavors`, `configurations` gives a list of `{flavor, replicas, throughput, cpu, ..}`,
 each taking from the job what it leaves out. Without both, the job accepts every flavor of the cluster.
 
-Every fault of a file is reported, each with its line and path, and then nothing of the file is used.
+The faults of a file are reported together, each with its line and path, and then nothing of the file is used. Left out
+is only what may come of another fault.
 """
 
 from __future__ import annotations
@@ -65,18 +66,13 @@ def read_drafts(document: Document) -> tuple[JobDraft, ...]:
     """All jobs of a file. Errors: InvalidInput with every fault (the first twenty), each with file, line and path."""
     faults: list[Violation] = []
     defaults, jobs = _layout(document.value, faults)
-    settled = _parse_fields(defaults, "defaults", faults)
+    settled, doubts = _parse_fields(defaults, "defaults", faults)
     prefix = "jobs" if isinstance(document.value, dict) else ""
     drafts = []
     for index, job in enumerate(jobs):
         path = f"{prefix}[{index}]"
-        before = len(faults)
-        own = _parse_fields(job, path, faults)
-        if len(faults) == before:
-            try:
-                drafts.append(_draft(_merge(settled, own), path))
-            except InvalidInput as error:
-                faults += error.violations
+        own, own_doubts = _parse_fields(job, path, faults)
+        drafts += _drafted(_merge(settled, own), path, doubts | own_doubts, faults)
     if faults:
         shown = [document.located(fault) for fault in faults[:_SHOWN_FAULTS]]
         if len(faults) > _SHOWN_FAULTS:
@@ -88,13 +84,11 @@ def read_drafts(document: Document) -> tuple[JobDraft, ...]:
 def draft_of_flags(values: Mapping[str, object]) -> JobDraft:
     """One job from command-line values under the names of `FIELDS`. Errors: InvalidInput naming the flags."""
     faults: list[Violation] = []
-    try:
-        draft = _draft(_parse_fields(dict(values), "", faults), "")
-    except InvalidInput as error:
-        faults += error.violations if not faults else ()
+    fields, doubts = _parse_fields(dict(values), "", faults)
+    drafts = _drafted(fields, "", doubts, faults)
     if faults:
         raise InvalidInput(*(Violation(_as_flag(fault.field), fault.description) for fault in faults))
-    return draft
+    return drafts[0]
 
 
 def _as_flag(field: str) -> str:
@@ -131,9 +125,33 @@ def _layout(value: object, faults: list[Violation]) -> tuple[object, list[Any]]:
     return defaults, jobs
 
 
-def _parse_fields(given: object, path: str, faults: list[Violation]) -> dict[str, Any]:
-    """Every known field in its own type; unknown and wrong ones become faults."""
-    return _parse_known(given, path, faults, FIELDS, "job")
+def _parse_fields(given: object, path: str, faults: list[Violation]) -> tuple[dict[str, Any], frozenset[str]]:
+    """Every known field in its own type; unknown and wrong ones become faults. Second: the fields that these leave in
+    doubt. That is what could not be read, and anything if the field meant is not even known.
+    """
+    before = len(faults)
+    parsed = _parse_known(given, path, faults, FIELDS, "job")
+    if len(faults) == before or not isinstance(given, dict):
+        return parsed, frozenset(FIELDS if len(faults) > before else ())
+    if any(key not in FIELDS for key in given):
+        return parsed, frozenset(FIELDS) - parsed.keys()
+    return parsed, frozenset(key for key, value in given.items() if value is not None and key not in parsed)
+
+
+def _drafted(
+    fields: Mapping[str, Any], path: str, doubts: frozenset[str], faults: list[Violation]
+) -> tuple[JobDraft, ...]:
+    """The job of parsed fields; none, and `faults`, if it is wrong. What may only come of fields in doubt is no fault."""
+    try:
+        return (_draft(fields, path),)
+    except InvalidInput as error:
+        start = len(path) + 1 if path else 0
+        for fault in error.violations:
+            head = fault.field[start:].partition(".")[0].partition("[")[0]
+            follows = _MAKES_A_DEMAND if head in ("", "configurations") else {head}
+            if not follows & doubts:
+                faults.append(fault)
+        return ()
 
 
 def _parse_known(
@@ -323,6 +341,7 @@ def _shown(value: object) -> str:
     return reprlib.repr(value)
 
 
+_MAKES_A_DEMAND = frozenset({*STANDARD_RESOURCES, "resources", "configurations", "flavors"})
 _DEMAND_FIELDS: dict[str, Callable[[Any, str], Any]] = {
     "replicas": _whole(1, MAX_REPLICAS),
     **{resource: _amount(resource) for resource in STANDARD_RESOURCES},

@@ -9,7 +9,7 @@ from uuid import uuid4
 import typer
 
 from allocator.cli import completion, documents, schema, screen
-from allocator.cli.app import Session, app, command, session
+from allocator.cli.app import Session, app, command, named_as_given, session
 from allocator.cli.exits import ExitCode, of_batch
 from allocator.cli.job_view import job_table, show_job
 from allocator.cli.jobfile import JobDraft, draft_of_flags, read_drafts
@@ -200,6 +200,8 @@ def jobs(
                 more = True
                 break
             found.append(job)
+        if queue and not found:
+            client.queue(queue)  # refuses if there is none
     if settings.json:
         screen.emit_json(schema.many(schema.job, found))
     else:
@@ -259,7 +261,8 @@ def update(
     with settings.client() as client:
         for start in range(0, len(job_ids), BATCH):
             batch = job_ids[start : start + BATCH]
-            results += client.update([JobUpdate(job_id, weight, priority_class) for job_id in batch])
+            with named_as_given({"weight": "--weight", "priority_class": "--priority-class", "job_id": "JOB"}):
+                results += client.update([JobUpdate(job_id, weight, priority_class) for job_id in batch])
     raise typer.Exit(_show_results(settings, results, "updated"))
 
 

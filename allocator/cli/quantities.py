@@ -148,7 +148,8 @@ def approximate(resource: str, amount: float, *, unit: bool = False) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """A number to `digits` significant digits, but never fewer than its integer ones, without an exponent where short.
+    """A number to `digits` significant digits, but never fewer than its integer ones, without an exponent where short
+    (from 1e-5 up to 1e15).
 
     >>> significant(1234.5), significant(0.012345), significant(2.0)
     ('1234', '0.0123', '2')
@@ -158,7 +159,7 @@ def significant(value: float, digits: int = 3) -> str:
     if value == 0:
         return "0"
     magnitude = math.floor(math.log10(abs(value)))
-    if magnitude < -5:
+    if not -5 <= magnitude < 15:
         return f"{value:.{digits - 1}e}"
     decimals = max(0, digits - 1 - magnitude)
     text = f"{value:.{decimals}f}"

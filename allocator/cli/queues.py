@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from allocator.cli import completion, schema, screen
-from allocator.cli.app import command, group, session
+from allocator.cli import completion, schema, screen, words
+from allocator.cli.app import command, group, named_as_given, session
 from allocator.cli.cluster_view import queue_table
-from allocator.cli.quantities import significant
 from allocator.client import Queue
 from allocator.domain.errors import InvalidInput
 
 queues = group("queues", "List and arrange the queues that fairness is between.", "Cluster")
 
+_AS_GIVEN = {"name": "QUEUE", "weight": "--weight", "max_live_jobs": "--max-live-jobs"}
 _Name = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.", autocompletion=completion.queue_names)]
 
 
@@ -41,7 +41,7 @@ def create(
     ] = None,
 ) -> None:
     """Make a queue."""
-    with session(context).client() as client:
+    with session(context).client() as client, named_as_given(_AS_GIVEN):
         _show_one(context, client.create_queue(Queue(name, weight, max_live_jobs=max_live_jobs)), "created")
 
 
@@ -58,7 +58,7 @@ def update(
         raise InvalidInput.of("--unbounded", "cannot be combined with --max-live-jobs: give one of them")
     if weight is None and max_live_jobs is None and not unbounded:
         raise InvalidInput.of("", "nothing to change: give --weight, --max-live-jobs or --unbounded")
-    with session(context).client() as client:
+    with session(context).client() as client, named_as_given(_AS_GIVEN):
         changed = client.update_queue(name, weight=weight, max_live_jobs=max_live_jobs, clear_max_live_jobs=unbounded)
         _show_one(context, changed, "updated")
 
@@ -105,4 +105,4 @@ def _show_one(context: typer.Context, queue: Queue, done: str) -> None:
         screen.emit_json(schema.queue(queue))
     else:
         bound = "no bound on jobs" if queue.max_live_jobs is None else f"at most {queue.max_live_jobs} jobs"
-        screen.line(f"queue {queue.name} {done} (weight {significant(queue.weight, 6)}, {bound})")
+        screen.line(f"queue {queue.name} {done} (weight {words.weight(queue.weight)}, {bound})")

@@ -66,10 +66,37 @@ def why_briefly(job: Job) -> str:
     if job.state is JobState.PENDING:
         if job.pending_reason is None:
             return "not looked at yet"
-        first = next(iter(job.pending_reason.shortages), None)
         brief = _SHORT_CAUSES[job.pending_reason.cause]
-        return f"{brief}: {_lacking(first)} on {first.flavor}" if first else brief
+        return f"{brief}: {_nearest(job, job.pending_reason)}" if job.pending_reason.shortages else brief
     return job.message
+
+
+def _nearest(job: Job, reason: PendingReason) -> str:
+    """What is missing on the flavor where the least is, relative to what the job asks for, and how many others there
+    are: `2 more GPUs on a100 (or on 1 more flavor)`.
+    """
+    by_flavor: dict[str, list[Shortage]] = {}
+    for shortage in reason.shortages:
+        by_flavor.setdefault(shortage.flavor, []).append(shortage)
+
+    def severity(flavor: str) -> float:
+        return max(_relative(job, reason.cause, shortage) for shortage in by_flavor[flavor])
+
+    nearest = min(by_flavor, key=severity)
+    others = len(by_flavor) - 1
+    more = f" (or on {others} more flavor{'s' if others > 1 else ''})" if others else ""
+    return f"{_joined(map(_lacking, by_flavor[nearest]))} on {nearest}{more}"
+
+
+def _relative(job: Job, cause: PendingCause, shortage: Shortage) -> float:
+    """The missing part of what is asked for, by a replica or by the gang as the cause has it, where that is least."""
+    asked = [
+        (configuration.demand if cause in _PER_REPLICA else configuration.total_demand).get(shortage.resource)
+        for configuration in job.spec.configurations
+        if configuration.flavor == shortage.flavor
+    ]
+    least = min((amount for amount in asked if amount > 0), default=shortage.missing)
+    return shortage.missing / least if least else 0.0
 
 
 def why_preempted(reason: PreemptionReason) -> str:
@@ -130,6 +157,15 @@ def price_of(configuration: Configuration, prices: Mapping[tuple[str, str], floa
         value / display_unit(resource)[1] * prices.get((configuration.flavor, resource), 0.0)
         for resource, value in configuration.total_demand.items()
     )
+
+
+def weight(value: float) -> str:
+    """A weight, to six digits: short, however large.
+
+    >>> weight(2.0), weight(1 / 3), weight(1e300)
+    ('2', '0.333333', '1e+300')
+    """
+    return f"{value:g}"
 
 
 def percent(fraction: float) -> str:

@@ -90,8 +90,9 @@ class Client:
     ) -> tuple[ItemResult, ...]:
         """Per spec, in order, the job admitted or the AllocatorError that refused it; at most 10,000 specs.
 
-        `request_id` (default: a new UUID) makes repeating harmless: the same id with the same specs gets the first
-        answer again, with others AlreadyExists.
+        `request_id` (default: a new UUID) makes repeating harmless: the same id with the same specs gets the same
+        jobs, as they are now, and the same refusals; with others AlreadyExists. A request of which nothing was
+        admitted, something of it for ResourceExhausted, may be repeated with its id to be tried again.
 
             for result in client.submit(specs, request_id="nightly-2026-11-22"):
                 print(result.id if isinstance(result, Job) else f"refused: {result}")

@@ -17,7 +17,7 @@ from allocator.daemon.finished import FinishedJobs
 from allocator.daemon.ledger import ObservedLedger
 from allocator.daemon.liveness import Liveness
 from allocator.daemon.scheduler import Scheduler
-from allocator.domain.errors import AllocatorError, FailedPrecondition
+from allocator.domain.errors import AllocatorError, FailedPrecondition, NotFound
 from allocator.metrics import Metrics, MetricsServer
 from allocator.rpc import Hub, RpcServer, RpcSettings
 from allocator.solvers import ChainSolver
@@ -103,18 +103,25 @@ class Daemon:
     async def _watch_nodes(self) -> None:
         """Turn silence into LoseNode, once a second."""
         while True:
+            begin = time.monotonic()
             await asyncio.sleep(LIVENESS_CHECK_SECONDS)
+            # While this process did not run, it could not hear anybody: that silence is its own.
+            self.liveness.forgive(time.monotonic() - begin - LIVENESS_CHECK_SECONDS)
             for command in self.liveness.silent(self.store.nodes()):
+                if not self.liveness.is_silent(command.node):
+                    continue  # it spoke while others were being marked
                 log.warning("node lost", node=command.node, silent_for_seconds=self.liveness.timeout_seconds)
                 try:
                     await asyncio.wrap_future(self.ledger.execute(command, time.time()))
-                except AllocatorError as error:
+                except Exception as error:  # noqa: BLE001 the next second tries again, and the watch must go on
                     log.warning("node could not be marked as lost", node=command.node, error=str(error))
 
     def _after_broken_round(self) -> None:
         """It broke perhaps between its commit and its push: tell every node what it shall run."""
         self.metrics.count_broken_round()
-        self.hub.push(tuple(self.store.desired(node.name) for node in self.store.nodes()))
+        for node in self.store.nodes():
+            with contextlib.suppress(NotFound):  # removed meanwhile
+                self.hub.push((self.store.desired(node.name),))
 
 
 def serve(settings: Settings) -> int:

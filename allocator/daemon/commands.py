@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 
 _PANEL = "Daemon"
 
+
+class Session(Protocol):
+    """What the program that these commands are attached to keeps as its root context's object."""
+
+    json: bool
+    """Whether answers and refusals are told as JSON."""
+
+
+def _keep_json(context: typer.Context, value: bool) -> bool:
+    """Tells the program, too, so that a refusal comes as JSON; `--json` may stand before the command as well."""
+    root: Session | None = context.find_root().obj
+    if root is None:
+        return value
+    root.json = root.json or value
+    return root.json
+
+
 _Config = Annotated[
     Path | None,
     typer.Option(
@@ -25,7 +42,7 @@ _Config = Annotated[
         help="Configuration in TOML; default: the file that $ALLOCATOR_CONFIG names, else none.",
     ),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=_keep_json, is_eager=True)]
 _Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Override one setting, such as server.port=50052. Repeatable."),
@@ -39,7 +56,10 @@ db = typer.Typer(help="Look after the daemon's database.", no_args_is_help=True)
 
 
 def attach(app: typer.Typer) -> None:
-    """Adds the commands to a program, which turns the refusals they raise into exit codes."""
+    """Adds the commands to a program, which turns the refusals they raise into exit codes.
+
+    The object of its root context, if there is one, is a `Session`.
+    """
     app.command("serve", rich_help_panel=_PANEL)(serve)
     app.add_typer(config, name="config", rich_help_panel=_PANEL)
     app.add_typer(db, name="db", rich_help_panel=_PANEL)
@@ -75,11 +95,16 @@ def check(config_file: _Config = None, settings: _Set = None, as_json: _Json = F
 
 
 @config.command("show")
-def show(config_file: _Config = None, settings: _Set = None, as_json: _Json = False) -> None:
+def show(
+    config_file: _Config = None,
+    settings: _Set = None,
+    as_json: _Json = False,
+    secrets: Annotated[bool, typer.Option("--show-secrets", help="Print passwords, too.")] = False,
+) -> None:
     """Print the settings in force as a configuration file, every key with its meaning."""
     from allocator.daemon.config import show as as_toml  # noqa: PLC0415 - see serve
 
-    text = as_toml(_load(config_file, settings))
+    text = as_toml(_load(config_file, settings), secrets=secrets)
     typer.echo(json.dumps(tomllib.loads(text), indent=2) if as_json else text.rstrip("\n"))
 
 

@@ -11,9 +11,9 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from allocator.domain.errors import InvalidInput, Violation
@@ -29,11 +29,21 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: object) -> object:
+        """Python takes true for the number 1; nobody who writes it means that."""
+        if isinstance(value, bool):
+            raise ValueError("must not be true or false")  # noqa: TRY004 the validation library wants ValueError
+        return value
+
 
 class Server(Section):
     """Where the gRPC API listens."""
 
-    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 or [::] for every interface")
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 or [::] for every interface"
+    )
     port: int = Field(default=50051, ge=0, le=65535, description="TCP port; 0 picks a free one")
     max_message_bytes: int = Field(default=32 * 2**20, ge=2**16, le=2**31 - 1, description="largest request or answer")
     drain_seconds: float = Field(default=10.0, ge=0, le=3600, description="how long calls may finish after SIGTERM")
@@ -47,11 +57,22 @@ class Store(Section):
         default=0.003, ge=0, le=1, description="how long to collect commands that share one transaction"
     )
 
+    @field_validator("url")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        from allocator.store.database import parse  # noqa: PLC0415 clients of settings need no database library
+
+        try:
+            parse(url)
+        except InvalidInput as error:
+            raise ValueError(error.violations[0].description) from None
+        return url
+
 
 class Metrics(Section):
     """Where Prometheus scrapes."""
 
-    host: str = Field(default="127.0.0.1", description="address to listen on")
+    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(default=9464, ge=0, le=65535, description="TCP port; 0 picks a free one")
 
 
@@ -68,6 +89,15 @@ class Nodes(Section):
     heartbeat_timeout_seconds: float = Field(
         default=15.0, gt=0, le=86400, description="silence after which a node is lost"
     )
+
+    @model_validator(mode="after")
+    def _one_heartbeat_may_be_late(self) -> Self:
+        if self.heartbeat_timeout_seconds < 2 * self.heartbeat_interval_seconds:
+            raise ValueError(
+                f"heartbeat_timeout_seconds ({self.heartbeat_timeout_seconds:g}) must be at least twice "
+                f"heartbeat_interval_seconds ({self.heartbeat_interval_seconds:g}), or agents that obey are lost"
+            )
+        return self
 
 
 class Log(Section):
@@ -101,6 +131,13 @@ class PolicySection(Section):
     )
     gap: float = Field(default=1e-4, gt=0, lt=1, description="largest gap (of the total weight) that counts as optimal")
     iterations: int = Field(default=200, ge=1, description="the solver's budget, in iterations")
+
+    @model_validator(mode="after")
+    def _makes_sense_together(self) -> Self:
+        violations = self.policy().violations()
+        if violations:
+            raise ValueError("; ".join(str(violation) for violation in violations))
+        return self
 
     def policy(self) -> Policy:
         """As the domain knows it."""
@@ -162,15 +199,34 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
             return f" (in the environment, {variable})"
         return f" (in {path})" if section in in_file else ""
 
+    _refuse_unknown_variables()
     try:
         return Settings.model_construct(**dict(FromFile(**flags)))
     except ValidationError as error:
         raise InvalidInput(*_violations(error, origin)) from None
 
 
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable would otherwise do nothing, silently. Only names with `__` are ours."""
+    known = {
+        f"{ENVIRONMENT_PREFIX}{section}__{key}".upper()
+        for section in Settings.model_fields
+        for key in _keys_of(section)
+    }
+    wrong = sorted(
+        name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX) and "__" in name and name not in known
+    )
+    if wrong:
+        raise InvalidInput(
+            *(Violation(name, f"is not a setting; it is {ENVIRONMENT_PREFIX}<SECTION>__<KEY>") for name in wrong)
+        )
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except IsADirectoryError:
+        raise InvalidInput.of(str(path), "is a directory; name a TOML file") from None
     except FileNotFoundError:
         raise InvalidInput.of(str(path), "no such file; `allocator config show` prints one to start from") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -188,8 +244,10 @@ def _violations(error: ValidationError, origin: Callable[[str], str]) -> list[Vi
             known = ", ".join(_known(name))
             found.append(Violation(name, f"is not a setting{suffix}; known here: {known}"))
         else:
-            message = problem["msg"][0].lower() + problem["msg"][1:]
-            found.append(Violation(name, f"{message}, got {problem['input']!r}{suffix}"))
+            said = problem["msg"].removeprefix("Value error, ")
+            message = said[0].lower() + said[1:]
+            got = "" if " got " in message or "." not in name else f", got {problem['input']!r}"
+            found.append(Violation(name, f"{message}{got}{suffix}"))
     return found
 
 
@@ -197,22 +255,39 @@ def _known(name: str) -> list[str]:
     section, separator, _ = name.partition(".")
     if not separator:
         return sorted(Settings.model_fields)
+    return sorted(_keys_of(section))
+
+
+def _keys_of(section: str) -> list[str]:
     table = Settings.model_fields[section].annotation
     assert isinstance(table, type)
     assert issubclass(table, BaseModel)
-    return sorted(table.model_fields)
+    return list(table.model_fields)
 
 
-def show(settings: Settings) -> str:
-    """The settings as a TOML file, every key with its description; `load` reads it back to the same settings."""
+def show(settings: Settings, *, secrets: bool = False) -> str:
+    """The settings as a TOML file, every key with its description; `load` reads it back to the same settings.
+
+    Without `secrets` a password in the database's URL is masked: people paste this.
+    """
     lines: list[str] = []
     for section in Settings.model_fields:
         table = getattr(settings, section)
         lines += [f"# {(table.__doc__ or '').splitlines()[0]}", f"[{section}]"]
         for key, field in type(table).model_fields.items():
-            lines += [f"# {field.description}", f"{key} = {_toml(getattr(table, key))}"]
+            lines += [f"# {field.description}", f"{key} = {_toml(_shown(section, key, table, secrets=secrets))}"]
         lines.append("")
     return "\n".join(lines)
+
+
+def _shown(section: str, key: str, table: Section, *, secrets: bool) -> str | float:
+    value: str | float = getattr(table, key)
+    if (section, key) == ("store", "url") and not secrets:
+        from sqlalchemy import make_url  # noqa: PLC0415 see Store
+
+        url = make_url(str(value))
+        return value if url.password is None else url.render_as_string(hide_password=True)
+    return value
 
 
 def _toml(value: str | float) -> str:

@@ -22,6 +22,7 @@ class ObservedLedger:
         self._metrics = metrics
 
     def execute(self, command: Command, now: float) -> Future[Any]:
+        self._liveness.hear(command)  # before it is answered: an outage of the store is no silence of the agents
         future = self._ledger.execute(command, now)
         future.add_done_callback(lambda done: self._answered(command, done))
         return future
@@ -35,7 +36,6 @@ class ObservedLedger:
         if error is not None or future.cancelled():
             self._metrics.count_command(kind, "internal")
             return
-        self._liveness.hear(command)
         self._metrics.count_command(kind)
         if isinstance(command, SubmitJobs):
             admitted = sum(isinstance(item, Job) for item in future.result())

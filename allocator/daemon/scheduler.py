@@ -62,8 +62,14 @@ class Scheduler:
                 )
             except Exception:
                 log.exception("round broken", next="the loop starts again after one interval")
-                self._on_broken_round()
+                self._tell_of_broken_round()
                 self.clock.wait(self.clock.now() + self._interval_seconds, quiescent=False)
+
+    def _tell_of_broken_round(self) -> None:
+        try:
+            self._on_broken_round()
+        except Exception:
+            log.exception("could not repair after a broken round")
 
 
 class Guarded:

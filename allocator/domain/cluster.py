@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum
 
+from allocator.domain.bounds import MOST_GPUS, MOST_NAME, name_violations, text_violations
 from allocator.domain.errors import Violation
 from allocator.domain.resources import GPU_MILLIS, Resources
 
 Labels = tuple[tuple[str, str], ...]
 """Sorted (key, value) pairs with unique keys."""
 
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._\-]{0,251}[A-Za-z0-9])?\Z")
+_MOST_LABEL_VALUE = 1024
 
 
 class NodeHealth(Enum):
@@ -56,11 +56,9 @@ class Node:
     def violations(self) -> tuple[Violation, ...]:
         """What is wrong with this node, whatever else exists."""
         found = [violation.under("capacity") for violation in self.capacity.violations()]
-        found += [
-            Violation(field, f"must hold only letters, digits, '.', '_' or '-', at most 253 of them; got {value!r}")
-            for field, value in (("name", self.name), ("flavor", self.flavor))
-            if not _NAME.match(value)
-        ]
+        if not any(amount for _, amount in self.capacity.items()):
+            found.append(Violation("capacity", "must have something: every amount is zero"))
+        found += [*name_violations("name", self.name), *name_violations("flavor", self.flavor)]
         if self.capacity.gpu_millis % GPU_MILLIS:
             found.append(
                 Violation(
@@ -68,14 +66,26 @@ class Node:
                     f"must be whole GPUs (a multiple of {GPU_MILLIS}), got {self.capacity.gpu_millis}",
                 )
             )
+        if self.capacity.gpu_millis > MOST_GPUS * GPU_MILLIS:
+            found.append(
+                Violation(
+                    "capacity.gpu_millis",
+                    f"must be at most {MOST_GPUS * GPU_MILLIS} ({MOST_GPUS} GPUs), got {self.capacity.gpu_millis}",
+                )
+            )
         found += label_violations(self.labels)
         return tuple(found)
 
 
 def label_violations(labels: Labels) -> list[Violation]:
-    """Keys must be there and both sides short."""
-    return [
-        Violation(f"labels[{key!r}]", "key must have 1 to 253 characters and value at most 1024")
-        for key, value in labels
-        if not 1 <= len(key) <= 253 or len(value) > 1024
-    ]
+    """Keys must be there, both sides short, and neither with control characters."""
+    found: list[Violation] = []
+    for key, value in labels:
+        where = f"labels[{key!r}]"
+        if not 1 <= len(key) <= MOST_NAME or len(value) > _MOST_LABEL_VALUE:
+            found.append(
+                Violation(where, f"key must have 1 to {MOST_NAME} characters and value at most {_MOST_LABEL_VALUE}")
+            )
+            continue
+        found += [*text_violations(where, key, MOST_NAME), *text_violations(where, value, _MOST_LABEL_VALUE)][:1]
+    return found

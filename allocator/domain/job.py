@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 
+from allocator.domain.bounds import (
+    LEAST_THROUGHPUT,
+    MOST_NAME,
+    MOST_SECONDS,
+    MOST_THROUGHPUT,
+    is_throughput,
+    name_violations,
+    text_violations,
+    weight_violations,
+)
 from allocator.domain.cluster import Labels, label_violations
 from allocator.domain.errors import Violation
 from allocator.domain.placement import Allocation
@@ -57,12 +66,17 @@ class Configuration:
             found.append(gpu.under("demand"))
         if not any(amount for _, amount in self.demand.items()):
             found.append(Violation("demand", "must ask for something: every amount is zero"))
-        if not self.flavor:
-            found.append(Violation("flavor", "must name a flavor"))
+        found += name_violations("flavor", self.flavor)
         if not 1 <= self.replicas <= MAX_REPLICAS:
             found.append(Violation("replicas", f"must be between 1 and {MAX_REPLICAS}, got {self.replicas}"))
-        if not (math.isfinite(self.throughput) and self.throughput >= 0):
-            found.append(Violation("throughput", f"must be a finite number, at least 0; got {self.throughput}"))
+        if self.throughput != 0 and not is_throughput(self.throughput):
+            found.append(
+                Violation(
+                    "throughput",
+                    f"must be a finite number, 0 or from {LEAST_THROUGHPUT:g} to {MOST_THROUGHPUT:g}; "
+                    f"got {self.throughput}",
+                )
+            )
         return tuple(found)
 
 
@@ -87,8 +101,7 @@ class JobSpec:
         found: list[Violation] = []
         if not self.queue:
             found.append(Violation("queue", "must name a queue"))
-        if len(self.name) > 253:
-            found.append(Violation("name", f"must be at most 253 characters, got {len(self.name)}"))
+        found += text_violations("name", self.name, MOST_NAME)
         if not self.configurations:
             found.append(Violation("configurations", "must hold at least one way to run the job"))
         seen: set[tuple[str, int]] = set()
@@ -103,24 +116,28 @@ class JobSpec:
             seen.add(key)
         if self.configurations and not any(c.throughput > 0 for c in self.configurations):
             found.append(Violation("configurations", "at least one must have a throughput above 0"))
-        if not (math.isfinite(self.weight) and self.weight > 0):
-            found.append(Violation("weight", f"must be a finite number above 0, got {self.weight}"))
+        found += weight_violations(self.weight)
         if self.priority_class not in PRIORITY_CLASSES:
             found.append(
                 Violation(
                     "priority_class", f"must be one of {', '.join(PRIORITY_CLASSES)}; got {self.priority_class!r}"
                 )
             )
-        if not (math.isfinite(self.restart_cost_seconds) and self.restart_cost_seconds >= 0):
+        if not 0 <= self.restart_cost_seconds <= MOST_SECONDS:
             found.append(
                 Violation(
-                    "restart_cost_seconds", f"must be a finite number, at least 0; got {self.restart_cost_seconds}"
+                    "restart_cost_seconds",
+                    f"must be a finite number, at least 0 and at most {MOST_SECONDS:g}; "
+                    f"got {self.restart_cost_seconds}",
                 )
             )
         expected = self.expected_duration_seconds
-        if expected is not None and not (math.isfinite(expected) and expected > 0):
+        if expected is not None and not 0 < expected <= MOST_SECONDS:
             found.append(
-                Violation("expected_duration_seconds", f"must be a finite number above 0, or absent; got {expected}")
+                Violation(
+                    "expected_duration_seconds",
+                    f"must be a finite number above 0 and at most {MOST_SECONDS:g}, or absent; got {expected}",
+                )
             )
         return (*found, *label_violations(self.labels))
 

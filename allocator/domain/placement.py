@@ -42,12 +42,22 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A committed placement. `finished` holds the replicas that have ended well while others still run."""
+    """A committed placement. `finished` holds the replicas that have ended well while others still run; they have given
+    their places back.
+    """
 
     placement: Placement
     epoch: Epoch
     start_time: float
     finished: frozenset[int] = frozenset()
+
+    @property
+    def standing(self) -> tuple[ReplicaPlacement, ...]:
+        """The replicas that still hold their places: those that have not finished."""
+        replicas = self.placement.replicas
+        if not self.finished:
+            return replicas
+        return tuple(replica for index, replica in enumerate(replicas) if index not in self.finished)
 
 
 @dataclass(frozen=True, slots=True)

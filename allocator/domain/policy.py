@@ -38,6 +38,14 @@ class Policy:
             value = getattr(self, field)
             if not (math.isfinite(value) and value > 0):
                 found.append(Violation(field, f"must be a finite number above 0; got {value}"))
+        if self.hysteresis_seconds > self.credit_limit_seconds:
+            found.append(
+                Violation(
+                    "hysteresis_seconds",
+                    f"must be at most credit_limit_seconds ({self.credit_limit_seconds}), or nobody is ever owed "
+                    f"enough; got {self.hysteresis_seconds}",
+                )
+            )
         if not 0 < self.gap < 1:
             found.append(Violation("gap", f"must be between 0 and 1, got {self.gap}"))
         if self.iterations < 1:

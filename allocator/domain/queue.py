@@ -6,10 +6,10 @@ parent's budget, relative to its siblings that want something now; jobs live in 
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
+from allocator.domain.bounds import weight_violations
 from allocator.domain.errors import Violation
 
 _SEGMENT = re.compile(r"[a-z0-9]([a-z0-9._\-]{0,61}[a-z0-9])?\Z")
@@ -17,7 +17,7 @@ _SEGMENT = re.compile(r"[a-z0-9]([a-z0-9._\-]{0,61}[a-z0-9])?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """`weight` > 0 is relative to the siblings; a cordoned queue takes no new jobs, what it holds goes on.
+    """`weight`, 1e-6 to 1e6, is relative to the siblings; a cordoned queue takes no new jobs, what it holds goes on.
 
     `max_live_jobs` bounds pending plus running jobs; None means no bound.
     """
@@ -44,8 +44,7 @@ class Queue:
                     f"letter or digit, at most 63 long; got {self.name!r}",
                 )
             )
-        if not (math.isfinite(self.weight) and self.weight > 0):
-            found.append(Violation("weight", f"must be a finite number above 0, got {self.weight}"))
+        found += weight_violations(self.weight)
         if self.max_live_jobs is not None and self.max_live_jobs < 0:
             found.append(
                 Violation("max_live_jobs", f"must be at least 0, or absent for no bound; got {self.max_live_jobs}")

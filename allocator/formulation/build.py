@@ -141,7 +141,8 @@ def _standings(jobs: Iterable[Job], nodes: Mapping[str, Node]) -> tuple[dict[str
 
 
 def _standing(job: Job, nodes: Mapping[str, Node]) -> _Standing:
-    under = [nodes.get(name) for name in _held_nodes(job)]
+    assert job.allocation is not None
+    under = [nodes.get(replica.node) for replica in job.allocation.standing]
     if any(node is None or node.health is NodeHealth.LOST for node in under):
         return _Standing.DISPLACED
     if not job.spec.preemptible:
@@ -152,21 +153,13 @@ def _standing(job: Job, nodes: Mapping[str, Node]) -> _Standing:
     return _Standing.PINNED if NodeAvailability.CORDONED in availabilities else _Standing.FREE
 
 
-def _held_nodes(job: Job) -> list[str]:
-    """The node of every replica that has not finished."""
-    allocation = job.allocation
-    assert allocation is not None
-    replicas = allocation.placement.replicas
-    return [replica.node for number, replica in enumerate(replicas) if number not in allocation.finished]
-
-
 def _free(capacity: Mapping[str, Resources], pinned: Iterable[Job], nodes: Mapping[str, Node]) -> dict[str, Resources]:
     """By flavor, what pinned jobs leave of the nodes that take new work."""
     free = dict(capacity)
     for job in pinned:
         assert job.allocation is not None
         demand = job.spec.configurations[job.allocation.placement.configuration].demand
-        for replica in job.allocation.placement.replicas:  # a gang keeps its places until the last replica has ended
+        for replica in job.allocation.standing:
             node = nodes.get(replica.node)
             if node is not None and node.takes_new_work:
                 free[node.flavor] = free[node.flavor] - demand

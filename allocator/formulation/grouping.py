@@ -18,8 +18,10 @@ from allocator.formulation.problem import Floats, Integers
 LEAST_KEPT = 0.05
 """However dear a restart is, this part of the throughput of another configuration still counts."""
 
-LEAST_BUDGET = 1e-15
-"""Of the total of 1: keeps weights that differ by more than floats can tell apart above zero."""
+LEAST_BUDGET, MOST_BUDGET = 1e-15, 1.0
+"""Of the total of 1: keeps weights that differ by more than floats can tell apart above zero, and numbers that went
+astray on the way (inf, nan) from stopping the round.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def group(candidates: Iterable[Candidate], weight_per_unit: dict[str, float], ho
         kept = 1.0
         if current >= 0 and spec.restart_cost_seconds > 0 and len(shape.columns) > 1:
             kept = max(LEAST_KEPT, 1 - spec.restart_cost_seconds / horizon_seconds)
-        weight = max(LEAST_BUDGET, weight_per_unit[spec.queue] * spec.weight)
+        weight = min(MOST_BUDGET, max(LEAST_BUDGET, weight_per_unit[spec.queue] * spec.weight))
         key = (shape.number, current if kept < 1 else -1, kept, weight)
         row = rows.get(key)
         if row is None:

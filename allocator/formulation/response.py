@@ -58,15 +58,22 @@ class Hull:
 
 
 def hull(problem: Problem, cost: Floats) -> Hull:
-    """The lower convex hull of every row at `cost` (n, K) >= 0: from corner to corner along the least slope."""
-    n, width = problem.utility.shape
+    """The lower convex hull of every row of `problem` at `cost` (n, K) >= 0."""
+    return hull_of(problem.utility, cost)
+
+
+def hull_of(utility: Floats, cost: Floats) -> Hull:
+    """The lower convex hull of every row of `utility` (n, K) at `cost` (n, K), both >= 0: from corner to corner along
+    the least slope. A column of utility 0 is never a corner.
+    """
+    n, width = utility.shape
     corner_utility = np.zeros((n, width + 1))
     corner_cost = np.zeros((n, width + 1))
     column = np.full((n, width + 1), -1, dtype=np.int64)
     slopes = np.full((n, width), np.inf)
     rows = np.arange(n)
     for step in range(width):
-        rise = problem.utility - corner_utility[:, step, None]
+        rise = utility - corner_utility[:, step, None]
         ahead = rise > 0
         with np.errstate(over="ignore"):
             rate = np.divide(cost - corner_cost[:, step, None], rise, out=np.full_like(cost, np.inf), where=ahead)
@@ -78,8 +85,8 @@ def hull(problem: Problem, cost: Floats) -> Hull:
             column[:, step + 1 :] = column[:, step, None]
             break
         ties = ahead & (rate <= least[:, None])
-        chosen = np.where(ties, problem.utility, -1.0).argmax(axis=1)
-        corner_utility[:, step + 1] = np.where(moves, problem.utility[rows, chosen], corner_utility[:, step])
+        chosen = np.where(ties, utility, -1.0).argmax(axis=1)
+        corner_utility[:, step + 1] = np.where(moves, utility[rows, chosen], corner_utility[:, step])
         corner_cost[:, step + 1] = np.where(moves, cost[rows, chosen], corner_cost[:, step])
         column[:, step + 1] = np.where(moves, chosen, column[:, step])
         slopes[:, step] = np.maximum(least, slopes[:, step - 1]) if step else least

@@ -6,10 +6,10 @@ is refused whole by raising an AllocatorError, and then changes nothing.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import replace
 
+from allocator.domain.bounds import LEAST_THROUGHPUT, MOST_THROUGHPUT, is_throughput
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
 from allocator.domain.job import PRIORITY_CLASSES, Job, JobState
@@ -54,13 +54,23 @@ def apply(command: c.Command, facts: Facts, now: float) -> Outcome:
 # --- jobs ---------------------------------------------------------------------------------------------------------
 
 
+_AS_IT_IS: dict[JobState, str] = {
+    JobState.PENDING: "is pending",
+    JobState.RUNNING: "is running",
+    JobState.SUCCEEDED: "has already succeeded",
+    JobState.FAILED: "has already failed",
+    JobState.CANCELLED: "has already been cancelled",
+}
+"""What a job in the state does, after "the job"."""
+
+
 def job_id(sequence: int) -> str:
     """The id of the job admitted as number `sequence`."""
     return f"j{sequence}"
 
 
 def _submit(command: c.SubmitJobs, facts: Facts, now: float) -> Outcome:
-    body = receipts.digest(command.specs) if command.request_id else ""
+    body = receipts.digest(command) if command.request_id else ""
     if command.request_id:
         receipt = facts.receipt(command.request_id)
         if receipt is not None:
@@ -73,6 +83,9 @@ def _submit(command: c.SubmitJobs, facts: Facts, now: float) -> Outcome:
     admitted: Counter[str] = Counter()
     sequence = facts.next_sequence()
     for spec in command.specs:
+        if isinstance(spec, InvalidInput):
+            answers.append(spec)
+            continue
         refused = refusal(spec, facts, admitted)
         if refused is not None:
             answers.append(refused)
@@ -81,7 +94,8 @@ def _submit(command: c.SubmitJobs, facts: Facts, now: float) -> Outcome:
         admitted[spec.queue] += 1
         sequence += 1
     jobs = tuple(answer for answer in answers if isinstance(answer, Job))
-    kept = (receipts.make(command.request_id, body, now, tuple(answers)),) if command.request_id else ()
+    keep = command.request_id and receipts.worth_keeping(tuple(answers))
+    kept = (receipts.make(command.request_id, body, now, tuple(answers)),) if keep else ()
     return Outcome(tuple(answers), ChangeSet(jobs=jobs, receipts=kept))
 
 
@@ -95,7 +109,7 @@ def _cancel(command: c.CancelJobs, facts: Facts, now: float) -> Outcome:
         elif job.state is JobState.CANCELLED:
             answers.append(job)
         elif job.state.is_final:
-            answers.append(FailedPrecondition(f"job {name!r}", f"has already {job.state.value}; nothing to cancel"))
+            answers.append(FailedPrecondition(f"job {name!r}", f"{_AS_IT_IS[job.state]}; nothing to cancel"))
         else:
             changed[name] = _ended(job, JobState.CANCELLED, now, command.message)
             answers.append(changed[name])
@@ -117,7 +131,7 @@ def _updated(update: c.JobUpdate, job: Job | None) -> c.ItemResult:
     if job is None:
         return NotFound("job", update.job_id)
     if job.state.is_final:
-        return FailedPrecondition(f"job {job.id!r}", f"has already {job.state.value}; only live jobs can be updated")
+        return FailedPrecondition(f"job {job.id!r}", f"{_AS_IT_IS[job.state]}; only live jobs can be updated")
     spec = job.spec
     if update.weight is not None:
         spec = replace(spec, weight=update.weight)
@@ -131,13 +145,16 @@ def _updated(update: c.JobUpdate, job: Job | None) -> c.ItemResult:
 
 
 def _report_progress(command: c.ReportProgress, facts: Facts) -> Outcome:
-    if not (math.isfinite(command.throughput) and command.throughput > 0):
-        raise InvalidInput.of("throughput", f"must be a finite number above 0, got {command.throughput}")
+    if not is_throughput(command.throughput):
+        raise InvalidInput.of(
+            "throughput",
+            f"must be a finite number from {LEAST_THROUGHPUT:g} to {MOST_THROUGHPUT:g}, got {command.throughput}",
+        )
     job = facts.job(command.job_id)
     if job is None:
         raise NotFound("job", command.job_id)
     if job.allocation is None:
-        raise FailedPrecondition(f"job {job.id!r}", f"is {job.state.value}; only a running job makes progress")
+        raise FailedPrecondition(f"job {job.id!r}", f"{_AS_IT_IS[job.state]}; only a running job makes progress")
     if command.epoch is not None and command.epoch != job.allocation.epoch:
         raise FailedPrecondition(
             f"job {job.id!r}", f"runs since epoch {job.allocation.epoch}, the report is about {command.epoch}"
@@ -146,12 +163,16 @@ def _report_progress(command: c.ReportProgress, facts: Facts) -> Outcome:
     reference = job.reference_configuration(configuration.flavor)
     # Three digits: more would only make jobs that are alike look different to the grouping.
     measured = float(f"{command.throughput * reference.throughput / configuration.throughput:.3g}")
-    if not (math.isfinite(measured) and measured > 0):
-        raise InvalidInput.of(
-            "throughput", f"is too far from the declared throughput to count with: {command.throughput}"
-        )
     known = dict(job.measured_throughput) | {configuration.flavor: measured}
     changed = replace(job, measured_throughput=tuple(sorted(known.items())))
+    for index, other in enumerate(job.spec.configurations):
+        if other.throughput > 0 and not is_throughput(changed.throughput(other)):
+            raise InvalidInput.of(
+                "throughput",
+                f"is too far from the declared {configuration.throughput:g}, got {command.throughput:g}: "
+                f"configurations[{index}] would count with {changed.throughput(other):g} and must stay within "
+                f"{LEAST_THROUGHPUT:g} to {MOST_THROUGHPUT:g}",
+            )
     return Outcome(changed, ChangeSet(jobs=(changed,) if changed != job else ()))
 
 
@@ -185,7 +206,7 @@ def _create_queue(queue: Queue, facts: Facts) -> Outcome:
         live = facts.live_job_count(queue.parent)
         if live:
             raise FailedPrecondition(
-                f"queue {queue.parent!r}", f"holds {live} live jobs of its own, so no queue can be made below it"
+                f"queue {queue.parent!r}", f"holds {_counted(live, 'live job')} of its own, so no queue can be made below it"
             )
     return outcome
 
@@ -205,10 +226,16 @@ def _delete_queue(name: str, facts: Facts) -> Outcome:
     queue = _queue(name, facts)
     children = facts.child_queues(name)
     if children:
-        raise FailedPrecondition(f"queue {name!r}", f"has {len(children)} queues below it; delete those first")
+        raise FailedPrecondition(
+            f"queue {name!r}",
+            f"has {_counted(len(children), 'queue')} below it; delete {_one_or_many(len(children), 'that', 'those')} first",
+        )
     live = facts.live_job_count(name)
     if live:
-        raise FailedPrecondition(f"queue {name!r}", f"holds {live} live jobs; cancel them or let them end first")
+        them = _one_or_many(live, "it", "them")
+        raise FailedPrecondition(
+            f"queue {name!r}", f"holds {_counted(live, 'live job')}; cancel {them} or let {them} end first"
+        )
     return Outcome(None, ChangeSet(deleted_queues=(queue.name,)))
 
 
@@ -241,7 +268,7 @@ def _register(node: Node, facts: Facts) -> Outcome:
         if known.flavor != node.flavor and holds:
             raise FailedPrecondition(
                 f"node {node.name!r}",
-                f"runs {holds} jobs as flavor {known.flavor!r}; drain it before it registers as {node.flavor!r}",
+                f"runs {_counted(holds, 'job')} as flavor {known.flavor!r}; drain it before it registers as {node.flavor!r}",
             )
     return Outcome(registered, ChangeSet(nodes=(registered,) if registered != known else ()))
 
@@ -287,5 +314,20 @@ def _remove_node(name: str, facts: Facts) -> Outcome:
         raise FailedPrecondition(f"node {name!r}", "is ready and not draining; drain it first")
     holds = len(facts.jobs_on(name))
     if holds:
-        raise FailedPrecondition(f"node {name!r}", f"still holds {holds} jobs; wait for the next round or cancel them")
+        raise FailedPrecondition(
+            f"node {name!r}",
+            f"still holds {_counted(holds, 'job')}; wait for the next round or cancel {_one_or_many(holds, 'it', 'them')}",
+        )
     return Outcome(None, ChangeSet(deleted_nodes=(name,)))
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+def _one_or_many(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
+
+
+def _counted(count: int, noun: str) -> str:
+    """The number and what is counted: 1 job, 2 jobs."""
+    return f"{count} {_one_or_many(count, noun, noun + 's')}"

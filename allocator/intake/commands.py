@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from allocator.domain.cluster import Node, NodeAvailability
-from allocator.domain.errors import AllocatorError
+from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.domain.job import Job, JobSpec
 from allocator.domain.placement import Epoch
 from allocator.domain.queue import Queue
@@ -20,14 +20,17 @@ ItemResult = Job | AllocatorError
 
 @dataclass(frozen=True, slots=True)
 class SubmitJobs:
-    """Answer: tuple[ItemResult, ...], one per spec, in order.
+    """Answer: tuple[ItemResult, ...], one per spec, in order; an item that could not be read as a spec is its refusal.
 
-    `request_id` makes it idempotent when not empty: the same id with the same specs gets the first answer again, with
-    other specs AlreadyExists.
+    `request_id` makes it idempotent when not empty: the same id with the same body gets the same jobs, as they are now,
+    and the same refusals; with another body AlreadyExists. A request of which nothing was admitted, something of it
+    because a limit was reached (ResourceExhausted), is not remembered: repeated, it is tried again.
     """
 
-    specs: tuple[JobSpec, ...]
+    specs: tuple[JobSpec | InvalidInput, ...]
     request_id: str = ""
+    body: str = ""
+    """Identifies the request as it was received, its id aside; empty: the specs are all there is to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,24 @@ import hashlib
 import json
 
 from allocator.domain import errors
-from allocator.domain.errors import AllocatorError, NotFound, Violation
-from allocator.domain.job import Job, JobSpec
-from allocator.intake.commands import ItemResult
+from allocator.domain.errors import AllocatorError, NotFound, ResourceExhausted, Violation
+from allocator.domain.job import Job
+from allocator.intake.commands import ItemResult, SubmitJobs
 from allocator.intake.ports import Facts, Receipt
 
 JOB = "job"
 
 
-def digest(specs: tuple[JobSpec, ...]) -> str:
-    """Identifies a request's body: equal specs in the same order, equal digest."""
-    return hashlib.sha256(repr(specs).encode()).hexdigest()
+def digest(command: SubmitJobs) -> str:
+    """Identifies a request's body: as its reader did, or else equal specs in the same order, equal digest."""
+    return command.body or hashlib.sha256(repr(command.specs).encode()).hexdigest()
+
+
+def worth_keeping(answers: tuple[ItemResult, ...]) -> bool:
+    """False where nothing was admitted and trying later may succeed: a receipt would make that refusal last."""
+    return any(isinstance(answer, Job) for answer in answers) or not any(
+        isinstance(answer, ResourceExhausted) for answer in answers
+    )
 
 
 def make(request_id: str, body: str, now: float, answers: tuple[ItemResult, ...]) -> Receipt:

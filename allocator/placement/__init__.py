@@ -37,11 +37,11 @@ def place(
 def hold(snapshot: Snapshot, formulation: Formulation) -> Plan:
     """The plan when no solver answered: whatever can stay stays, nothing starts.
 
-    Jobs on lost, draining and shrunk nodes are evicted all the same.
+    Jobs on lost and shrunk nodes are evicted all the same; a drain waits for a round that can find another place.
     """
     spaces = Spaces(snapshot.nodes)
     everybody = contenders(snapshot, formulation, spaces)
-    put_in_place([contender for contender in everybody if contender.runs], snapshot.nodes, spaces)
+    put_in_place([contender for contender in everybody if contender.runs], snapshot.nodes, spaces, emptying=False)
     return plan(snapshot, everybody, (), spaces, _stale)
 
 

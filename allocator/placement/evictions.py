@@ -17,8 +17,11 @@ from allocator.placement.contenders import Contender
 from allocator.placement.packing import Gang, NodeSpace, Shape, Spaces
 
 
-def put_in_place(running: Sequence[Contender], nodes: Sequence[Node], spaces: Spaces) -> None:
-    """Load every running job that can stay into `spaces`, and mark the others as evicted."""
+def put_in_place(running: Sequence[Contender], nodes: Sequence[Node], spaces: Spaces, *, emptying: bool = True) -> None:
+    """Load every running job that can stay into `spaces`, and mark the others as evicted.
+
+    Without `emptying`, draining nodes keep what they hold.
+    """
     by_name = {node.name: node for node in nodes}
     staying: dict[str, list[Contender]] = {}
     for contender in running:
@@ -27,7 +30,7 @@ def put_in_place(running: Sequence[Contender], nodes: Sequence[Node], spaces: Sp
         configuration = contender.job.spec.configurations[allocation.placement.configuration]
         shape = spaces.shapes.of(configuration.flavor, configuration.replicas, configuration.demand)
         reason = _reason_to_leave(contender, allocation, shape, by_name)
-        if reason is not None:
+        if reason is not None and (emptying or reason is not PreemptionReason.NODE_DRAINING):
             contender.evict(reason)
             continue
         contender.gang = _gang(allocation, shape, spaces.by_flavor[shape.flavor], by_name)
@@ -44,9 +47,7 @@ def _reason_to_leave(
 ) -> PreemptionReason | None:
     """Why the job cannot stay, judged by its nodes alone."""
     draining = shrunk = False
-    for index, replica in enumerate(allocation.placement.replicas):
-        if index in allocation.finished:
-            continue
+    for replica in allocation.standing:
         node = nodes.get(replica.node)
         if node is None or node.health is NodeHealth.LOST:
             return PreemptionReason.NODE_LOST
@@ -60,9 +61,9 @@ def _reason_to_leave(
 
 
 def _gang(allocation: Allocation, shape: Shape, space: NodeSpace, nodes: Mapping[str, Node]) -> Gang:
-    """The place as placement sees it. A finished replica keeps its room, if that still exists, until its gang ends."""
+    """The place as placement sees it; a finished replica has none."""
     pieces: dict[int, list[tuple[int, ...]]] = {}
-    for replica in allocation.placement.replicas:
+    for replica in allocation.standing:
         position = space.index.get(replica.node)
         if position is None or any(device >= nodes[replica.node].gpu_count for device in replica.gpus):
             continue

@@ -62,14 +62,13 @@ class NodeUsage:
 
 
 def usage_by_node(jobs: Iterable[Job]) -> dict[str, NodeUsage]:
-    """What running jobs hold, by node name. A finished replica keeps its place until its gang ends."""
+    """What running jobs hold, by node name. A finished replica holds nothing."""
     usage: dict[str, NodeUsage] = {}
     for job in jobs:
         if job.allocation is None:
             continue
-        placement = job.allocation.placement
-        demand = job.spec.configurations[placement.configuration].demand
-        for node, (count, gpus) in _by_node(placement.replicas).items():
+        demand = job.spec.configurations[job.allocation.placement.configuration].demand
+        for node, (count, gpus) in replicas_by_node(job.allocation.standing).items():
             held = usage.get(node)
             if held is None:
                 held = usage[node] = NodeUsage()
@@ -104,15 +103,14 @@ def violations(nodes: Iterable[Node], jobs: Iterable[Job]) -> list[str]:
     return found
 
 
-def _by_node(replicas: tuple[ReplicaPlacement, ...]) -> dict[str, tuple[int, tuple[int, ...]]]:
+def replicas_by_node(replicas: Iterable[ReplicaPlacement]) -> dict[str, tuple[int, tuple[int, ...]]]:
     """Node name to (replicas there, all their devices)."""
-    if len(replicas) == 1:
-        return {replicas[0].node: (1, replicas[0].gpus)}
-    grouped: dict[str, tuple[int, tuple[int, ...]]] = {}
+    devices: dict[str, list[int]] = {}
+    counts: dict[str, int] = {}
     for replica in replicas:
-        count, gpus = grouped.get(replica.node, (0, ()))
-        grouped[replica.node] = (count + 1, gpus + replica.gpus)
-    return grouped
+        counts[replica.node] = counts.get(replica.node, 0) + 1
+        devices.setdefault(replica.node, []).extend(replica.gpus)
+    return {node: (count, tuple(devices[node])) for node, count in counts.items()}
 
 
 def _gang_violations(job: Job, placement: Placement, finished: frozenset[int], nodes: Mapping[str, Node]) -> list[str]:
@@ -126,7 +124,7 @@ def _gang_violations(job: Job, placement: Placement, finished: frozenset[int], n
         if node is None:
             if index not in finished:
                 found.append(f"job {job.id}: replica {index} is on node {replica.node}, which does not exist")
-        elif node.flavor != configuration.flavor:
+        elif node.flavor != configuration.flavor and index not in finished:
             found.append(
                 f"job {job.id}: replica {index} needs flavor {configuration.flavor}, "
                 f"node {replica.node} has {node.flavor}"

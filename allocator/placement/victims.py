@@ -2,8 +2,9 @@
 
 Candidates are running preemptible jobs of a lower priority class; for a job that the optimum gives a share, also those
 of its own class that have run their minimum and are owed less by at least the hysteresis, or by their restart cost if
-that is more. Equivalent to: stop candidates one by one, the lowest in order first, until the gang fits; place it; then
-let every stopped one whose old place is still free go on, the highest in order first.
+that is more (but no more than the credit limit, so that it can happen). Equivalent to: stop candidates one by one, the
+lowest in order first, until the gang fits; place it; then let every stopped one whose old place is still free go on,
+the highest in order first.
 
 What makes it fast: the smallest sufficient number of candidates is found by galloping and bisection on copies of the
 free amounts, and only candidates on the nodes that the gang then takes are really touched. A shape that fails need not
@@ -176,4 +177,6 @@ def _owed_enough(contender: Contender, policy: Policy, now: float) -> float:
     started = contender.job.last_start_time
     if started is None or now - started < policy.minimum_run_seconds:
         return float("inf")
-    return contender.credit + max(policy.hysteresis_seconds, contender.job.spec.restart_cost_seconds)
+    # Credits end at the limit: a dearer restart than that must not make a job immune for ever.
+    restart_cost = min(contender.job.spec.restart_cost_seconds, policy.credit_limit_seconds)
+    return contender.credit + max(policy.hysteresis_seconds, restart_cost)

@@ -1,34 +1,20 @@
 """The second look at a plan: what of it is still possible, judged by the facts at commit time. Pure.
 
 Between snapshot and commit jobs end or are cancelled and nodes get lost, cordoned or shrink. Equivalent to: take every
-change whose job and nodes still allow it; then, node by node, drop newcomers in reverse order of the plan until the
-node is not overfull. A gang is applied whole or not at all. Dropping only frees capacity, so one pass is enough.
+change whose job and nodes still allow it; then drop newcomers of nodes that would be overfull, and let victims stay
+whose place nobody takes any more (`allocator.rounds.floor`). A gang is applied whole or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobState
-from allocator.domain.placement import Allocation, DesiredReplica, Epoch, NodeDesired, Placement
+from allocator.domain.placement import Allocation, DesiredReplica, Epoch, NodeDesired
 from allocator.domain.plan import Applied, Change, Move, Plan, Preempt, Rejected, Start
 from allocator.domain.reason import PendingCause, PendingReason
-from allocator.placement.verify import NodeUsage
-
-
-class CommitFacts(Protocol):
-    """The facts as the writer sees them."""
-
-    def job(self, job_id: str) -> Job | None: ...
-
-    def node(self, name: str) -> Node | None: ...
-
-    def jobs_on(self, node: str) -> tuple[Job, ...]:
-        """Running jobs with a replica on `node`, by sequence."""
-        ...
+from allocator.rounds.floor import CommitFacts, Floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +38,10 @@ def check(plan: Plan, facts: CommitFacts, *, revision: int, now: float) -> Check
         why = _impossible(change, facts)
         if why is not None:
             refusals[change.job_id] = why
-    _drop_what_does_not_fit(plan, facts, refusals)
+    floor = Floor(plan, facts, refusals)
+    floor.drop_what_does_not_fit()
+    if refusals:
+        floor.keep_needless_victims()
 
     epoch = Epoch(plan.round, revision)
     applied: list[Applied] = []
@@ -84,15 +73,21 @@ def check(plan: Plan, facts: CommitFacts, *, revision: int, now: float) -> Check
 
 def desired_state(node: str, jobs: Iterable[Job], epoch: Epoch) -> NodeDesired:
     """Everything `node` shall run, given the running jobs that have a replica there; finished replicas are left out."""
-    replicas: list[DesiredReplica] = []
+    return desired_states([node], jobs, epoch)[0]
+
+
+def desired_states(nodes: Sequence[str], jobs: Iterable[Job], epoch: Epoch) -> tuple[NodeDesired, ...]:
+    """`desired_state` of many nodes, in one pass over the replicas of all `jobs` that have one on any of them."""
+    replicas: dict[str, list[DesiredReplica]] = {name: [] for name in nodes}
     for job in jobs:
         allocation = job.allocation
         if allocation is None:
             continue
         configuration = job.spec.configurations[allocation.placement.configuration]
         for index, replica in enumerate(allocation.placement.replicas):
-            if replica.node == node and index not in allocation.finished:
-                replicas.append(
+            wanted = replicas.get(replica.node)
+            if wanted is not None and index not in allocation.finished:
+                wanted.append(
                     DesiredReplica(
                         job_id=job.id,
                         replica=index,
@@ -103,7 +98,7 @@ def desired_state(node: str, jobs: Iterable[Job], epoch: Epoch) -> NodeDesired:
                         gpus=replica.gpus,
                     )
                 )
-    return NodeDesired(node, epoch, tuple(replicas))
+    return tuple(NodeDesired(name, epoch, tuple(replicas[name])) for name in nodes)
 
 
 def _impossible(change: Change, facts: CommitFacts) -> str | None:
@@ -131,60 +126,6 @@ def _impossible(change: Change, facts: CommitFacts) -> str | None:
         if node.flavor != configuration.flavor:
             return f"node {name} has flavor {node.flavor}, not {configuration.flavor}"
     return None
-
-
-def _drop_what_does_not_fit(plan: Plan, facts: CommitFacts, refusals: dict[str, str]) -> None:
-    """Refuse newcomers of overfull nodes, the last of the plan first."""
-    leaving = {c.job_id for c in plan.changes if not isinstance(c, Start) and c.job_id not in refusals}
-    arriving: dict[str, list[Start | Move]] = {}
-    for change in plan.changes:
-        if not isinstance(change, Preempt) and change.job_id not in refusals:
-            for name in change.placement.nodes:
-                arriving.setdefault(name, []).append(change)
-    returning: list[str] = []
-    for name in sorted(arriving):
-        returning += _fill(name, arriving[name], facts, leaving, refusals)
-    # A refused move stays where it was: whoever was to take its old place has to give way.
-    while returning:
-        job = facts.job(returning.pop())
-        if job is None or job.allocation is None:
-            continue
-        leaving.discard(job.id)
-        for name in job.allocation.placement.nodes:
-            returning += _fill(name, arriving.get(name, []), facts, leaving, refusals)
-
-
-def _fill(
-    name: str, newcomers: list[Start | Move], facts: CommitFacts, leaving: set[str], refusals: dict[str, str]
-) -> list[str]:
-    """Add newcomers in order, refuse those that do not fit; the ids of refused moves."""
-    node = facts.node(name)
-    assert node is not None
-    usage = NodeUsage()
-    for job in facts.jobs_on(name):
-        if job.id not in leaving and job.allocation is not None:
-            _hold(usage, name, job, job.allocation.placement)
-    refused_moves = []
-    for change in newcomers:
-        if change.job_id in refusals:
-            continue
-        newcomer = facts.job(change.job_id)
-        assert newcomer is not None
-        _hold(usage, name, newcomer, change.placement)
-        if usage.violations(node):
-            _hold(usage, name, newcomer, change.placement, count=-1)
-            refusals[change.job_id] = f"node {name} has no room any more"
-            if isinstance(change, Move):
-                refused_moves.append(change.job_id)
-    return refused_moves
-
-
-def _hold(usage: NodeUsage, node: str, job: Job, placement: Placement, count: int = 1) -> None:
-    """Add (or with -1 take away) what a gang holds on one node."""
-    demand = job.spec.configurations[placement.configuration].demand
-    for replica in placement.replicas:
-        if replica.node == node:
-            usage.add(demand, replica.gpus, count)
 
 
 def _apply(change: Change, job: Job, epoch: Epoch, now: float) -> Job:

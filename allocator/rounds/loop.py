@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from allocator.domain.job import Job, JobState
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory
 from allocator.rounds.decide import decide
@@ -34,14 +35,13 @@ def run_rounds(
     """
     memory = store.memory()
     while True:
-        report, memory = run_round(
-            store=store, pusher=pusher, clock=clock, solver=solver, policy=policy(), memory=memory
-        )
+        rules = policy()
+        report, memory = run_round(store=store, pusher=pusher, clock=clock, solver=solver, policy=rules, memory=memory)
         for observer in observers:
             observer.observe(report)
         now = clock.now()
         until = (math.floor(now / interval) + 1) * interval
-        if not clock.wait(until, quiescent=is_quiescent(report)):
+        if not clock.wait(until, quiescent=is_quiescent(report, rules)):
             return
 
 
@@ -79,14 +79,26 @@ def run_round(
     )
 
 
-def is_quiescent(report: RoundReport) -> bool:
+def is_quiescent(report: RoundReport, policy: Policy) -> bool:
     """Whether the next round would decide the same again as long as no fact changes.
 
-    True when nothing changed and nobody waits who could ever run: credits then stand still too.
+    True when nothing changed, nobody waits who could ever run (credits then stand still too), and nobody runs who may
+    want another configuration once the minimum run time has passed.
     """
     waits_for_ever = report.formulation.never
     return (
         not report.plan.changes
         and not report.commit.rejected
         and all(job_id in waits_for_ever for job_id, _ in report.plan.waiting)
+        and not any(_may_change_its_mind(job, report.snapshot.time, policy) for job in report.snapshot.jobs)
+    )
+
+
+def _may_change_its_mind(job: Job, now: float, policy: Policy) -> bool:
+    return (
+        job.last_start_time is not None
+        and now - job.last_start_time < policy.minimum_run_seconds
+        and job.spec.preemptible
+        and len(job.spec.configurations) > 1
+        and job.state is JobState.RUNNING
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from allocator.domain.errors import InvalidInput
 from allocator.domain.job import Job, JobState
-from allocator.intake.commands import CancelJobs, ItemResult, UpdateJobs
+from allocator.intake.commands import CancelJobs, ItemResult, SubmitJobs, UpdateJobs
 from allocator.rpc import tokens
 from allocator.rpc.backend import Backend, Context
 from allocator.rpc.job_watch import watch_jobs
@@ -29,11 +28,11 @@ class JobService(pb_grpc.JobServiceServicer):
         self._page_bytes = backend.settings.max_message_bytes // 4
 
     async def SubmitJobs(self, request: pb.SubmitJobsRequest, context: Context) -> pb.SubmitJobsResponse:
-        command, refused = await self._backend.translate(
+        command: SubmitJobs = await self._backend.translate(
             len(request.jobs), lambda: commands.submit_jobs_from_proto(request)
         )
-        admitted: tuple[ItemResult, ...] = await self._backend.write(command, context) if command.specs else ()
-        return pb.SubmitJobsResponse(results=await self._results(_merged(refused, admitted)))
+        answers = await self._backend.write(command, context)
+        return pb.SubmitJobsResponse(results=await self._results(_located("jobs", answers)))
 
     async def CancelJobs(self, request: pb.CancelJobsRequest, context: Context) -> pb.CancelJobsResponse:
         command: CancelJobs = commands.cancel_jobs_from_proto(request)
@@ -107,13 +106,3 @@ def _located(field: str, answers: Iterable[ItemResult]) -> list[ItemResult]:
 
 def _seen_from(where: str, answer: ItemResult) -> ItemResult:
     return answer if isinstance(answer, Job) else under(answer, where)
-
-
-def _merged(refused: Sequence[InvalidInput | None], admitted: Sequence[ItemResult]) -> list[ItemResult]:
-    """One answer per item of the request: refused by its looks, or else the command's answer."""
-    assert len(admitted) == refused.count(None)
-    answers = iter(admitted)
-    return [
-        _seen_from(f"jobs[{index}]", next(answers)) if refusal is None else refusal
-        for index, refusal in enumerate(refused)
-    ]

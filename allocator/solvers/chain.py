@@ -1,6 +1,6 @@
 """Which method answers, and what happens when it does not: the solver that rounds use.
 
-Nothing scarce: the shortcut. Otherwise Clarabel; if its answer is not certified within the gap, Clarabel again, scaled
+Nothing scarce: the shortcut. For alpha = inf the ladder of levels. Otherwise Clarabel; if its answer is not certified within the gap, Clarabel again, scaled
 by that answer; then plain arithmetic. The best shares and the best prices of all attempts are kept. It never
 raises on a valid problem.
 """
@@ -17,6 +17,7 @@ from allocator.formulation.problem import Problem
 from allocator.solvers.candidate import Candidate
 from allocator.solvers.conic import conic
 from allocator.solvers.equal_split import equal_split
+from allocator.solvers.max_min import max_min
 from allocator.solvers.solution import Solution, Status, WarmStart
 from allocator.solvers.surplus import surplus
 
@@ -28,18 +29,25 @@ _USUAL_ITERATIONS = 50
 class Method:
     """`propose(problem, iterations left, warm start, best so far)` gives a candidate, or None when it does not apply.
 
-    One that `needs_budget` is skipped when no iterations are left.
+    One that `needs_budget` is skipped when no iterations are left; one that `takes_all` may spend all that are left.
     """
 
     name: str
     propose: Callable[[Problem, int, WarmStart | None, Certificate | None], Candidate | None]
     needs_budget: bool = True
+    takes_all: bool = False
 
 
 def _surplus(
     problem: Problem, _iterations: int, _start: WarmStart | None, _best: Certificate | None
 ) -> Candidate | None:
     return surplus(problem)
+
+
+def _max_min(
+    problem: Problem, iterations: int, _start: WarmStart | None, _best: Certificate | None
+) -> Candidate | None:
+    return max_min(problem, iterations) if np.isinf(problem.fairness) else None
 
 
 def _conic(problem: Problem, iterations: int, _start: WarmStart | None, _best: Certificate | None) -> Candidate:
@@ -63,6 +71,7 @@ def _equal_split(problem: Problem, _iterations: int, start: WarmStart | None, _b
 
 METHODS: tuple[Method, ...] = (
     Method("surplus", _surplus, needs_budget=False),
+    Method("max_min", _max_min, takes_all=True),
     Method("conic", _conic),
     Method("conic_rescaled", _rescaled),
     Method("conic_rescaled_again", _rescaled),
@@ -70,7 +79,7 @@ METHODS: tuple[Method, ...] = (
 )
 """In order. The last one spends its own small, fixed number of passes: it must answer when the budget is gone."""
 
-_FIRST_CHOICE = ("empty", "surplus", "conic")
+_FIRST_CHOICE = ("empty", "surplus", "max_min", "conic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +101,10 @@ class ChainSolver:
             if method.needs_budget and spent >= iterations:
                 attempts.append(f"{method.name}: no iterations left")
                 continue
+            left = iterations - spent
+            allowance = left if method.takes_all else _allowance(left)
             try:
-                candidate = method.propose(problem, _allowance(iterations - spent), warm_start, best)
+                candidate = method.propose(problem, allowance, warm_start, best)
                 certificate = None if candidate is None else _certified(problem, candidate)
             except BaseException as error:  # a panic in Clarabel's Rust is not an Exception
                 if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
@@ -116,7 +127,14 @@ class ChainSolver:
 
 
 def solve(problem: Problem, gap: float = 1e-4, warm_start: WarmStart | None = None) -> Solution:
-    """Shares, prices, objective, bound, gap and status of `problem`, by the chain with its default budget."""
+    """Shares, prices, objective, bound, gap and status of `problem`, by the chain with its default budget.
+
+    Raises ValueError for a gap that is not above 0, TypeError for a warm start that is none.
+    """
+    if not gap > 0:
+        raise ValueError(f"gap: must be a number above 0, such as 1e-4; got {gap}")
+    if warm_start is not None and not isinstance(warm_start, WarmStart):
+        raise TypeError(f"warm_start: must be a WarmStart or None, got {type(warm_start).__name__}")
     return ChainSolver().solve(problem, gap=gap, iterations=DEFAULT_ITERATIONS, warm_start=warm_start)
 
 

@@ -61,7 +61,7 @@ def conic(problem: Problem, iterations: int, *, near: Floats | None = None, step
     scaled = _Scaled.of(problem, problem.utilities(guess))
     if np.isinf(scaled.fairness):
         return _max_min(scaled, iterations, step_fraction)
-    program = _Program.finite(scaled)
+    program = Program.finite(scaled)
     found = program.run(iterations, step_fraction)
     return scaled.candidate(found, scaled.objective_unit, found.iterations)
 
@@ -69,13 +69,13 @@ def conic(problem: Problem, iterations: int, *, near: Floats | None = None, step
 def _max_min(scaled: _Scaled, iterations: int, step_fraction: float) -> Candidate:
     """First the highest level; then, with what is left of the budget, the most throughput at that level."""
     problem = scaled.problem
-    first = _Program.level(scaled).run(iterations, step_fraction)
+    first = Program.level(scaled).run(iterations, step_fraction)
     answer = scaled.candidate(first, scaled.level_unit, first.iterations)
     left = iterations - first.iterations
     if first.status not in _USABLE or left < 1:
         return answer
     reached = objective(problem, repair(problem, answer.shares))
-    second = _Program.throughput_at(scaled, reached).run(left, step_fraction, _LEVEL_TOLERANCE)
+    second = Program.throughput_at(scaled, reached).run(left, step_fraction, _LEVEL_TOLERANCE)
     spent = first.iterations + second.iterations
     shares = scaled.shares(second.point)
     keeps_level = objective(problem, repair(problem, shares)) >= reached * (1 - _LEVEL_SLACK)
@@ -83,7 +83,7 @@ def _max_min(scaled: _Scaled, iterations: int, step_fraction: float) -> Candidat
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Found:
+class Found:
     """Clarabel's answer in its own variables."""
 
     point: Floats
@@ -128,7 +128,7 @@ class _Scaled:
         best = problem.utility.max(axis=1)
         spread = (guess / best)[owner]
         coupling = problem.coupling.tocsc()[:, columns].tocsr()
-        most = _largest_use(coupling, owner, problem.row_count)
+        most = largest_use(coupling, owner, problem.row_count)
         scarce = np.flatnonzero(most > problem.available)
         load = coupling[scarce].tocoo()
         row, column = load.coords
@@ -156,7 +156,7 @@ class _Scaled:
         shares[self.columns] = point[: self.columns.size] * self.spread
         return shares.reshape(self.problem.eligible.shape)
 
-    def candidate(self, found: _Found, unit: float, iterations: int) -> Candidate:
+    def candidate(self, found: Found, unit: float, iterations: int) -> Candidate:
         """`found` in the problem's own units; `unit` is what the objective was divided by."""
         first = self.columns.size + self.problem.row_count
         prices = np.zeros(self.problem.available.size)
@@ -172,7 +172,7 @@ class _Scaled:
         )
 
 
-def _largest_use(coupling: sp.csr_array[Any], owner: Integers, n: int) -> Floats:
+def largest_use(coupling: sp.csr_array[Any], owner: Integers, n: int) -> Floats:
     """(m,) upper bound on the use of each coupling row: every job whole in its greediest column."""
     if coupling.nnz == 0:
         return np.zeros(coupling.shape[0])
@@ -198,7 +198,7 @@ def _values(earned: Floats, unit: Floats, alpha: float) -> tuple[Floats, float]:
 
 
 @dataclass(slots=True, eq=False)
-class _Program:
+class Program:
     """Clarabel's input, gathered row block by row block."""
 
     cost: Floats
@@ -211,7 +211,7 @@ class _Program:
     cones: list[_Cone] = field(default_factory=list)
 
     @classmethod
-    def finite(cls, scaled: _Scaled) -> _Program:
+    def finite(cls, scaled: _Scaled) -> Program:
         """Finite alpha: sum of o phi(y), by whichever cone states phi (see the top)."""
         alpha = scaled.fairness
         if alpha == 0:
@@ -232,7 +232,7 @@ class _Program:
         return program
 
     @classmethod
-    def level(cls, scaled: _Scaled) -> _Program:
+    def level(cls, scaled: _Scaled) -> Program:
         """alpha = inf: the highest t' with w_i level_unit t' <= u_i."""
         size, n = scaled.columns.size, scaled.problem.row_count
         program = cls(np.concatenate([np.zeros(size), [-1.0]]))
@@ -244,7 +244,7 @@ class _Program:
         return program
 
     @classmethod
-    def throughput_at(cls, scaled: _Scaled, level: float) -> _Program:
+    def throughput_at(cls, scaled: _Scaled, level: float) -> Program:
         """alpha = inf, second step: the most total normalised throughput with everybody at `level` or above."""
         n = scaled.problem.row_count
         worth = scaled.problem.count * scaled.unit
@@ -298,7 +298,7 @@ class _Program:
         self.cones += cones
         self.height += bounds.size
 
-    def run(self, iterations: int, step_fraction: float, tolerance: float = _TOLERANCE) -> _Found:
+    def run(self, iterations: int, step_fraction: float, tolerance: float = _TOLERANCE) -> Found:
         """Let Clarabel work for at most `iterations`."""
         settings = clarabel.DefaultSettings.default()
         settings.verbose = False
@@ -314,4 +314,4 @@ class _Program:
         quadratic = sp.csc_array((width, width), dtype=np.float64)
         bounds = np.concatenate(self.bounds)
         answer = clarabel.DefaultSolver(quadratic, self.cost, matrix, bounds, self.cones, settings).solve()
-        return _Found(np.array(answer.x), np.array(answer.z), int(answer.iterations), str(answer.status))
+        return Found(np.array(answer.x), np.array(answer.z), int(answer.iterations), str(answer.status))

@@ -103,7 +103,10 @@ class Overlay:
                 self._put_queue(queue)
                 effects += 1
         for node in changes.nodes:
-            if node != self.node(node.name):
+            known = self.node(node.name)
+            if node != known:
+                if known is None or known.health is not node.health:
+                    self.unpushed.add(node.name)  # its agent may be running what was decided before it went
                 self.nodes[node.name] = node
                 effects += 1
         effects += sum(map(self._drop_queue, changes.deleted_queues)) + sum(map(self._drop_node, changes.deleted_nodes))
@@ -134,7 +137,7 @@ class Overlay:
         names = self.unpushed if self.pushed else self.state.unpushed | self.unpushed
         self.unpushed = set()
         self.pushed = True
-        return sorted(name for name in names if self.node(name) is not None)
+        return sorted(names)
 
     def stamped(self, answer: Any) -> Any:
         """A command's answer, its jobs carrying the revision that the command made."""
@@ -157,6 +160,10 @@ class Overlay:
             self.counts[job.spec.queue][job.state is JobState.RUNNING] += 1
         allocation = None if before is None else before.allocation
         if allocation is job.allocation:
+            return
+        if allocation is not None and job.allocation is not None and allocation.placement is job.allocation.placement:
+            ended = job.allocation.finished - allocation.finished
+            self.unpushed.update(job.allocation.placement.replicas[index].node for index in ended)
             return
         if allocation is not None:
             for name in allocation.placement.nodes:
@@ -185,6 +192,7 @@ class Overlay:
         known = self.node(name) is not None
         if known:
             self.nodes[name] = None
+            self.unpushed.add(name)  # an agent that still watches is told to stop everything
         return known
 
 

@@ -12,7 +12,7 @@ from allocator.domain.snapshot import Memory
 from allocator.intake.apply import apply
 from allocator.intake.commands import Command
 from allocator.intake.ports import ChangeSet
-from allocator.rounds.commit import check, desired_state
+from allocator.rounds.commit import check, desired_states
 from allocator.rounds.report import RoundSummary
 from allocator.store.overlay import Overlay
 
@@ -38,7 +38,10 @@ def commit(overlay: Overlay, plan: Plan, now: float) -> Commit:
         overlay.refresh(job_id, reason)
     overlay.position = replace(overlay.position, committed=plan.round)
     epoch = Epoch(plan.round, overlay.revision)
-    desired = tuple(desired_state(name, overlay.jobs_on(name), epoch) for name in overlay.take_unpushed())
+    names = overlay.take_unpushed()
+    jobs = {job.id: job for name in names for job in overlay.jobs_on(name)}
+    in_order = sorted(jobs.values(), key=lambda job: job.sequence)
+    desired = desired_states(names, in_order, epoch)
     return Commit(overlay.revision, plan.round, checked.applied, checked.rejected, desired)
 
 

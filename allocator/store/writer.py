@@ -118,7 +118,13 @@ class Writer:
             if batch:
                 begin = time.monotonic()
                 self._settle(batch)
-                self._on_batch(len(batch), time.monotonic() - begin)
+                self._tell(len(batch), time.monotonic() - begin)
+
+    def _tell(self, commands: int, seconds: float) -> None:
+        try:
+            self._on_batch(commands, seconds)
+        except Exception:  # its own failure: the batch is durable and answered, and the thread must go on
+            log.exception("whoever counts batches failed")
 
     def _collect(self) -> tuple[list[Work], bool]:
         """The next batch, and whether there will be another one."""

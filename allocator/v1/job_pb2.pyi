@@ -70,12 +70,12 @@ class Configuration(_message.Message):
     DEMAND_FIELD_NUMBER: _builtins.int
     THROUGHPUT_FIELD_NUMBER: _builtins.int
     flavor: _builtins.str
-    """The kind of node that it runs on."""
+    """The kind of node that it runs on; characters as in a node's name."""
     replicas: _builtins.int
     """Number of replicas, which start together or not at all: 1 to 100000. Absent: 1."""
     throughput: _builtins.float
-    """Work per second of the whole gang, in any unit that is the same for all configurations of the job. At least 0; 0
-    means "cannot run there". Absent: 1.
+    """Work per second of the whole gang, in any unit that is the same for all configurations of the job. 0 means
+    "cannot run there", otherwise 1e-9 to 1e12. Absent: 1.
     """
     @_builtins.property
     def demand(self) -> _resources_pb2.Resources:
@@ -142,24 +142,28 @@ class JobSpec(_message.Message):
     queue: _builtins.str
     """Name of the queue that it waits in; a leaf of the queue tree."""
     name: _builtins.str
-    """A name for people, at most 253 characters; need not be unique. The id is answered by the service."""
+    """A name for people, at most 253 characters, no control characters; need not be unique. The id is answered by the
+    service.
+    """
     weight: _builtins.float
-    """Weight relative to the other jobs of its queue, without unit; above 0. Absent: 1."""
+    """Weight relative to the other jobs of its queue, without unit; 1e-6 to 1e6. Absent: 1."""
     priority_class: _builtins.str
     """Priority class: low, normal or high; a higher class is placed first. Empty: normal."""
     preemptible: _builtins.bool
     """Whether it may be stopped and started again for others. Absent: true."""
     restart_cost_seconds: _builtins.float
-    """Seconds of work that are lost each time it is stopped and started again; at least 0."""
+    """Seconds of work that are lost each time it is stopped and started again; 0 to 1e9."""
     expected_duration_seconds: _builtins.float
-    """Expected seconds of run time in its best configuration; above 0. Absent: nobody knows."""
+    """Expected seconds of run time in its best configuration; above 0, at most 1e9. Absent: nobody knows."""
     @_builtins.property
     def configurations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Configuration]:
         """The ways to run it: at least one, at most 256, each pair of flavor and replica count once."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Free key and value pairs for the client's own use; at most 64, keys 1 to 253 and values at most 1024 characters."""
+        """Free key and value pairs for the client's own use; at most 64, keys 1 to 253 and values at most 1024 characters,
+        no control characters.
+        """
 
     def __init__(
         self,

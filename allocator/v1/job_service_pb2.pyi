@@ -64,8 +64,11 @@ class SubmitJobsRequest(_message.Message):
     JOBS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the request safe to repeat, when not empty: the same id with the same jobs gets the first answer again. At
-    most 128 characters; use a UUID.
+    """Makes the request safe to repeat for seven days, when not empty: the same
+    id with the same jobs gets the same jobs, as they are now, and the same refusals; with other jobs ALREADY_EXISTS.
+    A request of which no job was admitted, one of them with RESOURCE_EXHAUSTED, is not remembered: repeat it as it is.
+    What is refused beside an admitted job stays refused; submit that anew with another id. At most 128 characters; use
+    a UUID.
     """
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.JobSpec]:
@@ -228,7 +231,7 @@ class CancelJobsRequest(_message.Message):
     JOB_IDS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """Why, in words, for people; at most 1024 characters."""
+    """Why, in words, for people; at most 1024 characters, no control characters."""
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ids of the jobs: at most 10000."""
@@ -283,7 +286,7 @@ class JobUpdate(_message.Message):
     job_id: _builtins.str
     """The job's id."""
     weight: _builtins.float
-    """New weight, without unit; above 0. Absent: as it is."""
+    """New weight, without unit; 1e-6 to 1e6. Absent: as it is."""
     priority_class: _builtins.str
     """New priority class: low, normal or high. Absent: as it is."""
     def __init__(
@@ -368,7 +371,9 @@ class ReportProgressRequest(_message.Message):
     job_id: _builtins.str
     """The job's id."""
     throughput: _builtins.float
-    """Measured work per second of the whole gang, in the unit of the declared throughputs; above 0."""
+    """Measured work per second of the whole gang, in the unit of the declared throughputs; 1e-9 to
+    1e12, also for the other replica counts on the flavor, which keep their declared ratio to it.
+    """
     @_builtins.property
     def epoch(self) -> _epoch_pb2.Epoch:
         """Epoch of the allocation that was measured. Absent: the current one, whichever that is."""

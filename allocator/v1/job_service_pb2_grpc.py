@@ -83,7 +83,8 @@ class JobServiceServicer:
     """
 
     def SubmitJobs(self, request, context):
-        """Admits a batch of jobs. What is answered is durable.
+        """Admits a batch of jobs. What is answered is durable. A request with a request_id may be repeated: it gets the same
+        jobs, as they are now, and the same refusals.
 
         Whole-request errors: ALREADY_EXISTS when the request id was used with another body, INVALID_ARGUMENT when there
         are too many items. Item errors: INVALID_ARGUMENT with the field paths, NOT_FOUND (queue), FAILED_PRECONDITION

@@ -38,7 +38,8 @@ class JobServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JobServiceAsyncStub: ...
     SubmitJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.SubmitJobsRequest, _job_service_pb2.SubmitJobsResponse]
-    """Admits a batch of jobs. What is answered is durable.
+    """Admits a batch of jobs. What is answered is durable. A request with a request_id may be repeated: it gets the same
+    jobs, as they are now, and the same refusals.
 
     Whole-request errors: ALREADY_EXISTS when the request id was used with another body, INVALID_ARGUMENT when there
     are too many items. Item errors: INVALID_ARGUMENT with the field paths, NOT_FOUND (queue), FAILED_PRECONDITION
@@ -81,7 +82,8 @@ class JobServiceAsyncStub(JobServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.SubmitJobsRequest, _job_service_pb2.SubmitJobsResponse]  # type: ignore[assignment]
-    """Admits a batch of jobs. What is answered is durable.
+    """Admits a batch of jobs. What is answered is durable. A request with a request_id may be repeated: it gets the same
+    jobs, as they are now, and the same refusals.
 
     Whole-request errors: ALREADY_EXISTS when the request id was used with another body, INVALID_ARGUMENT when there
     are too many items. Item errors: INVALID_ARGUMENT with the field paths, NOT_FOUND (queue), FAILED_PRECONDITION
@@ -127,7 +129,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.SubmitJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.SubmitJobsResponse, _abc.Awaitable[_job_service_pb2.SubmitJobsResponse]]:
-        """Admits a batch of jobs. What is answered is durable.
+        """Admits a batch of jobs. What is answered is durable. A request with a request_id may be repeated: it gets the same
+        jobs, as they are now, and the same refusals.
 
         Whole-request errors: ALREADY_EXISTS when the request id was used with another body, INVALID_ARGUMENT when there
         are too many items. Item errors: INVALID_ARGUMENT with the field paths, NOT_FOUND (queue), FAILED_PRECONDITION

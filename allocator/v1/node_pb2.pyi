@@ -135,7 +135,7 @@ class Node(_message.Message):
     HEALTH_FIELD_NUMBER: _builtins.int
     SIMULATED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name, unique: letters, digits, '.', '_' or '-', at most 253 of them."""
+    """Its name, unique: letters, digits, '.', '_' or '-', at most 253 of them, a letter or digit first and last."""
     flavor: _builtins.str
     """The kind of node that it is; characters as in a name."""
     availability: Global___NodeAvailability.ValueType
@@ -146,11 +146,13 @@ class Node(_message.Message):
     """Whether its agent only pretends to run what it is given."""
     @_builtins.property
     def capacity(self) -> _resources_pb2.Resources:
-        """What the whole node has; its GPUs are devices 0 up to their number minus 1."""
+        """What the whole node has, not all zero; its GPUs are devices 0 up to their number minus 1, at most 1024 of them."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Free key and value pairs; at most 64, keys 1 to 253 and values at most 1024 characters."""
+        """Free key and value pairs; at most 64, keys 1 to 253 and values at most 1024 characters, no control
+        characters.
+        """
 
     def __init__(
         self,
@@ -275,7 +277,7 @@ class ReplicaReport(_message.Message):
     state: Global___ReplicaState.ValueType
     """How it is doing."""
     message: _builtins.str
-    """Why it failed, in words, for people; cut after 1024 characters."""
+    """Why it failed, in words, for people; cut after 1024 characters, control characters become spaces."""
     @_builtins.property
     def epoch(self) -> _epoch_pb2.Epoch:
         """Epoch of the allocation it ran for; the report is ignored unless that is the job's current one."""

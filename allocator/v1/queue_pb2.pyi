@@ -35,7 +35,9 @@ class Queue(_message.Message):
     most 63 characters long.
     """
     weight: _builtins.float
-    """Its part of its parent's budget, relative to its siblings that want something now; without unit, above 0. Absent: 1."""
+    """Its part of its parent's budget, relative to its siblings that want something now; without unit, 1e-6 to 1e6.
+    Absent: 1.
+    """
     cordoned: _builtins.bool
     """Whether it takes no new jobs; what it holds goes on."""
     max_live_jobs: _builtins.int

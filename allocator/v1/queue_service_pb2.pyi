@@ -180,7 +180,7 @@ class UpdateQueueRequest(_message.Message):
     name: _builtins.str
     """The queue's name."""
     weight: _builtins.float
-    """New weight, without unit; above 0. Absent: as it is."""
+    """New weight, without unit; 1e-6 to 1e6. Absent: as it is."""
     max_live_jobs: _builtins.int
     """New largest number of pending plus running jobs; at least 0."""
     clear_max_live_jobs: _builtins.bool

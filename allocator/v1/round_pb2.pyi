@@ -30,7 +30,9 @@ class _RoundOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RoundOut
     ROUND_OUTCOME_UNSPECIFIED: _RoundOutcome.ValueType  # 0
     """Not given; never answered."""
     ROUND_OUTCOME_OPTIMAL: _RoundOutcome.ValueType  # 1
-    """Certified within the gap that was asked for."""
+    """Certified within the gap that was asked for; at a fairness other than 1 and inf that gap is read relative to
+    max(1, |(1 - fairness) objective| / total weight).
+    """
     ROUND_OUTCOME_INACCURATE: _RoundOutcome.ValueType  # 2
     """Feasible and certified, but with a larger gap than asked for."""
     ROUND_OUTCOME_FALLBACK: _RoundOutcome.ValueType  # 3
@@ -44,7 +46,9 @@ class RoundOutcome(_RoundOutcome, metaclass=_RoundOutcomeEnumTypeWrapper):
 ROUND_OUTCOME_UNSPECIFIED: RoundOutcome.ValueType  # 0
 """Not given; never answered."""
 ROUND_OUTCOME_OPTIMAL: RoundOutcome.ValueType  # 1
-"""Certified within the gap that was asked for."""
+"""Certified within the gap that was asked for; at a fairness other than 1 and inf that gap is read relative to
+max(1, |(1 - fairness) objective| / total weight).
+"""
 ROUND_OUTCOME_INACCURATE: RoundOutcome.ValueType  # 2
 """Feasible and certified, but with a larger gap than asked for."""
 ROUND_OUTCOME_FALLBACK: RoundOutcome.ValueType  # 3

@@ -6,6 +6,9 @@ other items are not harmed.
 
 from __future__ import annotations
 
+import hashlib
+
+from allocator.domain.bounds import text_violations
 from allocator.domain.errors import AllocatorError, InvalidInput, Violation
 from allocator.domain.job import Job, JobSpec
 from allocator.intake import commands as c
@@ -21,29 +24,39 @@ from allocator.wire.resources import epoch_from_proto, epoch_to_proto
 
 
 def submit_jobs_to_proto(command: c.SubmitJobs) -> job_service_pb2.SubmitJobsRequest:
-    return job_service_pb2.SubmitJobsRequest(
-        jobs=[spec_to_proto(spec) for spec in command.specs], request_id=command.request_id
-    )
+    """Raises the refusal of an item that could not be read: it has no message."""
+    message = job_service_pb2.SubmitJobsRequest(request_id=command.request_id)
+    for spec in command.specs:
+        if isinstance(spec, InvalidInput):
+            raise spec
+        message.jobs.append(spec_to_proto(spec))
+    return message
 
 
-def submit_jobs_from_proto(
-    message: job_service_pb2.SubmitJobsRequest,
-) -> tuple[c.SubmitJobs, tuple[InvalidInput | None, ...]]:
-    """The command for the items that can mean something, and per item of the request None or what is wrong with it."""
+def submit_jobs_from_proto(message: job_service_pb2.SubmitJobsRequest) -> c.SubmitJobs:
+    """An item that cannot mean anything is what is wrong with it, its field paths beginning at the item."""
     bounded("jobs", len(message.jobs))
     if len(message.request_id) > MAX_REQUEST_ID:
         raise InvalidInput.of(
             "request_id", f"must be at most {MAX_REQUEST_ID} characters, got {len(message.request_id)}"
         )
-    specs: list[JobSpec] = []
-    refused: list[InvalidInput | None] = []
-    for index, item in enumerate(message.jobs):
+    specs: list[JobSpec | InvalidInput] = []
+    for item in message.jobs:
         try:
             specs.append(valid_spec_from_proto(item))
-            refused.append(None)
         except InvalidInput as error:
-            refused.append(within(error, f"jobs[{index}]"))
-    return c.SubmitJobs(tuple(specs), message.request_id), tuple(refused)
+            specs.append(error)
+    return c.SubmitJobs(tuple(specs), message.request_id, _body(message) if message.request_id else "")
+
+
+def _body(message: job_service_pb2.SubmitJobsRequest) -> str:
+    """Identifies the whole request but its id. Of what was received, not of what was understood: two requests that are
+    wrong in different ways differ, and so do fields that this version does not know.
+    """
+    body = job_service_pb2.SubmitJobsRequest()
+    body.CopyFrom(message)
+    body.ClearField("request_id")
+    return hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()
 
 
 def cancel_jobs_to_proto(command: c.CancelJobs) -> job_service_pb2.CancelJobsRequest:
@@ -52,8 +65,7 @@ def cancel_jobs_to_proto(command: c.CancelJobs) -> job_service_pb2.CancelJobsReq
 
 def cancel_jobs_from_proto(message: job_service_pb2.CancelJobsRequest) -> c.CancelJobs:
     bounded("job_ids", len(message.job_ids))
-    if len(message.message) > MAX_TEXT:
-        raise InvalidInput.of("message", f"must be at most {MAX_TEXT} characters, got {len(message.message)}")
+    valid("", text_violations("message", message.message, MAX_TEXT))
     return c.CancelJobs(tuple(message.job_ids), message.message)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from allocator.domain.bounds import printable
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import InvalidInput, Violation
 from allocator.domain.placement import DesiredReplica, NodeDesired
@@ -99,7 +100,10 @@ def report_to_proto(report: ReplicaReport) -> node_pb2.ReplicaReport:
 
 
 def report_from_proto(message: node_pb2.ReplicaReport) -> ReplicaReport:
-    """Raises InvalidInput without a job, an epoch or a state. A long message is cut: the report matters more."""
+    """Raises InvalidInput without a job, an epoch or a state.
+
+    A long message is cut, and its control characters become spaces: the report matters more than its words.
+    """
     found = []
     if not message.job_id:
         found.append(Violation("job_id", "must name a job"))
@@ -114,5 +118,5 @@ def report_from_proto(message: node_pb2.ReplicaReport) -> ReplicaReport:
         message.replica,
         epoch_from_proto(message.epoch),
         REPLICA_STATES.member(message.state, "state"),
-        message.message[:MAX_TEXT],
+        printable(message.message[:MAX_TEXT]),
     )

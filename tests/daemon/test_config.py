@@ -54,6 +54,13 @@ def test_shown_settings_load_to_the_same(tmp_path: Path) -> None:
     assert load(written(tmp_path, show(settings))) == settings
 
 
+def test_passwords_are_shown_only_when_asked(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    settings = load(None, {"store.url": "postgresql://user:secret@host/db"})
+    assert "secret" not in show(settings)
+    assert load(written(tmp_path, show(settings, secrets=True))) == settings
+
+
 def test_defaults_are_the_domains() -> None:
     assert load().policy.policy() == Policy()
     assert set(PolicySection.model_fields) == {field.name for field in fields(Policy)}
@@ -68,6 +75,11 @@ def test_defaults_are_the_domains() -> None:
         ("[sever]\nport = 1", "sever: is not a setting"),
         ("[policy]\nfairness = nan", "policy.fairness: input should be"),
         ("[rounds]\ninterval_seconds = 0", "rounds.interval_seconds: input should be greater than 0"),
+        ("[server]\nhost = ''", "server.host: string should have at least 1 character"),
+        ("[rounds]\ninterval_seconds = true", "rounds.interval_seconds: must not be true or false"),
+        ("[store]\nurl = 'mysql://x'", "store.url: must be"),
+        ("[nodes]\nheartbeat_interval_seconds = 20", "must be at least twice heartbeat_interval_seconds (20)"),
+        ("[policy]\nhysteresis_seconds = 9000", "hysteresis_seconds: must be at most credit_limit_seconds"),
         ("server = 3", "server: input should be a valid dictionary"),
         ("[server\n", "is not valid TOML"),
     ],
@@ -86,6 +98,18 @@ def test_wrong_variable_and_flag_are_named(monkeypatch: pytest.MonkeyPatch) -> N
         load(None, {"rounds.interval_seconds": -1})
     assert "in the environment, ALLOCATOR_METRICS__PORT" in str(caught.value)
     assert "rounds.interval_seconds: input should be greater than 0, got -1 (given as a flag)" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ALLOCATOR_SERVRE__PORT", "ALLOCATOR_SERVER__PROT"])
+def test_misspelt_variables_are_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(InvalidInput, match=f"{name}: is not a setting"):
+        load()
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is a directory"):
+        load(tmp_path)
 
 
 def test_missing_file(tmp_path: Path) -> None:

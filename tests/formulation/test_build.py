@@ -74,9 +74,9 @@ def test_a_pinned_job_takes_its_capacity_and_its_part_of_the_budget_with_it() ->
     assert formulation.problem.weight.tolist() == [0.5]
 
 
-def test_a_gang_keeps_its_places_until_its_last_replica_has_ended() -> None:
+def test_finished_replicas_hold_nothing() -> None:
     pinned = job(1, way(replicas=2), runs_on=("n1", "n1"), preemptible=False, finished=frozenset({0}))
-    assert build(snapshot([node("n1")], [pinned]), Policy()).problem.capacity.tolist() == [[56.0, 6.0, 448.0]]
+    assert build(snapshot([node("n1")], [pinned]), Policy()).problem.capacity.tolist() == [[60.0, 7.0, 480.0]]
 
 
 OPEN, CORDONED, DRAINING = NodeAvailability.OPEN, NodeAvailability.CORDONED, NodeAvailability.DRAINING

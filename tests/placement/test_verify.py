@@ -62,12 +62,13 @@ def test_one_device_twice_for_one_replica_is_not_two_devices() -> None:
     ]
 
 
-def test_a_finished_replica_keeps_its_room_but_may_outlive_its_node() -> None:
-    gang = running(waiting(1, way(cpu=8, replicas=2)), "n1", "n9")
+def test_a_finished_replica_holds_nothing_and_may_outlive_its_node() -> None:
+    gang = running(waiting(1, way(cpu=8, replicas=3)), "n1", "n9", "n2")
     assert gang.allocation is not None
     done = replace(gang, allocation=replace(gang.allocation, finished=frozenset({0, 1})))
-    assert violations(NODES, [done]) == []
-    assert violations(NODES, [done, running(waiting(2), "n1")]) == ["node n1: 16000 of cpu is used, capacity is 8000"]
+    other = running(waiting(2), "n1")
+    assert violations(NODES, [done, other]) == []
+    assert violations(NODES, [gang, other])[0] == "node n1: 16000 of cpu is used, capacity is 8000"
 
 
 def test_usage_can_be_followed_replica_by_replica() -> None:

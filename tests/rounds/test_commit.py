@@ -195,3 +195,54 @@ def test_cancelled_jobs_nodes_hear_of_it_with_the_next_commit(world: World) -> N
     commit = world.commit()
     assert [(state.node, state.replicas) for state in commit.desired] == [("n1", ())]
     assert world.commit().desired == ()
+
+
+def test_victim_stays_when_nobody_takes_its_place(world: World) -> None:
+    """The gang it was stopped for was cancelled while the round thought."""
+    victim, bystander = world.running(("n1", 0)), world.running(("n1", 1))
+    gang, small = world.job(replicas=2), world.job()
+    world.do(c.CancelJobs((gang.id,)))
+    commit = world.commit(
+        Preempt(victim.id, PreemptionReason.FAIR_SHARE, WAITS),
+        Preempt(bystander.id, PreemptionReason.FAIR_SHARE, WAITS),
+        Start(placed(small, ("n1", 0))),
+        Start(placed(gang, ("n2", 0), ("n1", 1))),
+    )
+    assert {r.change.job_id: r.why for r in commit.rejected} == {
+        gang.id: "the job has ended",
+        bystander.id: "nobody takes its place any more",
+    }
+    assert world.now_of(bystander) == bystander
+    assert world.now_of(victim).state is JobState.PENDING
+    assert world.now_of(small).state is JobState.RUNNING
+
+
+def test_jobs_of_lost_nodes_leave_whether_or_not_somebody_comes(world: World) -> None:
+    job, other = world.running(("n1", 0)), world.job()
+    world.do(c.CancelJobs((other.id,)))
+    world.commit(Preempt(job.id, PreemptionReason.NODE_LOST, WAITS), Start(placed(other, ("n1", 0))))
+    assert world.now_of(job).state is JobState.PENDING
+
+
+def test_place_of_a_finished_replica_can_be_given_away(world: World) -> None:
+    gang = world.running(("n1", 0), ("n2", 0))
+    assert gang.allocation is not None
+    world.do(c.Heartbeat("n1", (c.ReplicaReport(gang.id, 0, gang.allocation.epoch, c.ReplicaState.SUCCEEDED),)))
+    newcomer = world.job()
+    assert not world.commit(Start(placed(newcomer, ("n1", 0)))).rejected
+
+
+@pytest.mark.parametrize("way_back", ["registers", "reports"])
+def test_node_that_comes_back_is_told_what_to_run(world: World, way_back: str) -> None:
+    """Its agent may still be running what was decided before it went."""
+    world.commit()
+    if way_back == "registers":
+        world.do(c.SetNodeAvailability("n1", NodeAvailability.DRAINING))
+        world.do(c.RemoveNode("n1"))
+        assert [(state.node, state.replicas) for state in world.commit().desired] == [("n1", ())]
+        world.do(c.RegisterNode(node("n1", gpu=2)))
+    else:
+        world.do(c.LoseNode("n1"))
+        world.commit()
+        world.do(c.Heartbeat("n1"))
+    assert [(state.node, state.replicas) for state in world.commit().desired] == [("n1", ())]

@@ -284,3 +284,29 @@ def test_summary_adds_up() -> None:
     )
     assert stops > 0
     assert lost % 5000 == 0
+
+
+def test_not_quiet_while_somebody_may_want_another_configuration() -> None:
+    """A job that started where it is slow moves to the fast flavor when its minimum run is over, and not before."""
+    world = World(policy=Policy(minimum_run_seconds=100.0))
+    world.do(c.CreateQueue(Queue("q")))
+    world.do(c.RegisterNode(node("slow", flavor="t4", gpu=1)))
+    both = (configuration("t4"), configuration("a100", throughput=10.0))
+    (job,) = world.submit(spec("q", *both))
+    world.at(25, lambda: world.do(c.RegisterNode(node("fast", gpu=1))))
+    world.run(200)
+    moved = [report.summary.time for report in world.reports if report.summary.moved]
+    assert moved == [100.0]
+    assert not any(world.quiescent[: int(100 / world.interval) + 1])
+    assert world.quiescent[-1]
+    assert world.job(job).last_preemption is PreemptionReason.RECONFIGURED
+
+
+def test_a_dear_restart_makes_nobody_immune() -> None:
+    world = one_gpu_world()
+    greedy = spec("small", restart_cost_seconds=100 * QUICK.credit_limit_seconds)
+    world.submit(greedy)
+    world.run(10)
+    (meek,) = world.submit(spec("big"))
+    world.run(3000)
+    assert world.job(meek).first_start_time is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import io
 import os
 import random
@@ -59,6 +60,12 @@ async def _demonstrate(options: Options) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     options.directory.mkdir(parents=True, exist_ok=True)
+    alone = (options.directory / "demo.lock").open("w")
+    try:
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        console.print(f"A demonstration runs in {options.directory} already; name another --directory.", style="red")
+        return 4
     for old in options.directory.glob("allocator.db*"):
         old.unlink()
     begin = time.monotonic()
@@ -113,8 +120,8 @@ async def _daemon(options: Options) -> AsyncIterator[tuple[asyncio.subprocess.Pr
         "ALLOCATOR_STORE__URL": f"sqlite:///{options.directory / 'allocator.db'}",
         "ALLOCATOR_ROUNDS__INTERVAL_SECONDS": str(options.interval_seconds),
         "ALLOCATOR_NODES__HEARTBEAT_INTERVAL_SECONDS": "1",
-        "ALLOCATOR_POLICY__MINIMUM_RUN_SECONDS": "5",
-        "ALLOCATOR_POLICY__HYSTERESIS_SECONDS": "5",
+        "ALLOCATOR_POLICY__MINIMUM_RUN_SECONDS": "15",
+        "ALLOCATOR_POLICY__HYSTERESIS_SECONDS": "10",
         "ALLOCATOR_POLICY__HORIZON_SECONDS": "120",
         "ALLOCATOR_POLICY__CREDIT_LIMIT_SECONDS": "300",
         "ALLOCATOR_LOG__FORMAT": "json",
@@ -229,7 +236,7 @@ class Show:
                 self._tally.first_allocation_seconds = time.monotonic() - self._begin
             self._last = summary
             if self._console.is_terminal:
-                self._live.update(screen(summary, self._tally), refresh=True)
+                self._live.update(screen(summary, self._tally, self._console.height), refresh=True)
             elif summary.round % 5 == 1:
                 self._console.print(line(summary, self._tally), highlight=False)
 

@@ -18,6 +18,9 @@ BAR_WIDTH = 10
 NEGLIGIBLE_PRICE = 1e-6
 """In budget per display unit: below it is the solver's tolerance, not scarcity."""
 
+_FIXED_LINES = 24
+"""Lines of the full screen without those per flavor (three) and per queue (one)."""
+
 OUTCOME_STYLE = {
     RoundOutcome.OPTIMAL: "green",
     RoundOutcome.INACCURATE: "yellow",
@@ -39,10 +42,13 @@ class Tally:
     addresses: Mapping[str, str] = field(default_factory=dict)
 
 
-def screen(summary: RoundSummary | None, tally: Tally) -> RenderableType:
-    """Everything on one screen of 100 columns and about 40 lines."""
+def screen(summary: RoundSummary | None, tally: Tally, height: int | None = None) -> RenderableType:
+    """Everything on one screen of 80 columns or more. With `height` lines too few for all of it, the same in short."""
     if summary is None:
         return Panel(Text("waiting for the first round ...", style="dim"), title="allocator", title_align="left")
+    flavors = len({usage.flavor for usage in summary.flavors})
+    if height is not None and height < _FIXED_LINES + 3 * flavors + len(summary.queues):
+        return Group(_headline(summary), _queues(summary.queues), _flavors_in_short(summary.flavors), _last_line(tally))
     return Group(
         _headline(summary),
         _flavors(summary.flavors),
@@ -100,6 +106,33 @@ def _flavors(usages: tuple[FlavorUsage, ...]) -> RenderableType:
 
 def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", expand=True, box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _flavors_in_short(usages: tuple[FlavorUsage, ...]) -> RenderableType:
+    """A line per flavor: how much of each resource is allocated, and its price where it has one."""
+    table = _table("Capacity: allocated, and the price of one more")
+    resources = [name for name in STANDARD_RESOURCES if any(u.resource == name and u.capacity for u in usages)]
+    for name in ("flavor", *resources):
+        table.add_column(name, no_wrap=True)
+    by_cell = {(usage.flavor, usage.resource): usage for usage in usages}
+    for flavor in sorted({usage.flavor for usage in usages}):
+        cells = []
+        for resource in resources:
+            usage = by_cell.get((flavor, resource))
+            if usage is None or not usage.capacity:
+                cells.append(Text("-", style="dim"))
+                continue
+            price = f"  {usage.price:.2g}" if usage.price > NEGLIGIBLE_PRICE else ""
+            cells.append(Text.assemble(f"{usage.utilization:4.0%}", (price, "magenta")))
+        table.add_row(flavor, *cells)
+    return table
+
+
+def _last_line(tally: Tally) -> RenderableType:
+    return Text(
+        f"{tally.submitted} submitted, {tally.finished} finished, {tally.preempted} preempted; Ctrl-C stops",
+        style="dim",
+    )
 
 
 def _cell(usage: FlavorUsage | None) -> RenderableType:
