@@ -137,7 +137,7 @@ def replay_command(
     ] = None,
     mean_down_hours: Annotated[float, typer.Option(help="Mean hours until a failed node is back.")] = 1.0,
     fairness: Annotated[
-        float | None, typer.Option(help="alpha: 0 throughput, 1 proportional, 2 minimum delay.")
+        float | None, typer.Option(help="alpha: 0 throughput, 1 proportional, 2 minimum delay, inf max-min.")
     ] = None,
     minimum_run: Annotated[
         float | None, typer.Option(help="Seconds a job runs before others may take its place.")

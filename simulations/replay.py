@@ -171,13 +171,14 @@ def _workload_summary(workload: Workload, world: World) -> dict[str, Any]:
 
 
 def _run_summary(options: ReplayOptions, ending: Ending, end: float) -> dict[str, Any]:
+    fairness = options.policy.fairness  # max-min is "inf" here: JSON has no infinity
     return {
         "ending": ending.value,
         "end_s": end,
         "interval_s": options.interval_seconds,
         "horizon_s": summaries.number(options.horizon_seconds),
         "seed": options.seed,
-        "policy": asdict(options.policy),
+        "policy": asdict(options.policy) | {"fairness": fairness if math.isfinite(fairness) else str(fairness)},
     }
 
 

@@ -87,7 +87,7 @@ class FaultsPart(_Part):
 class PolicyPart(_Part):
     """As allocator.domain.policy.Policy; what is not given has its default."""
 
-    fairness: NotNegative | None = None
+    fairness: Annotated[float, Field(ge=0)] | None = None
     minimum_run_seconds: NotNegative | None = None
     hysteresis_seconds: NotNegative | None = None
     horizon_seconds: Positive | None = None

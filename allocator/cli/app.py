@@ -137,7 +137,7 @@ class Root(Group):
         except AllocatorError as error:
             screen.complain(str(error))
             raise typer.Exit(exit_code(error)) from None
-        session(context)  # from here on every command finds one
+        context.ensure_object(Session)  # from here on every command finds one
         return context
 
     def invoke(self, ctx: Any) -> Any:

@@ -41,7 +41,9 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.BAD_INPUT: "wrong usage, bad file or value",
     ExitCode.NOT_FOUND: "no such job, queue, node or round",
     ExitCode.CONFLICT: "exists already, or its state does not allow this",
-    ExitCode.UNAVAILABLE: "no daemon answers, or not in time, or no room now (a queue's max_live_jobs); trying again may help",
+    ExitCode.UNAVAILABLE: (
+        "no daemon answers, or not in time, or no room now (a queue's max_live_jobs); trying again may help"
+    ),
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
     ExitCode.BROKEN_PIPE: "the reader of the output went away",
 }

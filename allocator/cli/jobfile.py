@@ -68,11 +68,11 @@ def read_drafts(document: Document) -> tuple[JobDraft, ...]:
     defaults, jobs = _layout(document.value, faults)
     settled, doubts = _parse_fields(defaults, "defaults", faults)
     prefix = "jobs" if isinstance(document.value, dict) else ""
-    drafts = []
+    drafts: list[JobDraft] = []
     for index, job in enumerate(jobs):
         path = f"{prefix}[{index}]"
         own, own_doubts = _parse_fields(job, path, faults)
-        drafts += _drafted(_merge(settled, own), path, doubts | own_doubts, faults)
+        drafts += _drafted(_merge(settled, own), path, (doubts - own.keys()) | own_doubts, faults)
     if faults:
         shown = [document.located(fault) for fault in faults[:_SHOWN_FAULTS]]
         if len(faults) > _SHOWN_FAULTS:
@@ -141,17 +141,23 @@ def _parse_fields(given: object, path: str, faults: list[Violation]) -> tuple[di
 def _drafted(
     fields: Mapping[str, Any], path: str, doubts: frozenset[str], faults: list[Violation]
 ) -> tuple[JobDraft, ...]:
-    """The job of parsed fields; none, and `faults`, if it is wrong. What may only come of fields in doubt is no fault."""
+    """The job of parsed fields; none, and `faults`, if it is wrong. What may come of fields in doubt is no fault."""
+    if "flavors" in fields and "configurations" in fields:
+        faults.append(Violation(path, "has both flavors and configurations: give one of them"))
+        return ()
     try:
         return (_draft(fields, path),)
     except InvalidInput as error:
-        start = len(path) + 1 if path else 0
-        for fault in error.violations:
-            head = fault.field[start:].partition(".")[0].partition("[")[0]
-            follows = _MAKES_A_DEMAND if head in ("", "configurations") else {head}
-            if not follows & doubts:
-                faults.append(fault)
+        faults += (fault for fault in error.violations if not _rests_on(fault.field[len(path) :]) & doubts)
         return ()
+
+
+def _rests_on(field: str) -> frozenset[str]:
+    """The fields of a job that a fault at this place in it may come of."""
+    parts = [part.partition("[")[0] for part in field.split(".") if part]
+    if parts and parts[0] != "configurations":
+        return frozenset(parts[:1])
+    return frozenset({"configurations", parts[1]} if len(parts) > 1 else {"configurations", "flavors", *_DEMAND_FIELDS})
 
 
 def _parse_known(
@@ -190,8 +196,6 @@ def _merge(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any
 
 def _draft(fields: Mapping[str, Any], path: str) -> JobDraft:
     """The job of parsed fields; what the domain finds wrong is named as the file names it."""
-    if "flavors" in fields and "configurations" in fields:
-        raise InvalidInput.of(path, "has both flavors and configurations: give one of them")
     explicit = fields.get("configurations")
     flavors: dict[str, float] = fields.get("flavors") or {_ANY_FLAVOR: 1.0}
     if explicit is not None:
@@ -323,12 +327,12 @@ def _configurations(value: object, path: str) -> list[dict[str, Any]]:
         _parse_known(item, f"{path}[{index}]", faults, _CONFIGURATION_FIELDS, "configuration")
         for index, item in enumerate(value)
     ]
-    if not faults:
-        faults += [
-            Violation(f"{path}[{index}]", "must name its flavor")
-            for index, item in enumerate(parsed)
-            if not item.get("flavor")
-        ]
+    faults += [
+        Violation(f"{path}[{index}]", "must name its flavor")
+        for index, (item, fields) in enumerate(zip(value, parsed, strict=True))
+        if isinstance(item, dict) and not fields.get("flavor") and not item.get("flavor")
+        if all(key in _CONFIGURATION_FIELDS for key in item)
+    ]
     if faults:
         raise InvalidInput(*faults)
     return parsed
@@ -341,7 +345,6 @@ def _shown(value: object) -> str:
     return reprlib.repr(value)
 
 
-_MAKES_A_DEMAND = frozenset({*STANDARD_RESOURCES, "resources", "configurations", "flavors"})
 _DEMAND_FIELDS: dict[str, Callable[[Any, str], Any]] = {
     "replicas": _whole(1, MAX_REPLICAS),
     **{resource: _amount(resource) for resource in STANDARD_RESOURCES},

@@ -6,6 +6,7 @@ The environment spells a setting `ALLOCATOR_<SECTION>__<KEY>`, e.g. `ALLOCATOR_S
 from __future__ import annotations
 
 import json
+import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -115,7 +116,7 @@ class PolicySection(Section):
     """What the operator wants of a round; see `allocator.domain.policy.Policy`."""
 
     fairness: float = Field(
-        default=1.0, ge=0, allow_inf_nan=False, description="alpha: 0 throughput, 1 proportional, 2 delay"
+        default=1.0, ge=0, description="alpha: 0 throughput, 1 proportional, 2 delay, inf max-min"
     )
     minimum_run_seconds: float = Field(
         default=300.0, ge=0, allow_inf_nan=False, description="run time before a fair-share preemption"
@@ -292,4 +293,4 @@ def _shown(section: str, key: str, table: Section, *, secrets: bool) -> str | fl
 
 def _toml(value: str | float) -> str:
     # A JSON string, integer or finite float is also a TOML one.
-    return json.dumps(value)
+    return "inf" if value == math.inf else json.dumps(value)

@@ -10,7 +10,7 @@ from allocator.domain.errors import Violation
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`fairness` is alpha: 0 plain throughput, 1 proportional (default), 2 minimum delay; any finite value >= 0.
+    """`fairness` is alpha: 0 plain throughput, 1 proportional (default), 2 minimum delay, `math.inf` max-min; any value >= 0.
 
     A running job is stopped for another one's share only after `minimum_run_seconds`, and only if the other is owed at
     least `hysteresis_seconds` (or the runner's restart cost, if that is longer) more than it. `horizon_seconds` is how
@@ -28,8 +28,8 @@ class Policy:
 
     def violations(self) -> tuple[Violation, ...]:
         found = []
-        if not (math.isfinite(self.fairness) and self.fairness >= 0):
-            found.append(Violation("fairness", f"must be a finite number, at least 0; got {self.fairness}"))
+        if not self.fairness >= 0:
+            found.append(Violation("fairness", f"must be a number, at least 0, or inf; got {self.fairness}"))
         for field in ("minimum_run_seconds", "hysteresis_seconds"):
             value = getattr(self, field)
             if not (math.isfinite(value) and value >= 0):

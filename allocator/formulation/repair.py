@@ -19,6 +19,8 @@ _MIXTURES = (1e-8, 1e-6, 1e-4, 1e-2, 0.1, 0.5)
 """How much of a positive split is tried for shares that starve somebody."""
 _STARVED = 1e-3
 """Utility, relative to the positive split, below which mixing is tried."""
+_SAME_LEVEL = 1e-6
+"""Gain of the lowest level, relatively, that is not worth disturbing the levels above it (alpha = inf)."""
 
 
 def repair(problem: Problem, shares: Floats) -> Floats:
@@ -96,7 +98,10 @@ def _feed_the_starved(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
     if (problem.utilities(shares) >= _STARVED * problem.utilities(split)).all():
         return shares
     candidates = [shares, *((1 - part) * shares + part * split for part in _MIXTURES), split]
-    return max(candidates, key=lambda candidate: objective(problem, candidate))
+    best = max(candidates, key=lambda candidate: objective(problem, candidate))
+    if np.isinf(problem.fairness) and objective(problem, best) <= objective(problem, shares) * (1 + _SAME_LEVEL):
+        return shares  # the lowest level is as high already, and a mixture knows nothing of the others
+    return best
 
 
 def _grow(problem: Problem, grip: _Grip, shares: Floats) -> Floats:

@@ -206,7 +206,8 @@ def _create_queue(queue: Queue, facts: Facts) -> Outcome:
         live = facts.live_job_count(queue.parent)
         if live:
             raise FailedPrecondition(
-                f"queue {queue.parent!r}", f"holds {_counted(live, 'live job')} of its own, so no queue can be made below it"
+                f"queue {queue.parent!r}",
+                f"holds {_counted(live, 'live job')} of its own, so no queue can be made below it",
             )
     return outcome
 

@@ -1,8 +1,8 @@
 """Which method answers, and what happens when it does not: the solver that rounds use.
 
-Nothing scarce: the shortcut. For alpha = inf the ladder of levels. Otherwise Clarabel; if its answer is not certified within the gap, Clarabel again, scaled
-by that answer; then plain arithmetic. The best shares and the best prices of all attempts are kept. It never
-raises on a valid problem.
+Nothing scarce: the shortcut. For alpha = inf the ladder of levels. Otherwise Clarabel; if its answer is not certified
+within the gap, Clarabel again, scaled by that answer; then plain arithmetic. The best shares and the best prices of all
+attempts are kept. It never raises on a valid problem.
 """
 
 from __future__ import annotations

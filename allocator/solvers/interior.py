@@ -38,6 +38,11 @@ from allocator.solvers.price_newton import assemble, direct
 _NEAREST, _FARTHEST = 0.95, 0.9999
 """How much of the way to the boundary a step may go: less while mu is large."""
 _ROUNDS = 10
+_FALL = 0.1
+_SLOWEST = 0.6
+_RISE = 30.0
+_COLD = 0.1
+_MOST_NEWTON = 8
 _LEAST_PRICE = 1e-12
 Run = Callable[[Callable[[int], None], int], None]
 
@@ -80,6 +85,11 @@ def workers(threads: int) -> Iterator[Run]:
         yield lambda task, count: [None for _ in pool.map(task, range(count))] and None
 
 
+def _moved(values: Floats, moves: Floats) -> Floats:
+    """values + moves, but at most four times and at least a tenth of the values."""
+    return values * np.clip(1 + moves / values, 0.1, 4.0)
+
+
 class Interior:
     """One layout's iteration: `start` from prices, then `step` until `state.close(...)`."""
 
@@ -101,25 +111,74 @@ class Interior:
         self._steps = (0.0, 0.0)
         self._mu = np.inf
 
-    def start(self, prices: Floats, mu: float, approach: int = 0) -> None:
-        """Every row to its central point at `prices` (m,) and barrier `mu`, after `approach` Newton steps of prices
-        alone, which bring use and capacity together.
+    def follow(self, prices: Floats, mu: float, final: float, wished: float, budget: int) -> bool:
+        """Newton on prices alone, every row kept on its central point, while mu falls from `mu` to `final`.
+
+        Sums over many rows are smooth even when mu is small, so that this takes few passes; over few rows it may not
+        converge: False then, and the state is that of the last mu at which it did, for `step` to go on from. True when
+        the state is close to `wished`, or the budget is used up.
         """
         state = self.state
         state.prices = np.maximum(prices, _LEAST_PRICE)
-        for left in range(approach, -1, -1):
-            self._centre(mu)
-            state.room = mu / state.prices
-            self._add_up(0.0, 0.0)
-            if left == 0:
-                break
-            excess = -self._residual
-            step = self._solve(self._sum(self._schur), excess) / state.prices
-            if not np.isfinite(step).all():
-                break
-            state.prices *= np.where(step > 0, 1 + np.minimum(step, 3), 1 / (1 + np.minimum(-step, 3)))
+        state.room = mu / state.prices
+        self._evaluate(mu)
         state.room = np.maximum(state.room, state.room + self._residual)
+        reached, fall = None, _FALL
+        while True:
+            if self._settle(mu, wished if mu <= final else 0.0, budget):
+                if state.close(wished) or state.iterations >= budget:
+                    return True
+                if mu <= final:
+                    return False
+                reached = (state.prices.copy(), state.room.copy(), mu)
+                mu = max(mu * fall, final)
+                continue
+            if reached is None and mu < _COLD:  # the prices were not as good as hoped: a smoother problem first
+                mu = min(mu * _RISE, _COLD)
+                state.prices = np.maximum(prices, _LEAST_PRICE)
+                state.room = mu / state.prices
+                self._evaluate(mu)
+                continue
+            fall **= 0.5
+            if reached is None or fall > _SLOWEST:
+                break
+            state.prices, state.room, mu = reached[0].copy(), reached[1].copy(), max(reached[2] * fall, final)
+            self._evaluate(mu)
+        if reached is not None:
+            state.prices, state.room, mu = reached
+        self._evaluate(mu)
+        return False
+
+    def _settle(self, mu: float, wished: float, budget: int) -> bool:
+        """Newton at `mu` until the decrement says that the prices are on the central path; False if they stray."""
+        state, last, setbacks = self.state, np.inf, 0
+        for _ in range(_MOST_NEWTON):
+            forcing = mu / state.prices - state.room
+            rhs = forcing - self._residual
+            moves = self._solve(self._sum(self._schur), rhs)
+            decrement = float(rhs @ moves)
+            if not np.isfinite(decrement):
+                return False
+            if decrement < 0.05 * mu * (1 + state.prices.size) and (wished == 0 or state.close(wished)):
+                return True
+            setbacks += decrement > 0.5 * last
+            if state.iterations >= budget or (wished > 0 and decrement < 1e-9 * wished):
+                return True
+            if setbacks > 1 or decrement > 100 * last:
+                return False
+            last = decrement
+            room = forcing - state.room * moves / state.prices
+            state.prices = _moved(state.prices, moves)
+            state.room = _moved(state.room, room)
+            self._evaluate(mu)
+        return False
+
+    def _evaluate(self, mu: float) -> None:
+        self._centre(mu)
+        for moves in self._moves:
+            moves[:] = 0.0
         self._add_up(0.0, 0.0)
+        self.state.iterations += 1
 
     def step(self) -> bool:
         """One iteration; False when the numbers allow no further one (the state stays usable)."""

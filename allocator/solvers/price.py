@@ -56,18 +56,21 @@ def _known(problem: Problem, layout: Layout, warm_start: WarmStart | None) -> Fl
 def _solved(layout: Layout, wished: float, iterations: int, run: Run, known: Floats | None) -> Interior:
     m = layout.scarce.size
     method = Interior(layout, run)
+    state = method.state
+    final = 0.25 * wished / (layout.gain.shape[0] + 1 + m)
+    begin = _COLD
     if known is None and layout.size >= _SAMPLED_FROM:
         chosen = np.linspace(0, layout.size - 1, _SAMPLE).astype(np.int64)
-        rehearsal = _solved(layout.sample(chosen), 1e-5, iterations, run, None)
-        known = rehearsal.state.prices
+        known = _solved(layout.sample(chosen), wished, iterations, run, None).state.prices
     if known is None:
-        method.start(np.full(m, 1 / max(m, 1)), _COLD, 5)
+        known = np.full(m, 1 / max(m, 1))
     else:
-        method.start(known, float(os.environ.get("WARM", _WARM)), int(os.environ.get("APP", 0)))
-    verbose = "VERBOSE" in os.environ
-    while not method.state.close(wished) and method.state.iterations < iterations:
-        if verbose: print(method.state.iterations, 'mu %.1e gap %.2e over %.1e'%(method._mu, method.state.gap, method.state.overuse), method._sums[:,3].max())
+        begin = final
+    done = method.follow(known, begin, final, wished, iterations)
+    V = "VERBOSE" in os.environ
+    if V: print('follow', state.iterations, 'mu %.1e gap %.2e over %.1e final %.1e wished %.1e'%(method._mu, state.gap, state.overuse,final,wished))
+    while not state.close(wished) and state.iterations < iterations:
         if not method.step():
             break
-    if verbose: print(method.state.iterations, 'mu %.1e gap %.2e over %.1e'%(method._mu, method.state.gap, method.state.overuse), method._sums[:,3].max())
+        if V: print(state.iterations, 'mu %.1e gap %.2e over %.1e'%(method._mu, state.gap, state.overuse))
     return method

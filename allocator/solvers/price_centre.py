@@ -86,7 +86,8 @@ def centre(
                     most[i] = max(most[i], ll[i] * gk[i] - ck[i])
             for i in range(w):
                 tt[i] = most[i] + mu
-            for _ in range(5):
+            for _ in range(6):
+                far = 0.0
                 for i in range(w):
                     total[i] = mu / tt[i]
                     steep[i] = mu / (tt[i] * tt[i])
@@ -97,7 +98,10 @@ def centre(
                         total[i] += mu * one
                         steep[i] += mu * one * one
                 for i in range(w):
+                    far = max(far, total[i])
                     tt[i] += max(total[i] - 1.0, 0.0) * total[i] / steep[i]
+                if far < 1.0 + 1e-5:
+                    break
             for i in range(w):
                 ss[i] = mu / tt[i]
                 total[i] = ss[i]
@@ -126,15 +130,20 @@ def centre(
                     spread[i] += gk[i] * gk[i] * square
             if turn == rounds or alpha == 0.0:
                 break
+            worst = 0.0
             for i in range(w):
                 variance = max(spread[i] - mean[i] * mean[i] / steep[i], 0.0) / mu
                 wrong = imbalance(ll[i], y[i], alpha)
+                worst = max(worst, abs(wrong))
                 low[i] = ll[i] if wrong < 0.0 else low[i]
                 high[i] = ll[i] if wrong > 0.0 else high[i]
                 step = -wrong / (1.0 + alpha * ll[i] * variance / y[i])
                 newton = ll[i] * (1.0 + step + 0.5 * step * step if step > 0.0 else 1.0 / (1.0 - step + 0.5 * step * step))
                 middle = 0.5 * (low[i] + min(high[i], 4.0 * ll[i]))
-                ll[i] = newton if (low[i] <= newton) & (newton <= high[i]) else middle
+                y[i] = newton if (low[i] <= newton) & (newton <= high[i]) else middle
+            if worst < 1e-7:
+                break
+            ll[:] = y[:w]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -152,7 +161,7 @@ def _respond(
             hk[i] = marginal(gk[i], alpha)
             low[i] = min(low[i], hk[i])
             high[i] = max(high[i], max(hk[i], ck[i] / gk[i]))
-    for _ in range(30):
+    for _ in range(24):
         for i in range(w):
             ll[i] = np.sqrt(low[i] * high[i])
             most[i] = 0.0

@@ -237,7 +237,7 @@ class RoundSummary(_message.Message):
     iterations: _builtins.int
     """Iterations that the solver took."""
     fairness: _builtins.float
-    """The policy's alpha: 0 plain throughput, 1 proportional fairness, 2 minimum delay."""
+    """The policy's alpha: 0 plain throughput, 1 proportional fairness, 2 minimum delay, inf max-min."""
     objective: _builtins.float
     """Objective value of the shares; at most the optimum."""
     bound: _builtins.float

@@ -40,7 +40,7 @@ def test_queues(served: Served, run: Run) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("queues", "create", "Bad Name"), 2, "queue.name: must be one or more segments"),
+        (("queues", "create", "Bad Name"), 2, "error: QUEUE: must be one or more segments"),
         (("queues", "create", "q"), 4, "queue 'q' already exists"),
         (("queues", "create", "nope/below"), 3, "queue 'nope' does not exist"),
         (("queues", "delete", "nope"), 3, "queue 'nope' does not exist"),
@@ -56,6 +56,9 @@ def test_queues(served: Served, run: Run) -> None:
         (("rounds", "-n", "0"), 2, "Invalid value for '--limit'"),
         (("jobs", "--state", "asleep"), 2, "Invalid value for '--state'"),
         (("watch", "--rounds", "--queue", "q"), 2, "--rounds: cannot be combined with --queue"),
+        (("queues", "create", "big", "--weight", "0"), 2, "error: --weight: must be"),
+        (("queues", "create", "big", "--max-live-jobs", "-1"), 2, "error: --max-live-jobs: must be"),
+        (("queues", "update", "q", "--weight", "-1"), 2, "error: --weight: must be"),
         (("watch", "--after", "3"), 2, "--after: needs --rounds"),
         (("watch", "--cursor", "nonsense"), 2, "cursor"),
         (("status", "--timeout", "0"), 2, "--timeout: must be a number of seconds above 0"),
@@ -64,6 +67,7 @@ def test_queues(served: Served, run: Run) -> None:
         (("config", "check", "--set", "server.prt=1"), 2, "server.prt: is not a setting"),
         (("config", "check", "--set", "port"), 2, "--set: must be written SECTION.KEY=VALUE"),
         (("config", "show", "-c", "/does/not/exist"), 2, "/does/not/exist: no such file"),
+        (("config", "check", "-c", "/"), 2, "/: is a directory; name a TOML file"),
     ],
 )
 def test_what_goes_wrong_is_told_in_a_line_and_an_exit_code(

@@ -43,6 +43,29 @@ def test_every_fault_of_a_configuration_is_named(tmp_path: Path) -> None:
     assert "is not valid TOML" in run("config", "check", "-c", str(path))[2]
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("config", "check", "--json", "--set", "server.port=x"),
+        ("config", "check", "--set", "server.port=x", "--json"),
+        ("config", "show", "--json", "--set", "port"),
+        ("db", "current", "--json", "--url", "mysql://"),
+        ("db", "upgrade", "--url", "mysql://", "--json"),
+        ("--json", "config", "check", "--set", "server.port=x"),
+    ],
+)
+def test_a_refusal_is_told_as_json_when_json_is_asked_for(args: tuple[str, ...]) -> None:
+    code, out, err = run(*args)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert json.loads(err)["error"]["kind"] == "InvalidInput"
+    assert json.loads(err)["error"]["violations"]
+    assert run("config", "check", "--set", "server.port=x")[2].startswith("error: "), "one command's --json is its own"
+
+
+def test_json_may_be_asked_for_before_the_command() -> None:
+    assert json.loads(run("--json", "config", "check")[1]) == {"valid": True}
+
+
 def test_a_database_is_made_and_looked_at(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'facts.db'}"
     assert "holds no schema" in run("db", "current", "--url", url)[1]

@@ -126,7 +126,7 @@ BAD_FLAGS = [
     (["-q", "q", "--cpu", "1", "--resource", "fpga=half"], "--resource fpga: cannot read 'half'"),
     (["-q", "q", "--cpu", "1", "--replicas", "0"], "--replicas: must be a whole number between 1 and 100000, got 0"),
     (["-q", "q", "--cpu", "1", "--count", "-3"], "--count: must be a whole number between 1 and 100000, got -3"),
-    (["-q", "q", "--cpu", "1", "--weight", "0"], "--weight: must be a finite number above 0, got 0.0"),
+    (["-q", "q", "--cpu", "1", "--weight", "0"], "--weight: must be a finite number"),
     (["-q", "q", "--cpu", "1", "--priority-class", "max"], "--priority-class: must be one of low, normal, high"),
     (["-q", "q", "--cpu", "1", "--restart-cost", "soon"], "--restart-cost: cannot read 'soon'; write 30s"),
     (["-q", "q", "-f", "x.yaml"], "--file: cannot be combined with --queue: write defaults into the file"),
@@ -170,6 +170,18 @@ def test_the_table_of_jobs(served: Served, run: Run) -> None:
     assert len(run("jobs", "--all").out.splitlines()) == 4
 
 
+def test_a_queue_that_does_not_exist_is_no_empty_queue(served: Served, run: Run) -> None:
+    served.populate(("q",))
+    empty = run("jobs", "-q", "q")
+    assert (empty.code, empty.out, empty.err) == (0, "", "no such jobs\n")
+    for args in (("jobs", "-q", "nope"), ("jobs", "--all", "-q", "nope"), ("watch", "-q", "nope")):
+        ran = run(*args)
+        assert (ran.code, ran.out, ran.err) == (3, "", "error: queue 'nope' does not exist\n")
+    as_json = run("jobs", "-q", "nope", "--json")
+    assert (as_json.code, as_json.out) == (3, "")
+    assert json.loads(as_json.err)["error"]["kind"] == "NotFound"
+
+
 def test_a_running_job_in_words(served: Served, run: Run) -> None:
     served.populate(("q",), (node("n1", "a100"),))
     demand = configuration(replicas=3, cpu=4, memory_gib=2)
@@ -198,6 +210,26 @@ def test_why_a_job_waits_in_words(served: Served, run: Run) -> None:
     assert "needs 4 more GPUs on a100" in out
     assert "needs 1 more GPU on t4" in out
     assert "no round has looked at it yet" in _why_of_new(served, run)
+
+
+def test_the_table_names_the_flavor_that_lacks_least_and_counts_the_others(served: Served, run: Run) -> None:
+    served.populate(
+        ("q",), (node("n1", "a100", cpu=8, gpu=4), node("n2", "t4", cpu=8, gpu=1), node("n3", "v100", gpu=1))
+    )
+    pairs = (
+        (configuration("a100", gpu=8), configuration("t4", cpu=10)),  # lack 4 of 8 GPUs, 2 of 10 cores
+        (configuration("a100", gpu=5), configuration("t4", cpu=10, gpu=2)),  # 1 of 5; 2 of 10 and 1 of 2
+        (configuration("a100", cpu=9, gpu=5), configuration("t4", cpu=80)),  # 1 of 9 and 1 of 5; 72 of 80
+        (configuration("a100", gpu=9), configuration("t4", gpu=9), configuration("v100", gpu=9)),
+    )
+    served.execute(c.SubmitJobs(tuple(spec("q", *pair) for pair in pairs)))
+    served.round()
+    assert [line.partition("any node: ")[2] for line in run("jobs").out.splitlines()[1:]] == [
+        "2 more cores on t4 (or on 1 more flavor)",
+        "1 more GPU on a100 (or on 1 more flavor)",
+        "1 more core and 1 more GPU on a100 (or on 1 more flavor)",
+        "5 more GPUs on a100 (or on 2 more flavors)",
+    ]
 
 
 def _why_of_new(served: Served, run: Run) -> str:
@@ -234,6 +266,10 @@ def test_cancel_and_update_tell_every_refusal(served: Served, run: Run) -> None:
     assert run("update", "j1", "--weight", "1").code == 4
     assert run("update", "j2", "--weight", "-1").code == 2
     assert run("update", "j2").code == 2
+    refused = run("update", "j2", "j1", "--weight", "0", "--priority-class", "max")
+    assert (refused.code, refused.out) == (2, "")
+    assert [line.split(":")[1] for line in refused.err.splitlines()] == [" --weight", " --priority-class"]
+    assert "updates[" not in refused.err
     assert run("cancel", "j2", "j9", "--json").json[1]["error"] == {
         "kind": "NotFound",
         "message": "job 'j9' does not exist",

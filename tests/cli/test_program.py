@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import allocator.cli
+from allocator.cli.exits import MEANINGS
 from allocator.intake import commands as c
 from tests.builders import node, spec
 from tests.client.served import Served
@@ -44,6 +47,18 @@ def test_exit_codes_and_json_of_a_process(served: Served) -> None:
         [*PROGRAM, "job", "nope"], env=environment(served), capture_output=True, text=True, check=False
     )
     assert (bad.returncode, bad.stdout, bad.stderr) == (3, "", "error: job 'nope' does not exist\n")
+
+
+def test_help_and_readme_tell_what_each_exit_code_means(served: Served) -> None:
+    shown = subprocess.run(
+        [*PROGRAM, "--help"], env=environment(served, COLUMNS="80"), capture_output=True, text=True, check=True
+    )
+    told = " ".join(shown.stdout.split())
+    readme = (Path(allocator.cli.__file__).parent / "README.md").read_text()
+    for code, meaning in MEANINGS.items():
+        assert f"{code.value} {meaning}" in told
+        assert f"| {code.value} | {meaning} |" in readme
+    assert "no room now (a queue's max_live_jobs)" in told
 
 
 def test_a_reader_that_leaves_is_no_error_message(served: Served) -> None:

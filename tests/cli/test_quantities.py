@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allocator.cli import quantities
-from allocator.cli.quantities import age, approximate, format_amount, format_duration, parse_amount, parse_duration
+from allocator.cli import quantities, words
+from allocator.cli.quantities import (
+    age,
+    approximate,
+    format_amount,
+    format_duration,
+    parse_amount,
+    parse_duration,
+    significant,
+)
 from allocator.domain.errors import InvalidInput
 from allocator.domain.resources import MAX_AMOUNT
 
@@ -113,6 +121,16 @@ def test_bad_durations_are_refused(text: object) -> None:
 @settings(deadline=None, max_examples=300, derandomize=True)
 def test_every_duration_survives_writing_and_reading(seconds: float) -> None:
     assert parse_duration(format_duration(seconds), "d") == seconds
+
+
+def test_large_numbers_are_short() -> None:
+    assert [significant(value) for value in (1e14, 1e15, -1e308, 123.0)] == [
+        "100000000000000",
+        "1.00e+15",
+        "-1.00e+308",
+        "123",
+    ]
+    assert [words.weight(value) for value in (1.0, 0.25, 1e6, 1e308)] == ["1", "0.25", "1e+06", "1e+308"]
 
 
 def test_tables_show_display_units() -> None:

@@ -31,7 +31,7 @@ class WallClock:
     def now(self) -> float:
         return time.time() + self.ahead
 
-    def wait(self, until: float, *, quiescent: bool) -> bool:  # noqa: ARG002 - the port's signature
+    def wait(self, until: float, *, quiescent: bool) -> bool:
         return False
 
     def stopwatch(self) -> float:

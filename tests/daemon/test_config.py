@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -54,6 +55,15 @@ def test_shown_settings_load_to_the_same(tmp_path: Path) -> None:
     assert load(written(tmp_path, show(settings))) == settings
 
 
+def test_max_min_is_written_inf_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from_file = load(written(tmp_path, "[policy]\nfairness = inf\n"))
+    assert from_file.policy.policy() == Policy(fairness=math.inf)
+    assert "\nfairness = inf\n" in show(from_file)
+    assert load(written(tmp_path, show(from_file))) == from_file
+    monkeypatch.setenv("ALLOCATOR_POLICY__FAIRNESS", "inf")
+    assert load() == from_file
+
+
 def test_passwords_are_shown_only_when_asked(tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
     settings = load(None, {"store.url": "postgresql://user:secret@host/db"})
@@ -74,6 +84,8 @@ def test_defaults_are_the_domains() -> None:
         ("[server]\nprot = 1", "server.prot: is not a setting"),
         ("[sever]\nport = 1", "sever: is not a setting"),
         ("[policy]\nfairness = nan", "policy.fairness: input should be"),
+        ("[policy]\nfairness = -inf", "policy.fairness: input should be greater than or equal to 0"),
+        ("[policy]\ngap = inf", "policy.gap: input should be less than 1"),
         ("[rounds]\ninterval_seconds = 0", "rounds.interval_seconds: input should be greater than 0"),
         ("[server]\nhost = ''", "server.host: string should have at least 1 character"),
         ("[rounds]\ninterval_seconds = true", "rounds.interval_seconds: must not be true or false"),

@@ -1,4 +1,4 @@
-"""One round on a SQLite store that dies in the middle, as by a power cut. Arguments: URL, before-push or before-record."""
+"""One round on a SQLite store that dies in the middle, as by a power cut. Arguments: URL, before-push|before-record."""
 
 from __future__ import annotations
 

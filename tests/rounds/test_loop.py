@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -131,6 +132,20 @@ def test_time_shares_follow_the_weights_of_the_queues() -> None:
     world.run(4000)
     total = seconds_run(world, big) + seconds_run(world, small)
     assert seconds_run(world, big) / total == pytest.approx(0.75, abs=0.02)
+
+
+def test_max_min_is_a_policy_like_any_other() -> None:
+    """Levels per weight are equal, so time is shared 3 : 1 here too; every figure of the round is a number."""
+    world = one_gpu_world(policy=replace(QUICK, fairness=math.inf))
+    big, small = world.submit(spec("big"), spec("small"))
+    world.run(4000)
+    assert seconds_run(world, big) / (seconds_run(world, big) + seconds_run(world, small)) == pytest.approx(
+        0.75, abs=0.02
+    )
+    summary = world.reports[-1].summary
+    assert (summary.fairness, summary.outcome, summary.solver) == (math.inf, RoundOutcome.OPTIMAL, "max_min")
+    assert all(math.isfinite(value) for value in (summary.objective, summary.bound, summary.gap, summary.rounding_loss))
+    assert summary.objective == pytest.approx(1.0, rel=1e-6), "a job with budget 3/4 gets 3/4 of its time"
 
 
 def test_hysteresis_bounds_how_often_places_change() -> None:

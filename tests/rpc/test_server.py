@@ -67,7 +67,7 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def execute(self, command: Command, now: float) -> Future[Any]:  # noqa: ARG002 - the port's signature
+    def execute(self, command: Command, now: float) -> Future[Any]:
         future: Future[Any] = Future()
         future.set_exception(self._error)
         return future

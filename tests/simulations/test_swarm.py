@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def play(world: tuple[Workload, list[Outage]], fairness: float) -> ReplayResult:
     return replay(world[0], options, faults=ListedFaults(world[1]))
 
 
-@given(world=worlds(), fairness=st.sampled_from([0.0, 1.0, 2.0]))
+@given(world=worlds(), fairness=st.sampled_from([0.0, 1.0, 2.0, math.inf]))
 @settings(max_examples=40, deadline=None, derandomize=True)
 def test_every_job_that_can_run_ends_exactly_once_and_no_invariant_breaks(
     world: tuple[Workload, list[Outage]], fairness: float

@@ -110,9 +110,9 @@ def test_max_min_weights_divide_utilities_and_what_is_left_over_is_used() -> Non
     assert solution.shares[:, 0] == pytest.approx([0.2, 0.6, 1.0], rel=1e-5)
 
 
-def test_beyond_the_max_min_level_capacity_goes_where_it_brings_most_throughput() -> None:
-    """The third job sets the level, 0.1. Of the first flavor half is then left; a unit of it serves job 0 four times
-    better than job 1.
+def test_beyond_the_lowest_level_capacity_raises_the_next_lowest() -> None:
+    """The third job sets the lowest level, 0.1. Of the first flavor half is left then: for both others alike, although a
+    unit of it would serve job 0 four times better than job 1.
     """
     problem = Problem.from_arrays(
         throughput=np.ones((3, 1)),
@@ -121,7 +121,7 @@ def test_beyond_the_max_min_level_capacity_goes_where_it_brings_most_throughput(
         capacity=[[1.0], [1.0]],
         fairness=np.inf,
     )
-    assert solve(problem).shares[:, 0] == pytest.approx([0.6, 0.1, 0.1], rel=1e-5)
+    assert solve(problem).shares[:, 0] == pytest.approx([0.2, 0.2, 0.1], rel=1e-6)
 
 
 def test_counts_are_that_many_jobs() -> None:

@@ -29,7 +29,6 @@ def load(name: str) -> Any:
 DRF = load("drf_examples.json")["cases"]
 GAVEL = {case["name"]: case for case in load("gavel_policy_unit_inputs.json")["cases"]}
 GRID = load("gavel_policy_unit_inputs.json")["isolated_vs_maxmin_grid"]
-WATERFILLING = load("waterfilling_lexicographic.json")["cases"]
 
 
 def solved(problem: Problem) -> Solution:
@@ -192,21 +191,3 @@ def test_every_gavel_case_is_either_reproduced_or_skipped_by_name() -> None:
         "mmf_perf_test", "ftf_perf_test", "gavel_paper_sec4.1_example", "ftf_base_test", "max_sum_test",
         "max_sum_cost_test", "min_total_duration_T2", "max_sum_cost_slo_test", "allox_test_step1",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("case", WATERFILLING, ids=lambda case: f"{case['n']} jobs")
-def test_first_level_of_lexicographic_max_min(case: Any) -> None:
-    """The lowest level is exact; the levels above it (their full answer) are not refined yet."""
-    throughput = np.array(case["throughputs"])
-    scale, priority = np.array(case["scale"]), np.array(case["priority"])
-    n, width = throughput.shape
-    problem = Problem.from_arrays(
-        throughput=throughput * scale[:, None],
-        flavor=np.tile(np.arange(width), (n, 1)),
-        demand=np.broadcast_to(scale[:, None, None], (n, width, 1)),
-        capacity=np.full((width, 1), float(case["cap_per_type"])),
-        weight=priority,
-        fairness=math.inf,
-        reference=throughput.mean(axis=1),
-    )
-    assert solved(problem).objective == pytest.approx(min(case["exact_lexicographic"]), abs=TOLERANCE)

@@ -187,7 +187,7 @@ any_float = st.floats(allow_nan=False)
         outcome=st.sampled_from(RoundOutcome),
         solver=names,
         iterations=counts,
-        fairness=floats,
+        fairness=floats | st.just(float("inf")),
         objective=any_float,
         bound=any_float,
         gap=any_float,
