@@ -11,7 +11,7 @@ PROTOS := $(wildcard protos/allocator/v1/*.proto)
 .PHONY: help run test check bench protos generate requirements format clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(VENV)/.run ## Start the demonstration: daemon, simulated nodes, jobs, and a live view (Ctrl-C stops it)
 	@$(BIN)/allocator demo $(ARGS)
@@ -34,6 +34,9 @@ check: $(VENV)/.dev node_modules/.installed ## Lint, types, layers, API lint, ge
 
 bench: $(VENV)/.dev ## Measure: rounds, solver, intake
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $(ARGS)
+
+bench-%: $(VENV)/.dev ## One of them: bench-round, bench-solver, bench-intake
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $*
 
 protos: $(VENV)/.dev ## Generate allocator/v1 from protos/
 	@$(MAKE) --no-print-directory -s generated OUT=.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -49,6 +50,8 @@ class ExitCode(IntEnum):
     """The results cannot be written there, or pyarrow is missing."""
     INTERRUPTED = 130
     """Ctrl-C; nothing was written."""
+    BROKEN_PIPE = 141
+    """The reader of the output went away."""
 
 
 app = typer.Typer(
@@ -57,7 +60,7 @@ app = typer.Typer(
     add_completion=False,
     help="Replay a trace, or a made-up workload, through the same rounds that the daemon runs.",
     epilog="Exit codes: 0 done; 1 an invariant was broken; 2 wrong usage; 3 the trace cannot be read; "
-    "4 the results cannot be written; 130 interrupted.",
+    "4 the results cannot be written; 130 interrupted; 141 the reader of the output went away.",
 )
 
 
@@ -69,7 +72,20 @@ def main() -> None:
 def run(command: Callable[[], Any]) -> int:
     """The exit code of `command`; errors go to standard error."""
     try:
+        code = _run(command)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads any more: let the interpreter's last flush go nowhere instead of failing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    return code
+
+
+def _run(command: Callable[[], Any]) -> int:
+    try:
         command()
+    except BrokenPipeError:
+        raise
     except TraceError as error:
         return _complain(error, ExitCode.BAD_TRACE)
     except (FailedPrecondition, MissingExtra, OSError) as error:
@@ -78,7 +94,9 @@ def run(command: Callable[[], Any]) -> int:
         return _complain(error, ExitCode.BAD_INPUT)
     except InvariantBroken as error:
         return _complain(f"invariant broken in {error}", ExitCode.BROKEN)
-    except SystemExit as end:  # typer turns Ctrl-C into one of these
+    except SystemExit as end:  # typer turns Ctrl-C into one of these, and so do typer and rich with a closed pipe
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
         code = end.code if isinstance(end.code, int) else ExitCode.BAD_INPUT
         if code == ExitCode.INTERRUPTED:
             _complain("interrupted; nothing was written", ExitCode.INTERRUPTED)

@@ -112,15 +112,15 @@ class Invariants:
         for state in report.commit.desired:
             self.checks += 1
             node = nodes.get(state.node)
-            if node is None:
-                yield f"node {state.node} does not exist, and was sent a state"
-            else:
+            if node is not None:
                 yield from _overfull(node, state)
+            elif state.replicas:
+                yield f"node {state.node} does not exist, and was asked to run something"
 
     def _everything(self, report: RoundReport) -> Iterable[str]:
         """The store's running jobs after this round against the cluster's, and every node added up anew."""
         placed = {
-            job.id: (job.allocation.epoch, job.allocation.placement)
+            job.id: job.allocation
             for job in report.snapshot.jobs
             if job.state is JobState.RUNNING and job.allocation is not None
         }
@@ -128,7 +128,7 @@ class Invariants:
             if applied.allocation is None:
                 placed.pop(applied.change.job_id, None)
             else:
-                placed[applied.change.job_id] = (applied.allocation.epoch, applied.allocation.placement)
+                placed[applied.change.job_id] = applied.allocation
         running = self._cluster.running()
         self.checks += len(placed)
         yield from (
@@ -137,16 +137,18 @@ class Invariants:
         yield from (f"job {job_id} should run, but does not" for job_id in sorted(placed.keys() - running.keys()))
         jobs = {job.id: job for job in report.snapshot.jobs}
         held: dict[str, Resources] = {}
-        for job_id, (epoch, placement) in placed.items():
-            where = dict(enumerate(replica.node for replica in placement.replicas))
-            if job_id in running and running[job_id] != (epoch, where):
-                yield f"job {job_id} runs as epoch {running[job_id][0]}, the store says {epoch}, or on other nodes"
+        for job_id, allocation in placed.items():
+            replicas = enumerate(allocation.placement.replicas)
+            where = {index: replica.node for index, replica in replicas if index not in allocation.finished}
+            if job_id in running and running[job_id] != (allocation.epoch, where):
+                epoch = running[job_id][0]
+                yield f"job {job_id} runs as epoch {epoch}, the store says {allocation.epoch}, or on other nodes"
             if job_id not in jobs:
                 yield f"job {job_id} runs, but is not live"
                 continue
-            demand = jobs[job_id].spec.configurations[placement.configuration].demand
-            for node in where.values():
-                held[node] = held.get(node, NOTHING) + demand
+            demand = jobs[job_id].spec.configurations[allocation.placement.configuration].demand
+            for replica in allocation.standing:
+                held[replica.node] = held.get(replica.node, NOTHING) + demand
         capacity = {node.name: node.capacity for node in report.snapshot.nodes}
         for node, amounts in held.items():
             self.checks += 1

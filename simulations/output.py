@@ -9,7 +9,8 @@ import json
 import shutil
 import tempfile
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,32 +41,63 @@ def require_pyarrow() -> None:
 
 
 def require_free(folder: Path, *, force: bool) -> None:
-    """Raise FailedPrecondition if `folder` cannot take the results without harm."""
-    if folder.exists() and not folder.is_dir():
-        raise FailedPrecondition(str(folder), "is a file; name a folder for the results")
-    if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise FailedPrecondition(
-            str(folder), "is not empty; name another folder, or use --force to replace earlier results in it"
-        )
+    """Raise FailedPrecondition if `folder` cannot take the results, or not without harm; nothing is left behind.
+
+    Before a long replay rather than after it: a folder is made and removed where results would be, and beside it.
+    """
+    with _refusing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise FailedPrecondition(_named(folder), "is a file; name a folder for the results")
+        if folder.is_dir() and any(folder.iterdir()) and not force:
+            raise FailedPrecondition(
+                _named(folder), "is not empty; name another folder, or use --force to replace earlier results in it"
+            )
+        beside = folder.parent
+        while not beside.exists():
+            beside = beside.parent
+        _workshop(folder, beside).rmdir()
+        if folder.is_dir():
+            _workshop(folder, folder).rmdir()
 
 
 def write_results(folder: Path, tables: Iterable[Table], summary: dict[str, Any]) -> None:
     """Write everything beside `folder` first, then put it in place, summary.json last: it vouches for the rest.
 
-    Only files of the names written here are ever replaced.
+    Only files of the names written here are ever replaced. Raises FailedPrecondition if they cannot be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    with _refusing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        workshop = _workshop(folder, folder.parent)
+        try:
+            for table in tables:
+                write_table(workshop / f"{table.name}.parquet", table)
+            (workshop / SUMMARY_FILE).write_text(summary_text(summary), encoding="utf-8")
+            folder.mkdir(exist_ok=True)
+            (folder / SUMMARY_FILE).unlink(missing_ok=True)
+            for file in sorted(workshop.iterdir(), key=lambda file: file.name == SUMMARY_FILE):
+                file.replace(folder / file.name)
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _workshop(folder: Path, where: Path) -> Path:
+    """A new folder in `where` for what is to go to `folder`."""
+    return Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=where))
+
+
+def _named(folder: Path) -> str:
+    """The folder as the user gave it, with the option that it was given by."""
+    return f"--out {folder}"
+
+
+@contextmanager
+def _refusing(folder: Path) -> Iterator[None]:
+    """Inside, what the system refuses is told as a fault of the folder."""
     try:
-        for table in tables:
-            write_table(workshop / f"{table.name}.parquet", table)
-        (workshop / SUMMARY_FILE).write_text(summary_text(summary), encoding="utf-8")
-        folder.mkdir(exist_ok=True)
-        (folder / SUMMARY_FILE).unlink(missing_ok=True)
-        for file in sorted(workshop.iterdir(), key=lambda file: file.name == SUMMARY_FILE):
-            file.replace(folder / file.name)
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        yield
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}; name a folder that can"
+        raise FailedPrecondition(_named(folder), what) from error
 
 
 def summary_text(summary: dict[str, Any]) -> str:

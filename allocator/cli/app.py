@@ -166,20 +166,26 @@ def report(error: AllocatorError, *, as_json: bool) -> None:
             screen.remark("start a daemon with `allocator serve`, or name another one with --address")
 
 
-@contextmanager
-def named_as_given(names: Mapping[str, str]) -> Iterator[None]:
-    """Inside, a refusal names what is wrong as it was given: `updates[3].weight` as `names["weight"]`, each fault once.
+def as_given(error: InvalidInput, names: Mapping[str, str]) -> InvalidInput:
+    """The same refusal, naming what is wrong as the user gave it: `updates[3].weight` as `names["weight"]`.
 
     `names` has flags and arguments by the last part of a field's path; other paths stay as they are.
     """
+    return InvalidInput(
+        *(
+            Violation(names.get(fault.field.rpartition(".")[2], fault.field), fault.description)
+            for fault in error.violations
+        )
+    )
+
+
+@contextmanager
+def named_as_given(names: Mapping[str, str]) -> Iterator[None]:
+    """Inside, refusals are told `as_given`."""
     try:
         yield
     except InvalidInput as error:
-        renamed = (
-            Violation(names.get(fault.field.rpartition(".")[2].partition("[")[0], fault.field), fault.description)
-            for fault in error.violations
-        )
-        raise InvalidInput(*dict.fromkeys(renamed)) from None
+        raise as_given(error, names) from None
 
 
 def _abandon_output() -> None:

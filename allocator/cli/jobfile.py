@@ -63,7 +63,7 @@ class JobDraft:
 
 
 def read_drafts(document: Document) -> tuple[JobDraft, ...]:
-    """All jobs of a file. Errors: InvalidInput with every fault (the first twenty), each with file, line and path."""
+    """All jobs of a file. Errors: InvalidInput with the faults (the first twenty), each with file, line and path."""
     faults: list[Violation] = []
     defaults, jobs = _layout(document.value, faults)
     settled, doubts = _parse_fields(defaults, "defaults", faults)

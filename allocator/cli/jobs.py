@@ -9,7 +9,7 @@ from uuid import uuid4
 import typer
 
 from allocator.cli import completion, documents, schema, screen
-from allocator.cli.app import Session, app, command, named_as_given, session
+from allocator.cli.app import Session, app, as_given, command, session
 from allocator.cli.exits import ExitCode, of_batch
 from allocator.cli.job_view import job_table, show_job
 from allocator.cli.jobfile import JobDraft, draft_of_flags, read_drafts
@@ -17,6 +17,7 @@ from allocator.client import Client, ItemResult, Job, JobChange, JobSpec, JobSta
 from allocator.domain.errors import AllocatorError, InvalidInput
 
 _PANEL = "Jobs"
+_AS_GIVEN = {"weight": "--weight", "priority_class": "--priority-class"}
 BATCH = 1000
 """Jobs sent in one request."""
 
@@ -261,8 +262,10 @@ def update(
     with settings.client() as client:
         for start in range(0, len(job_ids), BATCH):
             batch = job_ids[start : start + BATCH]
-            with named_as_given({"weight": "--weight", "priority_class": "--priority-class", "job_id": "JOB"}):
-                results += client.update([JobUpdate(job_id, weight, priority_class) for job_id in batch])
+            answers = client.update([JobUpdate(job_id, weight, priority_class) for job_id in batch])
+            results += (
+                as_given(answer, _AS_GIVEN) if isinstance(answer, InvalidInput) else answer for answer in answers
+            )
     raise typer.Exit(_show_results(settings, results, "updated"))
 
 

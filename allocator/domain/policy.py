@@ -10,7 +10,7 @@ from allocator.domain.errors import Violation
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`fairness` is alpha: 0 plain throughput, 1 proportional (default), 2 minimum delay, `math.inf` max-min; any value >= 0.
+    """`fairness` is alpha: 0 plain throughput, 1 proportional (default), 2 minimum delay, inf max-min; any value >= 0.
 
     A running job is stopped for another one's share only after `minimum_run_seconds`, and only if the other is owed at
     least `hysteresis_seconds` (or the runner's restart cost, if that is longer) more than it. `horizon_seconds` is how

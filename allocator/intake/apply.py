@@ -225,12 +225,10 @@ def _update_queue(command: c.UpdateQueue, facts: Facts) -> Outcome:
 
 def _delete_queue(name: str, facts: Facts) -> Outcome:
     queue = _queue(name, facts)
-    children = facts.child_queues(name)
+    children = len(facts.child_queues(name))
     if children:
-        raise FailedPrecondition(
-            f"queue {name!r}",
-            f"has {_counted(len(children), 'queue')} below it; delete {_one_or_many(len(children), 'that', 'those')} first",
-        )
+        those = _one_or_many(children, "that", "those")
+        raise FailedPrecondition(f"queue {name!r}", f"has {_counted(children, 'queue')} below it; delete {those} first")
     live = facts.live_job_count(name)
     if live:
         them = _one_or_many(live, "it", "them")
@@ -269,7 +267,8 @@ def _register(node: Node, facts: Facts) -> Outcome:
         if known.flavor != node.flavor and holds:
             raise FailedPrecondition(
                 f"node {node.name!r}",
-                f"runs {_counted(holds, 'job')} as flavor {known.flavor!r}; drain it before it registers as {node.flavor!r}",
+                f"runs {_counted(holds, 'job')} as flavor {known.flavor!r}; "
+                f"drain it before it registers as {node.flavor!r}",
             )
     return Outcome(registered, ChangeSet(nodes=(registered,) if registered != known else ()))
 
@@ -315,9 +314,9 @@ def _remove_node(name: str, facts: Facts) -> Outcome:
         raise FailedPrecondition(f"node {name!r}", "is ready and not draining; drain it first")
     holds = len(facts.jobs_on(name))
     if holds:
+        them = _one_or_many(holds, "it", "them")
         raise FailedPrecondition(
-            f"node {name!r}",
-            f"still holds {_counted(holds, 'job')}; wait for the next round or cancel {_one_or_many(holds, 'it', 'them')}",
+            f"node {name!r}", f"still holds {_counted(holds, 'job')}; wait for the next round or cancel {them}"
         )
     return Outcome(None, ChangeSet(deleted_nodes=(name,)))
 

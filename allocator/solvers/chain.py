@@ -1,7 +1,8 @@
 """Which method answers, and what happens when it does not: the solver that rounds use.
 
-Nothing scarce: the shortcut. For alpha = inf the ladder of levels. Otherwise Clarabel; if its answer is not certified
-within the gap, Clarabel again, scaled by that answer; then plain arithmetic. The best shares and the best prices of all
+Nothing scarce: the shortcut. For alpha = inf the ladder of levels. Otherwise price discovery if there are many rows,
+Clarabel if there are few or if that answer is not certified within the gap; then Clarabel again, scaled by the best
+answer so far; then plain arithmetic. The best shares and the best prices of all
 attempts are kept. It never raises on a valid problem.
 """
 
@@ -23,38 +24,54 @@ from allocator.solvers.surplus import surplus
 
 DEFAULT_ITERATIONS = 200
 _USUAL_ITERATIONS = 50
+PRICE_ROWS = 2000
+"""From so many rows on price discovery comes first. With fewer, Clarabel is quick and copes with more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`propose(problem, iterations left, warm start, best so far)` gives a candidate, or None when it does not apply.
+    """`propose(problem, iterations left, gap, warm start, best so far)` gives a candidate; None: it does not apply.
 
     One that `needs_budget` is skipped when no iterations are left; one that `takes_all` may spend all that are left.
     """
 
     name: str
-    propose: Callable[[Problem, int, WarmStart | None, Certificate | None], Candidate | None]
+    propose: Callable[[Problem, int, float, WarmStart | None, Certificate | None], Candidate | None]
     needs_budget: bool = True
     takes_all: bool = False
 
 
 def _surplus(
-    problem: Problem, _iterations: int, _start: WarmStart | None, _best: Certificate | None
+    problem: Problem, _iterations: int, _gap: float, _start: WarmStart | None, _best: Certificate | None
 ) -> Candidate | None:
     return surplus(problem)
 
 
 def _max_min(
-    problem: Problem, iterations: int, _start: WarmStart | None, _best: Certificate | None
+    problem: Problem, iterations: int, _gap: float, _start: WarmStart | None, _best: Certificate | None
 ) -> Candidate | None:
     return max_min(problem, iterations) if np.isinf(problem.fairness) else None
 
 
-def _conic(problem: Problem, iterations: int, _start: WarmStart | None, _best: Certificate | None) -> Candidate:
+def _price(
+    problem: Problem, iterations: int, gap: float, start: WarmStart | None, _best: Certificate | None
+) -> Candidate | None:
+    if problem.row_count < PRICE_ROWS or np.isinf(problem.fairness):
+        return None
+    from allocator.solvers.price import price_discovery  # noqa: PLC0415 - numba takes half a second to import
+
+    return price_discovery(problem, iterations, gap, start)
+
+
+def _conic(
+    problem: Problem, iterations: int, _gap: float, _start: WarmStart | None, _best: Certificate | None
+) -> Candidate:
     return conic(problem, iterations)
 
 
-def _rescaled(problem: Problem, iterations: int, _start: WarmStart | None, best: Certificate | None) -> Candidate:
+def _rescaled(
+    problem: Problem, iterations: int, _gap: float, _start: WarmStart | None, best: Certificate | None
+) -> Candidate:
     """Again with shorter steps, measured in what the best answer so far gives everybody if that beats an equal split:
     a bad guess of the scale is by far the commonest cause of failure.
     """
@@ -65,13 +82,16 @@ def _rescaled(problem: Problem, iterations: int, _start: WarmStart | None, best:
     return conic(problem, iterations, near=near, step_fraction=0.9)
 
 
-def _equal_split(problem: Problem, _iterations: int, start: WarmStart | None, _best: Certificate | None) -> Candidate:
+def _equal_split(
+    problem: Problem, _iterations: int, _gap: float, start: WarmStart | None, _best: Certificate | None
+) -> Candidate:
     return equal_split(problem, start)
 
 
 METHODS: tuple[Method, ...] = (
     Method("surplus", _surplus, needs_budget=False),
     Method("max_min", _max_min, takes_all=True),
+    Method("price", _price),
     Method("conic", _conic),
     Method("conic_rescaled", _rescaled),
     Method("conic_rescaled_again", _rescaled),
@@ -79,19 +99,19 @@ METHODS: tuple[Method, ...] = (
 )
 """In order. The last one spends its own small, fixed number of passes: it must answer when the budget is gone."""
 
-_FIRST_CHOICE = ("empty", "surplus", "max_min", "conic")
+_FIRST_CHOICE = ("empty", "surplus", "max_min", "price", "conic")
 
 
 @dataclass(frozen=True, slots=True)
 class ChainSolver:
-    """Implements the rounds' Solver port. Interior points cannot start warm; only `equal_split` uses a warm start."""
+    """Implements the rounds' Solver port. `price` and `equal_split` use a warm start; Clarabel cannot."""
 
     methods: tuple[Method, ...] = METHODS
 
     def solve(self, problem: Problem, *, gap: float, iterations: int, warm_start: WarmStart | None) -> Solution:
         """OPTIMAL when certified within `gap`, INACCURATE when certified but farther off, FAILED when nothing was.
 
-        `iterations` bounds what all of Clarabel's attempts spend together.
+        `iterations` bounds what all attempts spend together: iterations of `price`, factorisations of Clarabel.
         """
         if problem.row_count == 0:
             return _empty(problem)
@@ -104,7 +124,7 @@ class ChainSolver:
             left = iterations - spent
             allowance = left if method.takes_all else _allowance(left)
             try:
-                candidate = method.propose(problem, allowance, warm_start, best)
+                candidate = method.propose(problem, allowance, gap, warm_start, best)
                 certificate = None if candidate is None else _certified(problem, candidate)
             except BaseException as error:  # a panic in Clarabel's Rust is not an Exception
                 if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):

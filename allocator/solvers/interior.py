@@ -2,7 +2,8 @@
 
 In the numbers of a `Layout` (omega_i the row's part of all money, y its utility, a its use, everything about 1):
 
-    maximise sum_i omega_i phi(y_i),  y = sum_k g_k x_k,  sum_k x_k + s = 1,  sum_i omega_i a_i x_i + z = 1 per coupling row
+    maximise sum_i omega_i phi(y_i),   y = sum_k g_k x_k,   sum_k x_k + s = 1,
+    with sum_i omega_i a_i x_i + z = 1 for each coupling row
 
 At the optimum there are prices p, time prices t and marginal utilities lam with v_k = a_k . p + t - lam g_k >= 0 and
 
@@ -25,6 +26,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,22 +37,30 @@ from allocator.solvers.price_centre import centre
 from allocator.solvers.price_layout import Layout
 from allocator.solvers.price_newton import assemble, direct
 
+COLD = 0.1
+"""The barrier at which nothing need be known about prices."""
 _NEAREST, _FARTHEST = 0.95, 0.9999
 """How much of the way to the boundary a step may go: less while mu is large."""
 _ROUNDS = 10
-_FALL = 0.1
-_SLOWEST = 0.6
+"""Steps that a row may take towards its central point; most need two or three."""
+_FALL, _SLOWEST = 0.1, 0.35
+"""By what mu falls in `follow`, and how slowly it may fall before `step` takes over."""
 _RISE = 30.0
-_COLD = 0.1
-_MOST_NEWTON = 8
-_LEAST_PRICE = 1e-12
+"""By what mu rises when the first prices were not as good as hoped."""
+_MOST_NEWTON, _LEAST_PART = 8, 0.05
+"""Newton steps for one mu, and how little of one is worth trying."""
+_BALANCE = 0.1
+"""The barrier does not fall below this part of what is left of log lam + alpha log y = 0."""
+_SHORTEST = 1e-6
+"""Steps below this lead nowhere."""
 Run = Callable[[Callable[[int], None], int], None]
 
 
 @dataclass(slots=True)
 class State:
-    """Where an iteration is; arrays (K, n), (n,), (m,) of the layout. `gap` is relative to the layout's money, `overuse`
-    what the use of all coupling rows beyond (or short of) 1 is worth, `scale` the weighted mean of y^(1 - alpha).
+    """Where an iteration is; arrays (K, n), (n,), (m,) of the layout.
+
+    `gap` is relative to the layout's money; `overuse` is what use beyond or short of capacity is worth.
     """
 
     x: Floats
@@ -62,44 +72,54 @@ class State:
     room: Floats
     gap: float = float("inf")
     overuse: float = float("inf")
-    scale: float = 1.0
     iterations: int = 0
 
     def close(self, wished: float) -> bool:
-        """Whether shares and prices here will be certified within `wished` x the layout's money."""
-        wished *= max(1.0, self.scale_of_powers)
+        """Whether shares and prices here can be expected to be certified within `wished` x the layout's money."""
         return self.gap <= 0.6 * wished and self.overuse <= 0.2 * wished
-
-    @property
-    def scale_of_powers(self) -> float:
-        return self.scale
 
 
 @contextmanager
 def workers(threads: int) -> Iterator[Run]:
     """Runs `task(chunk)` for every chunk, on up to `threads` threads; what is written does not depend on how many."""
     if threads <= 1:
-        yield lambda task, count: [task(chunk) for chunk in range(count)] and None
+
+        def alone(task: Callable[[int], None], count: int) -> None:
+            for chunk in range(count):
+                task(chunk)
+
+        yield alone
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield lambda task, count: [None for _ in pool.map(task, range(count))] and None
+
+        def together(task: Callable[[int], None], count: int) -> None:
+            for _ in pool.map(task, range(count)):
+                pass
+
+        yield together
 
 
 def _moved(values: Floats, moves: Floats) -> Floats:
     """values + moves, but at most four times and at least a tenth of the values."""
-    return values * np.clip(1 + moves / values, 0.1, 4.0)
+    moved: Floats = values * np.clip(1 + moves / values, 0.1, 4.0)
+    return moved
+
+
+def _solve(factor: tuple[Floats, bool], scale: Floats, rhs: Floats) -> Floats:
+    solved: Floats = scale * scipy.linalg.cho_solve(factor, scale * rhs, check_finite=False)
+    return solved
 
 
 class Interior:
-    """One layout's iteration: `start` from prices, then `step` until `state.close(...)`."""
+    """One layout's iteration: `follow` from prices; where that leads no further, `step` until `state.close(...)`."""
 
-    def __init__(self, layout: Layout, run: Run, first_lam: Floats | None = None) -> None:
+    def __init__(self, layout: Layout, run: Run) -> None:
         self.layout = layout
         self._run = run
         n, m = layout.size, layout.scarce.size
         shape = layout.gain.shape
         self.state = State(
-            np.zeros(shape), np.ones(shape), np.ones(n), np.ones(n), np.ones(n) if first_lam is None else first_lam,
+            np.zeros(shape), np.ones(shape), np.ones(n), np.ones(n), np.ones(n),
             np.ones(m), np.ones(m),
         )  # fmt: skip
         self._moves = (np.zeros(shape), np.zeros(shape), np.zeros(n), np.zeros(n), np.zeros(n))
@@ -107,8 +127,8 @@ class Interior:
         self._schur = np.empty((self._chunks, m, m))
         self._vectors = np.empty((self._chunks, 2, m))
         self._sums = np.empty((self._chunks, 5))
-        self._moved_prices, self._moved_room, self._residual = np.zeros(m), np.zeros(m), np.zeros(m)
-        self._steps = (0.0, 0.0)
+        self._residual = np.zeros(m)
+        self._products, self._number, self._imbalance = 0.0, 1.0, 0.0
         self._mu = np.inf
 
     def follow(self, prices: Floats, mu: float, final: float, wished: float, budget: int) -> bool:
@@ -119,11 +139,9 @@ class Interior:
         the state is close to `wished`, or the budget is used up.
         """
         state = self.state
-        state.prices = np.maximum(prices, _LEAST_PRICE)
-        state.room = mu / state.prices
-        self._evaluate(mu)
-        state.room = np.maximum(state.room, state.room + self._residual)
-        reached, fall = None, _FALL
+        self._begin(prices, mu)
+        reached: tuple[Floats, Floats, float] | None = None
+        fall = _FALL
         while True:
             if self._settle(mu, wished if mu <= final else 0.0, budget):
                 if state.close(wished) or state.iterations >= budget:
@@ -131,13 +149,11 @@ class Interior:
                 if mu <= final:
                     return False
                 reached = (state.prices.copy(), state.room.copy(), mu)
-                mu = max(mu * fall, final)
+                mu, fall = max(mu * fall, final), max(fall**1.5, _FALL)
                 continue
-            if reached is None and mu < _COLD:  # the prices were not as good as hoped: a smoother problem first
-                mu = min(mu * _RISE, _COLD)
-                state.prices = np.maximum(prices, _LEAST_PRICE)
-                state.room = mu / state.prices
-                self._evaluate(mu)
+            if reached is None and mu < COLD:  # the prices were not as good as hoped: a smoother problem first
+                mu = min(mu * _RISE, COLD)
+                self._begin(prices, mu)
                 continue
             fall **= 0.5
             if reached is None or fall > _SLOWEST:
@@ -149,28 +165,42 @@ class Interior:
         self._evaluate(mu)
         return False
 
+    def _begin(self, prices: Floats, mu: float) -> None:
+        self.state.prices = np.maximum(prices, mu)  # on the central path price x room is mu, and room at most 1
+        self.state.room = mu / self.state.prices
+        self._evaluate(mu)
+
     def _settle(self, mu: float, wished: float, budget: int) -> bool:
-        """Newton at `mu` until the decrement says that the prices are on the central path; False if they stray."""
-        state, last, setbacks = self.state, np.inf, 0
+        """Newton at `mu` until the decrement says that the prices are on the central path; False if they stray.
+
+        A step counts as good when the next one in the same metric would be shorter (the natural monotonicity test:
+        Deuflhard, Newton Methods for Nonlinear Problems, 2004, section 3.3); otherwise a quarter of it is tried.
+        """
+        state = self.state
         for _ in range(_MOST_NEWTON):
-            forcing = mu / state.prices - state.room
-            rhs = forcing - self._residual
-            moves = self._solve(self._sum(self._schur), rhs)
-            decrement = float(rhs @ moves)
-            if not np.isfinite(decrement):
+            factor = self._factorised(self._sum(self._schur))
+            rhs = mu / state.prices - state.room - self._residual
+            if factor is None or not np.isfinite(rhs).all():
                 return False
+            moves = factor(rhs)
+            decrement = float(rhs @ moves)
             if decrement < 0.05 * mu * (1 + state.prices.size) and (wished == 0 or state.close(wished)):
                 return True
-            setbacks += decrement > 0.5 * last
             if state.iterations >= budget or (wished > 0 and decrement < 1e-9 * wished):
                 return True
-            if setbacks > 1 or decrement > 100 * last:
-                return False
-            last = decrement
-            room = forcing - state.room * moves / state.prices
-            state.prices = _moved(state.prices, moves)
-            state.room = _moved(state.room, room)
-            self._evaluate(mu)
+            prices, room, part = state.prices, state.room, 1.0
+            room_moves = mu / prices - room - room * moves / prices
+            while True:
+                state.prices, state.room = _moved(prices, part * moves), _moved(room, part * room_moves)
+                self._evaluate(mu)
+                rhs = mu / state.prices - state.room - self._residual
+                if not self._imbalance < mu * self._number:  # no digits left to find the central points with
+                    return False
+                if float(rhs @ factor(rhs)) <= (1 - part / 4) * decrement:
+                    break
+                part /= 4
+                if part < _LEAST_PART or state.iterations >= budget:
+                    return False
         return False
 
     def _evaluate(self, mu: float) -> None:
@@ -189,28 +219,28 @@ class Interior:
         if factor is None or not np.isfinite(rhs).all():
             return False
         predicted = factor(rhs - state.room)
-        self._pass(direct_final=False, target=0.0, moves=predicted)
+        self._pass(final=False, target=0.0, moves=predicted)
         room = -state.room - state.room * predicted / state.prices
         primal, dual = self._longest(predicted, room, 1.0)
-        sums = self._ordered(self._sums)
+        sums = self._sum(self._sums)
         products = self._products
         after = (
             products + primal * sums[2] + dual * sums[3] + primal * dual * sums[4]
             + (state.prices + dual * predicted) @ (state.room + primal * room)
         )  # fmt: skip
         sigma = min(max(after / (self._number * mu), 0.0) ** 3, 1.0)
-        target = sigma * mu
+        target = max(sigma * mu, min(mu, _BALANCE * self._imbalance / self._number))
         bend = predicted * room
         vectors = self._sum(self._vectors)
         corrected = rhs + target * vectors[0] + vectors[1] + (target - state.prices * state.room - bend) / state.prices
         moves = factor(corrected)
         if not np.isfinite(moves).all():
             return False
-        self._pass(direct_final=True, target=target, moves=moves)
+        self._pass(final=True, target=target, moves=moves)
         room = (target - bend - state.room * moves) / state.prices - state.room
         reach = min(max(_NEAREST, 1 - mu), _FARTHEST)
         primal, dual = self._longest(moves, room, reach)
-        if not (np.isfinite(self._sums).all() and max(primal, dual) > 1e-6):
+        if not (np.isfinite(self._sums).all() and max(primal, dual) > _SHORTEST):
             return False
         state.prices = np.maximum(state.prices + dual * moves, 1e-300)
         state.room = np.maximum(state.room + primal * room, 1e-300)
@@ -234,7 +264,9 @@ class Interior:
         state = self.state
 
         def task(chunk: int) -> None:
-            centre(mu, _ROUNDS, state.prices, *self._tables(chunk), state.x, state.v, state.s, state.t, state.lam)
+            rows = (state.x, state.v, state.s, state.t, state.lam)
+            arguments: tuple[Any, ...] = (mu, _ROUNDS, state.prices, *self._tables(chunk), *rows)
+            centre(*arguments)
 
         self._run(task, self._chunks)
 
@@ -245,27 +277,27 @@ class Interior:
 
         def task(chunk: int) -> None:
             rhs, usage = self._vectors[chunk]
-            assemble(
-                primal, dual, state.prices, *self._tables(chunk), *self._rows(),
-                self._schur[chunk], rhs, usage, self._sums[chunk],
-            )  # fmt: skip
+            into = (self._schur[chunk], rhs, usage, self._sums[chunk])
+            arguments: tuple[Any, ...] = (primal, dual, state.prices, *self._tables(chunk), *self._rows(), *into)
+            assemble(*arguments)
 
         self._run(task, self._chunks)
-        self._products, surplus, money, _, number = self._ordered(self._sums)
+        self._products, surplus, money, self._imbalance, number = self._sum(self._sums)
         usage = self._sum(self._vectors)[1]
         self._residual = 1 - usage - state.room
         self._number = number + state.prices.size
         self._mu = float((self._products + state.prices @ state.room) / self._number)
         state.gap = float(state.prices.sum() + surplus - money)
         state.overuse = float(state.prices @ np.abs(self._residual) + np.maximum(usage - 1, 0.0).max(initial=0.0))
-        state.scale = float(money)
 
-    def _pass(self, *, direct_final: bool, target: float, moves: Floats) -> None:
+    def _pass(self, *, final: bool, target: float, moves: Floats) -> None:
         self._vectors[:], self._sums[:] = 0.0, 0.0
 
         def task(chunk: int) -> None:
             first, second = self._vectors[chunk]
-            direct(direct_final, target, moves, *self._tables(chunk), *self._rows(), first, second, self._sums[chunk])
+            into = (first, second, self._sums[chunk])
+            arguments: tuple[Any, ...] = (final, target, moves, *self._tables(chunk), *self._rows(), *into)
+            direct(*arguments)
 
         self._run(task, self._chunks)
 
@@ -278,6 +310,8 @@ class Interior:
 
     def _factorised(self, schur: Floats) -> Callable[[Floats], Floats] | None:
         """Solves (schur + diag(room / prices)) dp = rhs, scaled to a unit diagonal."""
+        if not schur.size:
+            return lambda rhs: rhs
         matrix = schur + np.diag(self.state.room / self.state.prices)
         scale = 1 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
         scaled = matrix * scale[:, None] * scale
@@ -288,12 +322,8 @@ class Interior:
                 factor = scipy.linalg.cho_factor(scaled + shift * np.eye(len(scaled)), lower=True)
             except scipy.linalg.LinAlgError:
                 continue
-            return lambda rhs, factor=factor: scale * scipy.linalg.cho_solve(factor, scale * rhs)  # type: ignore[misc]
+            return partial(_solve, factor, scale)
         return None
-
-    def _solve(self, schur: Floats, rhs: Floats) -> Floats:
-        factor = self._factorised(schur)
-        return np.full_like(rhs, np.nan) if factor is None else factor(rhs)
 
     @staticmethod
     def _sum(parts: Floats) -> Floats:
@@ -302,6 +332,3 @@ class Interior:
         for part in parts:
             total += part
         return total
-
-    def _ordered(self, parts: Floats) -> Floats:
-        return self._sum(parts)

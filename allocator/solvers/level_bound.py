@@ -12,11 +12,18 @@ reached: for any prices, without trust in whoever found them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
-from allocator.formulation.problem import Floats, Integers
-from allocator.formulation.response import Hull
+from allocator.formulation.problem import Booleans, Floats, Integers
+from allocator.formulation.response import Hull, hull_of
+
+TELLING = 1e-7
+"""What rows that are not settled must pay at least, relative to all that is paid."""
+_ROUNDING = 1e-12
+"""What a budget is rounded up by: settled rows may owe nearly all of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,3 +76,68 @@ class Bill:
         scale = np.where(scale > 0, scale, 1.0)
         above = cost + idle[:, None] - slope[:, None] * worth
         return above / scale[:, None], idle / scale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """The rows that are still in the programs, in their own numbering; n of them, N open columns."""
+
+    rows: Integers
+    """(n,)"""
+    weight: Floats
+    count: Integers
+    worth: Floats
+    """(n, K) utility, 0 where the column is closed."""
+    columns: Integers
+    """(N,) index of each open column among all (i, k) in C order."""
+    owner: Integers
+    """(N,) to which of `rows` it belongs."""
+    coupling: sp.csr_array[Any]
+    """(m, N)"""
+    scarce: Booleans
+    """(m,) whether it can be used up."""
+    left: Floats
+    """(m,)"""
+    target: Floats
+    """(n,) utility where settled, else NaN."""
+
+    @property
+    def settled(self) -> Booleans:
+        return np.isfinite(self.target)
+
+    @property
+    def end(self) -> Floats:
+        """(n,) e: the utility with all the time in the best open column."""
+        end: Floats = self.worth.max(axis=1)
+        return end
+
+    def costs(self, prices: Floats) -> Floats:
+        """(n, K) what one job pays at `prices` (m,) for a whole share of each column; 0 where it is closed."""
+        costs = np.zeros(self.worth.size)
+        place = self.owner * self.worth.shape[1] + self.columns % self.worth.shape[1]
+        costs[place] = np.asarray(self.coupling.T @ prices) / self.count[self.owner]
+        return costs.reshape(self.worth.shape)
+
+    def bound(self, prices: Floats) -> float:
+        """What no level can exceed. Where nearly all is for settled rows, the rest is rounding and bounds nothing."""
+        bill, budget = self.bill(prices), self.budget(prices)
+        top = bill.cost(self.end[~self.settled])
+        return bill.highest(budget if top > TELLING * float(prices @ self.left) else np.inf)
+
+    def account(self, prices: Floats, level: float) -> tuple[float, float]:
+        """What there is to pay with for the rows that are not settled, and what they pay at `level`."""
+        free = ~self.settled
+        wanted = np.minimum(self.weight * level, self.end)[free]
+        return self.budget(prices), self.bill(prices).cost(wanted)
+
+    def budget(self, prices: Floats) -> float:
+        """Everything that is left, less the least that the settled rows cost."""
+        fixed = self.settled
+        corners = hull_of(self.worth[fixed], self.costs(prices)[fixed])
+        owed = Bill(corners, self.weight[fixed], self.count[fixed]).cost(self.target[fixed])
+        return float(prices @ self.left) * (1 + _ROUNDING) - owed
+
+    def bill(self, prices: Floats) -> Bill:
+        """Of the rows that are not settled."""
+        free = ~self.settled
+        return Bill(hull_of(self.worth[free], self.costs(prices)[free]), self.weight[free], self.count[free])

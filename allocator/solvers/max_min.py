@@ -26,17 +26,15 @@ take a further program at the same level). Prices that are not exactly zero by a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import clarabel
 import numpy as np
-import scipy.sparse as sp
 
 from allocator.formulation.problem import Booleans, Floats, Integers, Problem
 from allocator.formulation.response import hull_of
 from allocator.solvers.candidate import Candidate
 from allocator.solvers.conic import Program, largest_use
-from allocator.solvers.level_bound import Bill
+from allocator.solvers.level_bound import TELLING, Bill, Part
 
 _MET = 1e-9
 """How near 1 the scale of a level must come, or how little a bound may fall, for the level to count as found."""
@@ -46,19 +44,21 @@ _NEAR = 1e-7
 """Utilities closer than this to a corner of their hull, relatively, are taken to be on either side of it."""
 _ON_THE_LINE = 1e-6
 """Distance from a hull's line, relative to the hull's cost, up to which a column is kept."""
-_ROUNDING = 1e-12
-"""What a budget is rounded up by: settled rows may owe nearly all of it."""
 _NOISE = 1e-8
 """What a capacity must cost at least, relative to what the level costs, for its price to be believed."""
 _PAID = 1e-6
 """How exactly prices must account for a level to be a proof of it, relative to its cost."""
 _UNUSED = 1e-8
 """The part of a row's utility up to which a column does not count as used."""
-_SLACK = 2e-8
+_SLACK = 1e-9
 """How far settled rows that still are in a program may fall below their utility, so that rounding leaves room."""
 _USUAL_ITERATIONS = 60
 _TRIED_ALONE = 8
 """Of how many of the most crowded capacities the bound is tried."""
+_CORRECTION = 1e-3
+"""By how much of itself a settled row is corrected at most."""
+_RAISES = 3
+"""How often a level that can be reached, but that nothing proves to be the highest, is exceeded."""
 _STEP_FRACTIONS = (0.99, 0.9)
 
 
@@ -82,68 +82,6 @@ def max_min(problem: Problem, iterations: int) -> Candidate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """The rows that are still in the programs, in their own numbering; n of them, N open columns."""
-
-    rows: Integers
-    """(n,)"""
-    weight: Floats
-    count: Integers
-    worth: Floats
-    """(n, K) utility, 0 where the column is closed."""
-    columns: Integers
-    """(N,) index of each open column among all (i, k) in C order."""
-    owner: Integers
-    """(N,) to which of `rows` it belongs."""
-    coupling: sp.csr_array[Any]
-    """(m, N)"""
-    scarce: Booleans
-    """(m,) whether it can be used up."""
-    left: Floats
-    """(m,)"""
-    target: Floats
-    """(n,) utility where settled, else NaN."""
-
-    @property
-    def settled(self) -> Booleans:
-        return np.isfinite(self.target)
-
-    @property
-    def end(self) -> Floats:
-        """(n,) e: the utility with all the time in the best open column."""
-        return self.worth.max(axis=1)
-
-    def costs(self, prices: Floats) -> Floats:
-        """(n, K) what one job pays at `prices` (m,) for a whole share of each column; 0 where it is closed."""
-        costs = np.zeros(self.worth.size)
-        place = self.owner * self.worth.shape[1] + self.columns % self.worth.shape[1]
-        costs[place] = np.asarray(self.coupling.T @ prices) / self.count[self.owner]
-        return costs.reshape(self.worth.shape)
-
-    def bound(self, prices: Floats) -> float:
-        """What no level can exceed."""
-        return self.bill(prices).highest(self.budget(prices))
-
-    def account(self, prices: Floats, level: float) -> tuple[float, float]:
-        """What there is to pay with for the rows that are not settled, and what they pay at `level`."""
-        free = ~self.settled
-        wanted = np.minimum(self.weight * level, self.end)[free]
-        return self.budget(prices), self.bill(prices).cost(wanted)
-
-    def budget(self, prices: Floats) -> float:
-        """Everything that is left, less the least that the settled rows cost."""
-        fixed = self.settled
-        corners = hull_of(self.worth[fixed], self.costs(prices)[fixed])
-        owed = Bill(corners, self.weight[fixed], self.count[fixed]).cost(self.target[fixed])
-        return float(prices @ self.left) * (1 + _ROUNDING) - owed
-
-    def bill(self, prices: Floats) -> Bill:
-        """Of the rows that are not settled."""
-        free = ~self.settled
-        return Bill(hull_of(self.worth[free], self.costs(prices)[free]), self.weight[free], self.count[free])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Attempt:
     """A program's answer at one level."""
 
@@ -153,6 +91,8 @@ class _Attempt:
     """(m,)"""
     scale: float
     """The s that the shares reach once they are made feasible."""
+    solved: bool
+    """Whether Clarabel says that it is done."""
 
 
 @dataclass(slots=True, eq=False)
@@ -176,7 +116,9 @@ class _Ladder:
     levels: int = 0
     level: float = 0.0
     unfinished: Floats | None = None
-    """(n, K) of a program that did not end with a level."""
+    """(n, K) known shares and those of the last program."""
+    nearest: tuple[float, Floats] | None = None
+    """The highest level that a program reached for everybody, and its (n, K) shares: the answer before any level."""
     first: tuple[Floats, float] | None = None
     """Prices (m,) that prove the first level, or come nearest to it, and the bound that they give."""
     tried: list[Floats] = field(default_factory=list)
@@ -206,27 +148,32 @@ class _Ladder:
                 why = "iterations used up" if self.spent >= iterations else "no progress"
                 return f"{why} after {self.levels} levels: {settled} of {self.problem.row_count} rows settled"
 
-    def step(self, part: _Part, iterations: int) -> bool:
+    def step(self, part: Part, iterations: int) -> bool:
         """Find the next level and settle whom it stops; False when it could not be found."""
         prices, level = self.first_bound(part)
         step_fractions = iter(_STEP_FRACTIONS)
         fraction = next(step_fractions)
-        raised = False
+        raises = _RAISES
         while self.spent < iterations:
-            attempt = self.attempt(part, level, min(iterations - self.spent, _USUAL_ITERATIONS), fraction)
+            allowance = max(_USUAL_ITERATIONS, iterations // 3)
+            attempt = self.attempt(part, level, min(iterations - self.spent, allowance), fraction)
             bound = part.bound(attempt.prices)
             if self.levels == 0:
                 self.remember_first(attempt.prices, bound)
             self.unfinished = self.with_shares(part, attempt.shares)
+            if self.nearest is None or attempt.scale * level >= self.nearest[0]:
+                self.nearest = (attempt.scale * level, self.unfinished)
             lower = bound < level * (1 - _MET)
             if attempt.scale >= 1 - _MET or (not lower and attempt.scale >= 1 - _ACCEPTABLE):
                 proof = self.proof(part, level, prices, attempt.prices)
                 self.tried.append(proof)
                 if self.settle(part, level, attempt.scale, proof):
                     return True
-            higher = bound > level * (1 + _MET) and not raised  # a bound that proves nothing was rounded down
+            if self.levels == 0 and not attempt.solved:
+                return False  # the chain's next method knows only this level, but needs one program for it
+            higher = bound > level * (1 + _MET) and raises > 0  # what gave the level proves nothing
             if lower or higher:
-                raised |= higher
+                raises -= higher
                 prices, level = attempt.prices, max(bound, self.level)
                 continue
             again = next(step_fractions, None)
@@ -235,7 +182,7 @@ class _Ladder:
             fraction = again
         return False
 
-    def release(self) -> _Part:
+    def release(self) -> Part:
         """The part that is left after everybody has gone whose best column, or one that is good enough, cannot be
         crowded by anybody.
         """
@@ -255,7 +202,7 @@ class _Ladder:
             self.target[part.rows[gone]] = enough[gone]
             self.hold(part.rows[gone], share)
 
-    def part(self) -> _Part:
+    def part(self) -> Part:
         rows = np.flatnonzero(~self.known)
         position = np.zeros(self.problem.row_count, dtype=np.int64)
         position[rows] = np.arange(rows.size)
@@ -263,7 +210,7 @@ class _Ladder:
         columns = np.flatnonzero((self.open & ~self.known[:, None]).ravel())
         owner = position[columns // width]
         coupling = self.problem.coupling.tocsc()[:, columns].tocsr()
-        return _Part(
+        return Part(
             rows=rows,
             weight=self.problem.weight[rows],
             count=self.problem.count[rows],
@@ -276,7 +223,7 @@ class _Ladder:
             target=self.target[rows],
         )
 
-    def first_bound(self, part: _Part) -> tuple[Floats, float]:
+    def first_bound(self, part: Part) -> tuple[Floats, float]:
         """The lowest bound of a crowded capacity alone, or of prices seen before; with the prices that give it."""
         crowd = np.asarray(part.coupling.sum(axis=1)).ravel() * part.scarce
         pressure = crowd / np.maximum(part.left, 1e-12 * self.problem.available + 1e-300)
@@ -292,7 +239,7 @@ class _Ladder:
         if self.first is None or bound < self.first[1]:
             self.first = (prices, bound)
 
-    def attempt(self, part: _Part, level: float, iterations: int, step_fraction: float) -> _Attempt:
+    def attempt(self, part: Part, level: float, iterations: int, step_fraction: float) -> _Attempt:
         """Clarabel: the largest s with u_i >= s min(w_i level, e_i), everybody settled at his utility.
 
         Columns: x' of each open column, x = (need / e) x', then s. Rows: x' >= 0, each job's time, each scarce
@@ -328,9 +275,9 @@ class _Ladder:
         over = max(float(over), float(np.bincount(part.owner, weights=shares, minlength=n).max()))
         reached = np.bincount(part.owner, weights=shares * gain, minlength=n) / need
         scale = float(np.where(settled, reached + _SLACK, reached).min()) / over
-        return _Attempt(shares, prices, scale)
+        return _Attempt(shares, prices, scale, found.status == "Solved")
 
-    def proof(self, part: _Part, level: float, *candidates: Floats) -> Floats:
+    def proof(self, part: Part, level: float, *candidates: Floats) -> Floats:
         """Prices (m,) of which `settle` may conclude that somebody cannot rise: the sum of those `candidates` at which
         what is used costs, at `level`, all that there is to pay with. The others, and prices of what is not used up,
         tell nothing: 0.
@@ -345,13 +292,13 @@ class _Ladder:
             for believed in (self.exhausted | (prices * part.left > room * needed), noteworthy):
                 clean = np.where(believed, prices, 0.0)
                 budget, needed = part.account(clean, level)
-                if needed > 0 and abs(budget - needed) <= _PAID * needed:
+                if needed > TELLING * float(clean @ part.left) and abs(budget - needed) <= _PAID * needed:
                     proof += clean / needed
                     break
         self.exhausted |= proof > 0
         return proof
 
-    def settle(self, part: _Part, level: float, scale: float, prices: Floats) -> bool:
+    def settle(self, part: Part, level: float, scale: float, prices: Floats) -> bool:
         """Settle those who cannot rise above `level`; close the columns that cannot be used any more. False when there
         is nobody to settle.
         """
@@ -374,7 +321,7 @@ class _Ladder:
             self.narrow(part, np.flatnonzero(settled), costs, used, stopped & (wanted >= part.end * (1 - _MET)))
         return bool(stopped.any())
 
-    def narrow(self, part: _Part, settled: Integers, costs: Floats, used: Booleans, whole: Booleans) -> None:
+    def narrow(self, part: Part, settled: Integers, costs: Floats, used: Booleans, whole: Booleans) -> None:
         """Keep of the `settled` rows the columns that cost least or are `used` (n, K), and fix the shares of those that
         have no choice. Those that are `whole` (n,) spend all their time in their best column.
         """
@@ -411,17 +358,23 @@ class _Ladder:
         taken[rows] = shares
         self.left = np.maximum(self.left - self.problem.coupled_usage(taken), 0.0)
 
-    def with_shares(self, part: _Part, found: Floats) -> Floats:
+    def with_shares(self, part: Part, found: Floats) -> Floats:
         """(n, K) known shares, and `found` (N,) for the others."""
         shares = np.where(self.known[:, None], self.shares, 0.0)
         shares.ravel()[part.columns] = found
         return shares
 
     def answer(self) -> Floats:
-        """The shares after the last level."""
-        if self.levels == 0 and self.unfinished is not None:
-            return self.unfinished
-        return self.shares
+        """(n, K) shares after the last level, every settled row's at exactly its utility: what rounding leaves of a
+        large job would be much for a small one.
+        """
+        if self.levels == 0 and self.nearest is not None:
+            return self.nearest[1]
+        reached = self.problem.utilities(self.shares)
+        exact = np.isfinite(self.target) & (reached > 0)
+        factor = np.divide(self.target, reached, out=np.ones_like(reached), where=exact)
+        corrected: Floats = self.shares * np.clip(factor, 1 - _CORRECTION, 1 + _CORRECTION)[:, None]
+        return corrected
 
     def first_prices(self) -> Floats:
         """(m,) per unit of level: scaled so that raising everybody by one level from the first one costs 1."""

@@ -1,6 +1,8 @@
-"""Price discovery: prices from an interior point that sees the jobs only in sums, cold or from known prices.
+"""Price discovery: prices from an interior point that sees the jobs only in sums, from a sample or from known prices.
 
-See `interior.py` for the method. Many rows begin with the prices of a sample of them, known prices with themselves.
+The method is in `interior.py`, its passes over the rows in `price_centre.py` and `price_newton.py`, the arrays that
+they run on in `price_layout.py`. Importing this module loads the compiled kernels, which takes about half a second;
+the chain imports it only for problems that are large enough.
 """
 
 from __future__ import annotations
@@ -12,25 +14,47 @@ import numpy as np
 from allocator.formulation.certificate import gap_unit
 from allocator.formulation.problem import Floats, Problem
 from allocator.solvers.candidate import Candidate
-from allocator.solvers.interior import Interior, Run, workers
+from allocator.solvers.interior import COLD, Interior, Run, workers
 from allocator.solvers.price_layout import Layout
 from allocator.solvers.solution import WarmStart
 
 _SAMPLE = 4096
+"""Rows, evenly spaced, whose prices a cold solve of many rows begins with."""
 _SAMPLED_FROM = 8 * _SAMPLE
-_COLD = 0.1
-_WARM = 1e-3
+_THREADED_FROM = 4 * _SAMPLE
+_MOST_THREADS = 4
 _TIGHTEST = 1e-9
+"""The smallest gap that is worth asking floats for."""
+_UNKNOWN = 0.01
+"""First price of a row that a warm start does not know, as a part of an equal division of all money."""
+
+
+_LEAST_BILL, _LARGEST_BILL = 1e-3, 1e3
+"""Prices by which everything together costs so little or so much, relative to all money, are of another problem."""
 
 
 def price_discovery(
-    problem: Problem, iterations: int, gap: float, warm_start: WarmStart | None = None, threads: int | None = None
+    problem: Problem,
+    iterations: int,
+    gap: float,
+    warm_start: WarmStart | None = None,
+    threads: int | None = None,
 ) -> Candidate:
-    layout = Layout.of(problem)
-    wished = max(gap * gap_unit(problem) / layout.money, _TIGHTEST)
-    count = threads if threads is not None else min(4, len(os.sched_getaffinity(0)))
-    with workers(count if layout.size > 20000 else 1) as run:
-        method = _solved(layout, wished, iterations, run, _known(problem, layout, warm_start))
+    """Shares and prices whose certified gap should be at most `gap`, or what `iterations` passes have reached.
+
+    Needs rows and a finite alpha; ArithmeticError when the powers of utilities overflow. `threads` changes no bit; by
+    default as many as there are processors, at most four, and one for few rows. A cold solve of many rows also makes
+    up to `iterations` passes over a sample of 4096, which are not counted.
+    """
+    with np.errstate(all="ignore"):
+        layout = Layout.of(problem)
+        if not (np.isfinite(layout.money) and np.isfinite(layout.price_unit).all() and (layout.omega > 0).all()):
+            raise ArithmeticError("powers of the utilities overflow: use alpha = inf")
+        wished = max(gap * gap_unit(problem) / layout.money, _TIGHTEST)
+        if threads is None:
+            threads = min(_MOST_THREADS, len(os.sched_getaffinity(0))) if layout.size >= _THREADED_FROM else 1
+        with workers(threads) as run:
+            method = _solved(layout, wished, iterations, run, _known(problem, layout, warm_start))
     state = method.state
     prices = np.zeros(problem.available.size)
     prices[layout.scarce] = state.prices * layout.price_unit
@@ -40,37 +64,33 @@ def price_discovery(
         prices=prices[:size].reshape(problem.capacity.shape),
         limit_prices=prices[size:],
         iterations=state.iterations,
-        outcome=f"estimated gap {state.gap:.1e}",
+        outcome=f"{state.iterations} passes",
     )
 
 
 def _known(problem: Problem, layout: Layout, warm_start: WarmStart | None) -> Floats | None:
+    """(m,) the warm start's prices in the layout's units; None where it knows nothing."""
     if warm_start is None or warm_start.prices.shape != problem.capacity.shape:
         return None
     together = np.concatenate([warm_start.prices.ravel(), np.full(problem.limit_count, np.nan)])[layout.scarce]
-    if not np.isfinite(together).any():
+    usable = np.isfinite(together) & (together >= 0)
+    prices = np.where(usable, together / layout.price_unit, 0.0)
+    if not _LEAST_BILL < prices.sum() < _LARGEST_BILL:
         return None
-    return np.where(np.isfinite(together) & (together >= 0), together / layout.price_unit, 1e-6)
+    return np.where(usable, prices, _UNKNOWN / together.size)
 
 
 def _solved(layout: Layout, wished: float, iterations: int, run: Run, known: Floats | None) -> Interior:
-    m = layout.scarce.size
-    method = Interior(layout, run)
-    state = method.state
-    final = 0.25 * wished / (layout.gain.shape[0] + 1 + m)
-    begin = _COLD
+    method, m = Interior(layout, run), layout.scarce.size
+    final = 0.25 * wished / (layout.gain.shape[0] + 1 + m)  # the gap on the central path is mu x the products
     if known is None and layout.size >= _SAMPLED_FROM:
         chosen = np.linspace(0, layout.size - 1, _SAMPLE).astype(np.int64)
         known = _solved(layout.sample(chosen), wished, iterations, run, None).state.prices
     if known is None:
-        known = np.full(m, 1 / max(m, 1))
+        finished = method.follow(np.full(m, 1 / max(m, 1)), COLD, final, wished, iterations)
     else:
-        begin = final
-    done = method.follow(known, begin, final, wished, iterations)
-    V = "VERBOSE" in os.environ
-    if V: print('follow', state.iterations, 'mu %.1e gap %.2e over %.1e final %.1e wished %.1e'%(method._mu, state.gap, state.overuse,final,wished))
-    while not state.close(wished) and state.iterations < iterations:
+        finished = method.follow(known, min(final, COLD), final, wished, iterations)
+    while not finished and method.state.iterations < iterations and not method.state.close(wished):
         if not method.step():
             break
-        if V: print(state.iterations, 'mu %.1e gap %.2e over %.1e'%(method._mu, state.gap, state.overuse))
     return method

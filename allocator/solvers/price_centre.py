@@ -1,6 +1,6 @@
 """Rows put on their central points at given prices: where an interior point starts, cold or warm. Compiled.
 
-For fixed prices and a barrier mu each row has a unique point with x v = s t = mu, sum x + s = 1, v = cost + t - lam gain
+For fixed prices and a barrier mu each row has one point with x v = s t = mu, sum x + s = 1, v = cost + t - lam gain
 and lam y^alpha = 1. Newton on log lam finds it, with t from a secular equation for each lam. It need not be exact:
 whatever is left of lam y^alpha = 1 is an ordinary residual of the iteration that follows.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 TILE = 256
+"""Rows that a kernel works on at a time: its temporaries stay in the cache of the processor."""
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -59,6 +60,37 @@ def add_costs(cost: Array, prices: Array, entries: Array, entry_count: int, amou
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _time_prices(
+    mu: float, cost: Array, gain: Array, cols: Array, ll: Array, a: int, w: int, most: Array, total: Array,
+    steep: Array, tt: Array,
+) -> None:  # fmt: skip
+    """t with sum_k mu / (cost + t - lam gain) + mu / t = 1, by Newton on the inverse of the sum, from below."""
+    most[:w] = 0.0
+    for q in range(cols.size):
+        gk, ck = gain[cols[q], a : a + w], cost[q]
+        for i in range(w):
+            most[i] = max(most[i], ll[i] * gk[i] - ck[i])
+    for i in range(w):
+        tt[i] = most[i] + mu
+    for _ in range(6):
+        far = 0.0
+        for i in range(w):
+            total[i] = mu / tt[i]
+            steep[i] = mu / (tt[i] * tt[i])
+        for q in range(cols.size):
+            gk, ck = gain[cols[q], a : a + w], cost[q]
+            for i in range(w):
+                one = 1.0 / max(ck[i] + (tt[i] - ll[i] * gk[i]), 0.5 * mu)
+                total[i] += mu * one
+                steep[i] += mu * one * one
+        for i in range(w):
+            far = max(far, total[i])
+            tt[i] += max(total[i] - 1.0, 0.0) * total[i] / steep[i]
+        if far < 1.0 + 1e-5:
+            break
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def centre(
     mu: float, rounds: int, prices: Array, alpha: float, tiles: Array, columns: Array, column_count: Array,
     entries: Array, entry_count: Array, amount: Array, gain: Array, x: Array, v: Array, s: Array, t: Array, lam: Array,
@@ -75,33 +107,11 @@ def centre(
         add_costs(cost, prices, entries[pattern], entry_count[pattern], amount, a, w)
         tt, ll, ss = t[a:b], lam[a:b], s[a:b]
         if alpha > 0.0:
-            _respond(cost, bar, gain, cols, alpha, a, w, low, high, most, y, ll)
+            _best_response(cost, bar, gain, cols, alpha, a, w, low, high, most, y, ll)
         low[:w] = 0.0
         high[:w] = 1e300
         for turn in range(rounds + 1):
-            most[:w] = 0.0
-            for q in range(count):
-                gk, ck = gain[cols[q], a:b], cost[q]
-                for i in range(w):
-                    most[i] = max(most[i], ll[i] * gk[i] - ck[i])
-            for i in range(w):
-                tt[i] = most[i] + mu
-            for _ in range(6):
-                far = 0.0
-                for i in range(w):
-                    total[i] = mu / tt[i]
-                    steep[i] = mu / (tt[i] * tt[i])
-                for q in range(count):
-                    gk, ck = gain[cols[q], a:b], cost[q]
-                    for i in range(w):
-                        one = 1.0 / max(ck[i] + (tt[i] - ll[i] * gk[i]), 0.5 * mu)
-                        total[i] += mu * one
-                        steep[i] += mu * one * one
-                for i in range(w):
-                    far = max(far, total[i])
-                    tt[i] += max(total[i] - 1.0, 0.0) * total[i] / steep[i]
-                if far < 1.0 + 1e-5:
-                    break
+            _time_prices(mu, cost, gain, cols, ll, a, w, most, total, steep, tt)
             for i in range(w):
                 ss[i] = mu / tt[i]
                 total[i] = ss[i]
@@ -138,7 +148,9 @@ def centre(
                 low[i] = ll[i] if wrong < 0.0 else low[i]
                 high[i] = ll[i] if wrong > 0.0 else high[i]
                 step = -wrong / (1.0 + alpha * ll[i] * variance / y[i])
-                newton = ll[i] * (1.0 + step + 0.5 * step * step if step > 0.0 else 1.0 / (1.0 - step + 0.5 * step * step))
+                newton = ll[i] * (
+                    1.0 + step + 0.5 * step * step if step > 0.0 else 1.0 / (1.0 - step + 0.5 * step * step)
+                )
                 middle = 0.5 * (low[i] + min(high[i], 4.0 * ll[i]))
                 y[i] = newton if (low[i] <= newton) & (newton <= high[i]) else middle
             if worst < 1e-7:
@@ -147,7 +159,7 @@ def centre(
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _respond(
+def _best_response(
     cost: Array, bar: Array, gain: Array, cols: Array, alpha: float, a: int, w: int, low: Array, high: Array,
     most: Array, y: Array, ll: Array,
 ) -> None:  # fmt: skip
@@ -160,7 +172,7 @@ def _respond(
         for i in range(w):
             hk[i] = marginal(gk[i], alpha)
             low[i] = min(low[i], hk[i])
-            high[i] = max(high[i], max(hk[i], ck[i] / gk[i]))
+            high[i] = max(high[i], hk[i], ck[i] / gk[i])
     for _ in range(24):
         for i in range(w):
             ll[i] = np.sqrt(low[i] * high[i])

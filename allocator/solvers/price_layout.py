@@ -15,9 +15,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from allocator.formulation.problem import Booleans, Floats, Integers, Problem
+from allocator.solvers.price_centre import TILE
 
-TILE = 256
-"""Rows that a kernel works on at a time: its temporaries stay in the processor's cache."""
 CHUNK = 4096
 """Least rows whose sums are added up before they meet those of others."""
 MOST_CHUNKS = 16

@@ -146,7 +146,7 @@ def assemble(
     """Take the steps along the stored direction, then add the rows' part of the Newton system at `prices`.
 
     schur (m, m); rhs (m,) what an affine step at unchanged prices moves; usage (m,); sums (5,): complementarity,
-    surplus and money (the gap here is the prices' sum + surplus - money), largest imbalance, number of products.
+    surplus and money (the gap here is the prices' sum + surplus - money), worth of the imbalances, number of products.
     """
     width = gain.shape[0]
     cost, delta, bent, push = (
@@ -185,7 +185,7 @@ def assemble(
         money, worst, worth = 0.0, 0.0, 0.0
         for i in range(w):
             wrong = -imbalance(ll[i], y[i], alpha)
-            worst = max(worst, abs(wrong))
+            worst += om[i] * ll[i] * y[i] * abs(wrong)
             forcing[i] = ll[i] * wrong
             pair[i] = marginal(y[i], alpha)
             scratch[i] = 0.0
@@ -202,7 +202,7 @@ def assemble(
         sums[0] += products
         sums[1] += surplus
         sums[2] += money
-        sums[3] = max(sums[3], worst)
+        sums[3] += worst
         sums[4] += worth * (count + 1)
         _respond(
             count, push, slack_push, forcing, delta, bent, ss, tt, total, mean, curve, spread, w, dtt, dll, scratch
@@ -214,7 +214,7 @@ def assemble(
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def direct(
+def direct(  # noqa: C901, PLR0915 - two variants of one pass; apart they would repeat it
     final: bool, target: float, moves: Array, alpha: float, tiles: Array, columns: Array, column_count: Array,
     entries: Array, entry_count: Array, amount: Array, gain: Array, omega: Array,
     x: Array, v: Array, s: Array, t: Array, lam: Array, dx: Array, dv: Array, ds: Array, dt: Array, dl: Array,
@@ -270,7 +270,7 @@ def direct(
         for i in range(w):
             dss[i], dts[i], dls[i] = slack_push[i], dtt[i], dll[i]
             primal = max(primal, -dss[i] / ss[i])
-            dual = max(dual, max(-dts[i] / tt[i], -dls[i] / ll[i]))
+            dual = max(dual, -dts[i] / tt[i], -dls[i] / ll[i])
             one += om[i] * dss[i] * tt[i]
             other += om[i] * ss[i] * dts[i]
             both += om[i] * dss[i] * dts[i]

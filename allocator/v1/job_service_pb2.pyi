@@ -64,11 +64,10 @@ class SubmitJobsRequest(_message.Message):
     JOBS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the request safe to repeat for seven days, when not empty: the same
-    id with the same jobs gets the same jobs, as they are now, and the same refusals; with other jobs ALREADY_EXISTS.
-    A request of which no job was admitted, one of them with RESOURCE_EXHAUSTED, is not remembered: repeat it as it is.
-    What is refused beside an admitted job stays refused; submit that anew with another id. At most 128 characters; use
-    a UUID.
+    """Makes the request safe to repeat for seven days, when not empty: the same id with the same jobs gets the same jobs,
+    as they are now, and the same refusals; with other jobs ALREADY_EXISTS. A request of which no job was admitted, and
+    at least one was refused with RESOURCE_EXHAUSTED, is not remembered: repeat it as it is. What was refused beside an
+    admitted job stays refused: submit it again with another id. At most 128 characters; use a UUID.
     """
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.JobSpec]:

@@ -8,7 +8,9 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,18 +71,25 @@ def read_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
     columns or a row with another number of fields; the caller checks the values.
     """
     try:
-        with file.open("rb") as raw:
-            packed = raw.read(2) == _GZIP_MAGIC
-            raw.seek(0)
-            stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as lines:
-                yield from _rows(file, lines, columns)
+        with _opened(file) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as lines:
+            yield from _rows(file, lines, columns)
+    except UnicodeDecodeError:
+        raise _not_utf8(file) from None
     except FileNotFoundError:
         raise TraceError(file, "does not exist") from None
     except IsADirectoryError:
         raise TraceError(file, "is a folder; a file is needed here") from None
     except PermissionError:
         raise TraceError(file, "may not be read by this user") from None
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[gzip.GzipFile | io.BufferedReader]:
+    """The bytes of a file, unpacked if need be."""
+    with file.open("rb") as raw:
+        packed = raw.read(2) == _GZIP_MAGIC
+        raw.seek(0)
+        yield gzip.GzipFile(fileobj=raw) if packed else raw
 
 
 def _rows(file: Path, lines: io.TextIOWrapper, columns: Sequence[str]) -> Iterator[Row]:
@@ -95,9 +104,6 @@ def _rows(file: Path, lines: io.TextIOWrapper, columns: Sequence[str]) -> Iterat
         except (gzip.BadGzipFile, zlib.error) as error:
             what = f"is not a sound gzip file ({error}): get it again"
             raise TraceError(file, what, line=reader.line_num + 1) from None
-        except UnicodeDecodeError as error:
-            what = f"is not UTF-8 text (byte {error.object[error.start]:#04x})"
-            raise TraceError(file, what, line=reader.line_num + 1) from None
         except csv.Error as error:
             raise TraceError(file, f"is not comma-separated text ({error})", line=reader.line_num) from None
 
@@ -109,7 +115,37 @@ def _rows(file: Path, lines: io.TextIOWrapper, columns: Sequence[str]) -> Iterat
     yield from _data_rows(file, names, next_fields, lambda: reader.line_num)
 
 
+def _not_utf8(file: Path) -> TraceError:
+    """Where the first byte stands that is not UTF-8. Text is decoded in large pieces, so the file is read once more."""
+    found: list[UnicodeDecodeError] = []
+    rows: deque[list[str]] = deque(maxlen=1)
+
+    def decoded(stream: Iterable[bytes]) -> Iterator[str]:
+        """The lines up to that byte."""
+        for line in stream:
+            try:
+                yield line.decode()
+            except UnicodeDecodeError as error:
+                found.append(error)
+                yield line[: error.start].decode()
+                return
+
+    with _opened(file) as stream, suppress(csv.Error, EOFError, OSError, zlib.error):
+        reader = csv.reader(decoded(stream))
+        header = [name.strip("﻿ ") for name in next(reader, [])]
+        rows.extend(reader)
+    if not found:  # something else is wrong before it
+        return TraceError(file, "is not UTF-8 text")
+    inside = rows and 1 <= len(rows[0]) <= len(header)
+    what = f"is not UTF-8 text (byte {found[0].object[found[0].start]:#04x}); save it as UTF-8"
+    return TraceError(file, what, line=reader.line_num, column=header[len(rows[0]) - 1] if inside else None)
+
+
 def _check_header(file: Path, names: list[str], columns: Sequence[str]) -> None:
+    if not set(columns) & set(names):
+        found = _shown(",".join(names))
+        what = f"is no header: the first line must name the columns {', '.join(columns)}, and is {found}"
+        raise TraceError(file, what, line=1)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise TraceError(file, "stands twice in the header; each column once", line=1, column=twice[0])

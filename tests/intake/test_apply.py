@@ -95,6 +95,39 @@ class TestSubmit:
         with pytest.raises(AlreadyExists, match="used before with other jobs"):
             submit(store, spec("q", name="other"), request_id="r1")
 
+    def test_the_body_counts_rather_than_what_was_understood_of_it(self, store: MemoryStore) -> None:
+        one = c.SubmitJobs((spec("q"), InvalidInput.of("weight", "no")), "r1", "body 1")
+        first = execute(store, one)
+        again = execute(store, one, 99.0)
+        assert [type(answer) for answer in first] == [type(answer) for answer in again] == [Job, InvalidInput]
+        assert [v.field for v in again[1].violations] == ["weight"]
+        for other in (replace(one, body="body 2"), replace(one, body=""), c.SubmitJobs((spec("q"),), "r1")):
+            with pytest.raises(AlreadyExists):
+                execute(store, other)
+
+    def test_a_request_of_refusals_only_is_remembered_too(self, store: MemoryStore) -> None:
+        bad = c.SubmitJobs((InvalidInput.of("queue", "must name a queue"),), "r1", "body 1")
+        assert [str(answer) for answer in execute(store, bad)] == [str(answer) for answer in execute(store, bad)]
+        with pytest.raises(AlreadyExists):
+            execute(store, replace(bad, body="body 2"))
+        submit(store, spec("nowhere"), request_id="r2")
+        execute(store, c.CreateQueue(Queue("nowhere")))
+        assert isinstance(submit(store, spec("nowhere"), request_id="r2")[0], NotFound)
+
+    def test_what_was_refused_for_now_is_tried_again_if_nothing_was_admitted(self, store: MemoryStore) -> None:
+        execute(store, c.UpdateQueue("q", max_live_jobs=0))
+        specs = (spec("q"), spec("nowhere"), spec("q"))
+        refused = submit(store, *specs, request_id="r1")
+        assert [type(answer) for answer in refused] == [ResourceExhausted, NotFound, ResourceExhausted]
+        execute(store, c.UpdateQueue("q", max_live_jobs=1))
+        admitted = submit(store, *specs, request_id="r1")
+        assert [type(answer) for answer in admitted] == [Job, NotFound, ResourceExhausted]
+        execute(store, c.UpdateQueue("q", max_live_jobs=9))
+        again = submit(store, *specs, request_id="r1")
+        assert [str(answer) for answer in again[1:]] == [str(answer) for answer in admitted[1:]]
+        assert isinstance(again[0], Job)
+        assert len(store.snapshot(11.0).jobs) == 1
+
     def test_cordoned_queue(self, store: MemoryStore) -> None:
         execute(store, c.CordonQueue("q", cordoned=True))
         (refused,) = submit(store, spec("q"))
@@ -156,6 +189,28 @@ class TestCancelAndUpdate:
         (refused,) = execute(store, c.CancelJobs((job.id,)))
         assert isinstance(refused, FailedPrecondition)
 
+    @pytest.mark.parametrize(
+        ("end", "words"),
+        [
+            (c.ReplicaState.SUCCEEDED, "has already succeeded; "),
+            (c.ReplicaState.FAILED, "has already failed; "),
+            (None, "has already been cancelled; "),
+        ],
+    )
+    def test_refusals_say_how_it_ended(self, store: MemoryStore, end: c.ReplicaState | None, words: str) -> None:
+        job = running(store)
+        assert job.allocation is not None
+        if end is None:
+            execute(store, c.CancelJobs((job.id,)))
+        else:
+            execute(store, c.Heartbeat("n1", (c.ReplicaReport(job.id, 0, job.allocation.epoch, end),)))
+            (refused,) = execute(store, c.CancelJobs((job.id,)))
+            assert str(refused) == f"job {job.id!r}: {words}nothing to cancel"
+        (refused,) = execute(store, c.UpdateJobs((c.JobUpdate(job.id, weight=2.0),)))
+        assert str(refused) == f"job {job.id!r}: {words}only live jobs can be updated"
+        with pytest.raises(FailedPrecondition, match=f"{words}only a running job makes progress"):
+            execute(store, c.ReportProgress(job.id, 1.0))
+
     def test_update_weight_and_priority(self, store: MemoryStore) -> None:
         job = admitted(store)
         updates = (c.JobUpdate(job.id, weight=3.0), c.JobUpdate(job.id, priority_class="high"), c.JobUpdate("j9"))
@@ -183,7 +238,23 @@ class TestProgress:
         with pytest.raises(FailedPrecondition, match="runs since epoch"):
             execute(store, c.ReportProgress(job.id, 2.5, Epoch(0, 0)))
 
-    @pytest.mark.parametrize("throughput", [0.0, -1.0, float("inf"), float("nan")])
+    def test_that_would_lead_another_configuration_out_of_bounds(self, store: MemoryStore) -> None:
+        ways = configuration(throughput=1.0), configuration(replicas=2, throughput=1e10)
+        (waiting,) = submit(store, spec("q", *ways))
+        assert isinstance(waiting, Job)
+        start = Start(Placement(waiting.id, 0, (ReplicaPlacement("n1", (0,)),)))
+        snapshot = store.snapshot(11.0)
+        assert not store.commit(Plan(snapshot.revision, snapshot.round, (start,), (), ()), 11.0).rejected
+        job = current(store, waiting)
+        with pytest.raises(
+            InvalidInput, match=r"throughput: is too far .* configurations\[1\] would count with 1e\+13"
+        ):
+            execute(store, c.ReportProgress(job.id, 1e3))
+        assert current(store, job) == job
+        execute(store, c.ReportProgress(job.id, 1e2))
+        assert current(store, job).throughput(ways[1]) == 1e12
+
+    @pytest.mark.parametrize("throughput", [0.0, -1.0, 1e-300, 1e300, float("inf"), float("nan")])
     def test_not_a_speed(self, store: MemoryStore, throughput: float) -> None:
         job = running(store)
         with pytest.raises(InvalidInput, match="throughput"):
@@ -254,11 +325,15 @@ class TestNodes:
         with pytest.raises(FailedPrecondition, match="not draining"):
             execute(store, c.RemoveNode("n1"))
         execute(store, c.LoseNode("n1"))
-        with pytest.raises(FailedPrecondition, match="still holds 1"):
+        with pytest.raises(FailedPrecondition, match="still holds 1 job; wait for the next round or cancel it"):
             execute(store, c.RemoveNode("n1"))
         execute(store, c.CancelJobs((job.id,)))
         execute(store, c.RemoveNode("n1"))
         assert store.snapshot(12.0).nodes == ()
+
+    def test_nothing_at_all_is_no_node(self, store: MemoryStore) -> None:
+        with pytest.raises(InvalidInput, match="capacity: must have something"):
+            execute(store, c.RegisterNode(node("n3", cpu=0, gpu=0, memory_gib=0)))
 
     def test_half_a_gpu_is_no_node(self, store: MemoryStore) -> None:
         with pytest.raises(InvalidInput, match="whole GPUs"):
@@ -273,17 +348,24 @@ class TestQueues:
         execute(store, c.CreateQueue(Queue("a/b", weight=2.0)))
         with pytest.raises(AlreadyExists):
             execute(store, c.CreateQueue(Queue("a/b")))
-        with pytest.raises(FailedPrecondition, match="queues below"):
+        with pytest.raises(FailedPrecondition, match="has 1 queue below it; delete that first"):
             execute(store, c.DeleteQueue("a"))
+        execute(store, c.CreateQueue(Queue("a/c")))
+        with pytest.raises(FailedPrecondition, match="has 2 queues below it; delete those first"):
+            execute(store, c.DeleteQueue("a"))
+        execute(store, c.DeleteQueue("a/c"))
         execute(store, c.DeleteQueue("a/b"))
         execute(store, c.DeleteQueue("a"))
         assert [queue.name for queue in store.snapshot(1.0).queues] == ["q"]
 
     def test_no_child_under_a_queue_with_jobs(self, store: MemoryStore) -> None:
         admitted(store)
-        with pytest.raises(FailedPrecondition, match="live jobs of its own"):
+        with pytest.raises(FailedPrecondition, match="holds 1 live job of its own"):
             execute(store, c.CreateQueue(Queue("q/below")))
-        with pytest.raises(FailedPrecondition, match="live jobs"):
+        with pytest.raises(FailedPrecondition, match="holds 1 live job; cancel it or let it end first"):
+            execute(store, c.DeleteQueue("q"))
+        admitted(store)
+        with pytest.raises(FailedPrecondition, match="holds 2 live jobs; cancel them or let them end first"):
             execute(store, c.DeleteQueue("q"))
 
     @pytest.mark.parametrize(

@@ -62,7 +62,12 @@ CASES: list[tuple[str, Any, grpc.StatusCode, list[str]]] = [
     ("queues.CordonQueue", of(queues.CordonQueueRequest), MISSING, []),
     ("queues.ListQueues", of(queues.ListQueuesRequest, page_size=-5), INVALID, ["page_size"]),
     ("nodes.RegisterNode", of(nodes.RegisterNodeRequest), INVALID, ["node"]),
-    ("nodes.RegisterNode", of(nodes.RegisterNodeRequest, node={"name": "n"}), INVALID, ["node.flavor"]),
+    (
+        "nodes.RegisterNode",
+        of(nodes.RegisterNodeRequest, node={"name": "n"}),
+        INVALID,
+        ["node.capacity", "node.flavor"],
+    ),
     ("nodes.Heartbeat", of(nodes.HeartbeatRequest, node="n9"), MISSING, []),
     (
         "nodes.Heartbeat",

@@ -71,6 +71,26 @@ async def test_the_same_request_id_with_another_body_is_refused(served: Served) 
     assert reason_of(status_of(raised.value)) == "ALREADY_EXISTS"
 
 
+@pytest.mark.parametrize("changed", [[{}, {"queue": ""}], [{}], [{"weight": -1}, {}], [{}, {"weight": -2}]])
+async def test_what_is_wrong_with_a_request_belongs_to_its_body(served: Served, changed: list[dict[str, Any]]) -> None:
+    first = pb.SubmitJobsRequest(jobs=[job(), job(weight=-1)], request_id="r1")
+    answer = await served.jobs.SubmitJobs(first)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await served.jobs.SubmitJobs(pb.SubmitJobsRequest(jobs=[job(**item) for item in changed], request_id="r1"))
+    assert raised.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    assert await served.jobs.SubmitJobs(first) == answer
+
+
+async def test_a_request_of_nothing_but_bad_items_is_remembered(served: Served) -> None:
+    bad = pb.SubmitJobsRequest(jobs=[job(weight=-1), job(queue="")], request_id="r1")
+    first = await served.jobs.SubmitJobs(bad)
+    assert [fields_of(result.error) for result in first.results] == [["jobs[0].weight"], ["jobs[1].queue"]]
+    assert await served.jobs.SubmitJobs(bad) == first
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await served.jobs.SubmitJobs(pb.SubmitJobsRequest(jobs=[job()], request_id="r1"))
+    assert raised.value.code() is grpc.StatusCode.ALREADY_EXISTS
+
+
 async def test_many_at_once_with_one_request_id_are_admitted_once(served: Served) -> None:
     request = pb.SubmitJobsRequest(jobs=[job()] * 5, request_id="r1")
     answers = await asyncio.gather(*(served.jobs.SubmitJobs(request) for _ in range(20)))

@@ -127,7 +127,7 @@ async def test_nothing_is_written_for_a_client_that_no_longer_waits(served: Serv
     backend = Backend(served.store, served.store, served.hub, lambda: START, RpcSettings())
     late: Any = Late()
     with pytest.raises(DeadlinePassed):
-        await backend.write(submit_jobs_from_proto(SUBMIT)[0], late)
+        await backend.write(submit_jobs_from_proto(SUBMIT), late)
     assert not served.store.list_jobs()
     backend.close()
 

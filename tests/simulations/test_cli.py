@@ -145,6 +145,39 @@ def test_earlier_results_are_not_replaced_unasked(run: Run, tmp_path: Path) -> N
     assert run(*arguments, "--force")[0] == 0
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_replay(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("replayed")
+
+    monkeypatch.setattr(cli, "replay", never)
+    code, printed, complained = run("replay", "--trace", "synthetic", "--out", "/proc/x")
+    assert (code, printed) == (4, "")
+    assert complained == (
+        "error: --out /proc/x: cannot be written: No such file or directory; name a folder that can\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["scenarios"],
+        ["--help"],
+        ["replay", "--help"],
+        ["validate", "--trace", "openb", "--path", str(FIXTURES / "openb")],
+        ["validate", "--trace", "openb", "--path", str(FIXTURES / "openb"), "--json"],
+    ],
+)
+def test_a_reader_that_leaves_is_no_broken_invariant(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [sys.executable, "-m", "simulations", *arguments]
+        ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
 @pytest.mark.parametrize(
     ("thrown", "code", "words"),
     [

@@ -183,6 +183,45 @@ def test_one_gpu_promised_to_two_jobs_is_seen(scene: tuple[SimulatedCluster, Rou
         check(cluster, replace(report, commit=replace(report.commit, desired=desired)))
 
 
+def test_a_replica_that_has_finished_gives_its_place_back(scene: tuple[SimulatedCluster, RoundReport]) -> None:
+    """Two replicas on a node for one: over its capacity unless one of them has finished."""
+    cluster, report = scene
+    applied, placement = start_of(report, 2)
+    together = with_start(report, applied, replace(placement, replicas=(ReplicaPlacement("a"), ReplicaPlacement("a"))))
+    small = tuple(node("a", cores=4) if each.name == "a" else each for each in report.snapshot.nodes)
+    together = replace(
+        together,
+        snapshot=replace(report.snapshot, nodes=small),
+        commit=replace(together.commit, desired=()),
+    )
+    assert "node a is over its cpu by 4000" in findings_in(cluster, together)
+    ended = tuple(
+        replace(each, allocation=replace(each.allocation, finished=frozenset({1})))
+        if each.allocation is not None and len(each.allocation.placement.replicas) == 2
+        else each
+        for each in together.commit.applied
+    )
+    found = findings_in(cluster, replace(together, commit=replace(together.commit, applied=ended)))
+    assert not [finding for finding in found if "is over its" in finding]
+
+
+def findings_in(cluster: SimulatedCluster, report: RoundReport) -> tuple[str, ...]:
+    with pytest.raises(InvariantBroken) as caught:
+        check(cluster, report)
+    return caught.value.findings
+
+
+def test_a_removed_node_may_only_be_told_to_stop_everything(scene: tuple[SimulatedCluster, RoundReport]) -> None:
+    cluster, report = scene
+    sample = report.commit.desired[0]
+    assert sample.replicas
+    gone = replace(sample, node="gone", replicas=())
+    check(cluster, replace(report, commit=replace(report.commit, desired=(*report.commit.desired, gone))))
+    asked = replace(gone, replicas=sample.replicas)
+    with pytest.raises(InvariantBroken, match="node gone does not exist, and was asked to run something"):
+        check(cluster, replace(report, commit=replace(report.commit, desired=(*report.commit.desired, asked))))
+
+
 def test_an_inaccurate_round_may_have_a_larger_gap(scene: tuple[SimulatedCluster, RoundReport]) -> None:
     cluster, report = scene
     summary = replace(report.summary, outcome=RoundOutcome.INACCURATE, gap=0.5, bound=report.summary.objective + 1)

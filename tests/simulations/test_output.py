@@ -85,6 +85,32 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         require_free(tmp_path / "out", force=True)
 
 
+@pytest.mark.parametrize("name", ["out", "deep/down/out", "n" * 250])
+@pytest.mark.parametrize("force", [False, True])
+def test_what_cannot_be_written_is_found_before_the_replay(name: str, force: bool) -> None:
+    """Nobody, not even root, can make a folder in /proc."""
+    folder = Path("/proc") / name
+    with pytest.raises(FailedPrecondition, match=f"^--out {folder}: cannot be written: .*; name a folder that can"):
+        require_free(folder, force=force)
+    with pytest.raises(FailedPrecondition, match=f"^--out {folder}: cannot be written"):
+        write_results(folder, [a_table()], {})
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FailedPrecondition, match="cannot be written: Not a directory"):
+        require_free(tmp_path / "file" / "out", force=False)
+
+
+def test_looking_whether_it_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    require_free(tmp_path / "deep" / "out", force=False)
+    assert not list(tmp_path.iterdir())
+    out = tmp_path / "out"
+    out.mkdir()
+    require_free(out, force=False)
+    assert [*tmp_path.rglob("*")] == [out]
+
+
 def test_every_column_is_documented() -> None:
     readme = (Path(simulations.__file__).parent / "README.md").read_text()
     for column in (*ROUND_COLUMNS, *QUEUE_COLUMNS, *JOB_COLUMNS, *TIMING_COLUMNS[:1]):

@@ -136,6 +136,7 @@ REPLACED = [
     ("openb", PODS, ",LS,Succeeded", ",L S,Succeeded", 3, "qos", "not usable as a queue"),
     ("openb", PODS, "scheduled_time", "started", 1, "scheduled_time", "is missing; the header must name"),
     ("openb", PODS, "gpu_spec", "gpu_milli", 1, "gpu_milli", "stands twice"),
+    ("openb", NODES, "sn,", "other,", 1, "sn", "is missing; the header must name"),
     ("openb", NODES, "n-t4-0,48000", "n-t4-0,0", 4, "cpu_milli", "between 1 and"),
     ("openb", NODES, "2,T4", "2,", 4, "model", "the node has 2 GPUs; name their model"),
     ("openb", NODES, "2,T4", "two,T4", 4, "gpu", "must be an integer, got 'two'"),
@@ -167,6 +168,40 @@ def test_a_bad_row_is_named(
     assert (error.file, error.line, error.column) == (spoiled, line, column)
     assert words in error.what
     assert str(error).startswith(f"{spoiled}, line {line}")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("row", "field", "quoted", "line", "column"),
+    [(3, 0, False, 4, "job_id"), (3, 5, False, 4, "vc"), (3, 5, True, 4, "vc"), (9000, 4, False, 9001, "duration_s"),
+     (0, 2, False, 1, None)],
+)  # fmt: skip
+def test_a_byte_that_is_not_utf8_is_named_with_its_line_and_column(
+    row: int, field: int, quoted: bool, line: int, column: str | None, packed: bool, folder: Path
+) -> None:
+    """Far into a long file, where whole pieces were decoded before, and near its start, where none was."""
+    jobs = folder / "philly" / JOBS
+    header = jobs.read_text().splitlines()[0]
+    rows = [header.split(",")] + [[str(n), str(n), "1", "1", "600", "team-a", ""] for n in range(10_000)]
+    rows[row][field] = '"a, b\udcff"' if quoted else rows[row][field] + "\udcff"
+    content = "\n".join(map(",".join, rows)).encode("utf-8-sig", "surrogateescape")
+    jobs.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(TraceError, match=r"not UTF-8 text \(byte 0xff\)") as caught:
+        philly.read(folder / "philly")
+    assert (caught.value.file, caught.value.line, caught.value.column) == (jobs, line, column)
+
+
+@pytest.mark.parametrize(("trace", "file"), [("philly", JOBS), ("openb", PODS), ("openb", NODES), ("philly", MACHINES)])
+def test_a_missing_header_is_called_that(trace: str, file: str, folder: Path) -> None:
+    spoiled = folder / trace / file
+    header, *rows = spoiled.read_text().splitlines()
+    spoiled.write_text("\n".join(rows))
+    with pytest.raises(TraceError) as caught:
+        READERS[trace](folder / trace)
+    assert (caught.value.line, caught.value.column) == (1, None)
+    assert caught.value.what.startswith("is no header: the first line must name the columns ")
+    assert header.split(",")[0].strip() in caught.value.what
+    assert rows[0][:3] in caught.value.what
 
 
 def _truncated_gzip(file: Path) -> None:

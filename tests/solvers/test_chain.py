@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,3 +195,15 @@ def test_a_warm_start_of_another_shape_or_without_knowledge_does_no_harm(shape: 
     problem = contended()
     start = WarmStart(np.full(shape, np.nan))
     assert solve(problem, warm_start=start).objective == solve(problem).objective
+
+
+@pytest.mark.parametrize("gap", [0.0, -1e-4, math.nan])
+def test_a_gap_that_nothing_can_be_within_is_refused(gap: float) -> None:
+    with pytest.raises(ValueError, match="gap: must be a number above 0"):
+        solve(contended(), gap=gap)
+
+
+def test_a_warm_start_that_is_none_is_refused() -> None:
+    prices: Any = np.ones((2, 3))
+    with pytest.raises(TypeError, match="warm_start: must be a WarmStart or None, got ndarray"):
+        solve(contended(), warm_start=prices)

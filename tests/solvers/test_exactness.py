@@ -111,8 +111,8 @@ def test_max_min_weights_divide_utilities_and_what_is_left_over_is_used() -> Non
 
 
 def test_beyond_the_lowest_level_capacity_raises_the_next_lowest() -> None:
-    """The third job sets the lowest level, 0.1. Of the first flavor half is left then: for both others alike, although a
-    unit of it would serve job 0 four times better than job 1.
+    """The third job sets the lowest level, 0.1. Of the first flavor half is left then: for both others alike, although
+    a unit of it would serve job 0 four times better than job 1.
     """
     problem = Problem.from_arrays(
         throughput=np.ones((3, 1)),

@@ -99,11 +99,12 @@ class CommandContract:
 
     def test_text_that_people_write_comes_back_as_it_was(self, store: AnyStore) -> None:
         set_up(store)
-        text = 'quote " backslash \\ nul \0 line \n umlaut ü emoji 🙂'
-        (job,) = submit(store, spec(name=text))
-        do(store, c.CancelJobs((job.id,), text))
+        name = 'quote " backslash \\ umlaut ü emoji 🙂'
+        message = f"{name} nul \0 line \n"
+        (job,) = submit(store, spec(name=name))
+        do(store, c.CancelJobs((job.id,), message))
         found = store.get_job(job.id)
-        assert (found.spec.name, found.message) == (text, text)
+        assert (found.spec.name, found.message) == (name, message)
 
     def test_concurrent_clients_all_get_their_own_answers(self, store: AnyStore) -> None:
         set_up(store)

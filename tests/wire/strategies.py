@@ -26,11 +26,14 @@ from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, Round
 amounts = st.integers(0, MAX_AMOUNT)
 counts = st.integers(0, 10**6)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+written = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+"""What clients may write for people: no control characters."""
 names = st.from_regex(r"[a-z0-9]([a-z0-9.\-]{0,10}[a-z0-9])?", fullmatch=True)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 positive = st.floats(1e-9, 1e9)
+weights = st.floats(1e-6, 1e6)
 times = st.floats(1e9, 4e9)  # 2001 to 2096: to the nanosecond is exact for these
-labels = st.dictionaries(names, texts, max_size=3).map(lambda pairs: tuple(sorted(pairs.items())))
+labels = st.dictionaries(names, written, max_size=3).map(lambda pairs: tuple(sorted(pairs.items())))
 epochs = st.builds(Epoch, counts, counts)
 extras = st.dictionaries(st.from_regex(r"x[a-z0-9_./-]{0,10}", fullmatch=True), st.integers(1, MAX_AMOUNT), max_size=3)
 gpu_amounts = st.one_of(st.integers(0, 1000), st.integers(2, 16).map(lambda gpus: gpus * 1000))
@@ -48,8 +51,8 @@ specs = st.builds(
     JobSpec,
     names,
     st.lists(configurations, min_size=1, max_size=3, unique_by=lambda c: (c.flavor, c.replicas)).map(tuple),
-    texts,
-    positive,
+    written,
+    weights,
     st.sampled_from(sorted(PRIORITY_CLASSES)),
     st.booleans(),
     st.floats(0, 1e9),
@@ -90,12 +93,12 @@ def jobs(draw: st.DrawFn) -> Job:
     )
 
 
-queues = st.builds(Queue, names, positive, st.booleans(), st.none() | counts)
+queues = st.builds(Queue, names, weights, st.booleans(), st.none() | counts)
 nodes = st.builds(
     Node,
     names,
     names,
-    st.builds(Resources, amounts, st.integers(0, 16).map(lambda gpus: gpus * 1000), amounts),
+    st.builds(Resources, st.integers(1, MAX_AMOUNT), st.integers(0, 16).map(lambda gpus: gpus * 1000), amounts),
     labels,
     st.sampled_from(NodeAvailability),
     st.sampled_from(NodeHealth),
@@ -109,7 +112,7 @@ desired = st.builds(
         st.builds(DesiredReplica, names, counts, counts, epochs, names, resources, device_indices), max_size=3
     ).map(tuple),
 )
-reports = st.builds(ReplicaReport, names, counts, epochs, st.sampled_from(ReplicaState), texts)
+reports = st.builds(ReplicaReport, names, counts, epochs, st.sampled_from(ReplicaState), written)
 usages = st.builds(FlavorUsage, names, names, amounts, amounts, amounts, numbers)
 rounds = st.builds(
     RoundSummary,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from allocator.domain.errors import InvalidInput
+from allocator.domain.job import JobSpec
 from allocator.v1 import job_pb2, job_service_pb2, node_pb2, node_service_pb2, queue_service_pb2, reason_pb2, round_pb2
 from allocator.wire import commands, jobs, nodes, rounds
 
@@ -35,6 +36,12 @@ def configured(**fields: Any) -> dict[str, Any]:
         (a_job(name="x" * 254), "name"),
         (a_job(weight=0), "weight"),
         (a_job(weight=math.nan), "weight"),
+        (a_job(weight=1e-310), "weight"),
+        (a_job(name="a\x1b[2Jb"), "name"),
+        (a_job(labels={"k": "a\nb"}), "labels['k']"),
+        (a_job(labels={"k\x7f": "v"}), "labels['k\\x7f']"),
+        (configured(flavor="h 100"), "configurations[1].flavor"),
+        (configured(throughput=1e-300), "configurations[1].throughput"),
         (a_job(priority_class="urgent"), "priority_class"),
         (a_job(restart_cost_seconds=-1), "restart_cost_seconds"),
         (a_job(expected_duration_seconds=0), "expected_duration_seconds"),
@@ -64,24 +71,45 @@ def configured(**fields: Any) -> dict[str, Any]:
 def test_a_bad_job_is_refused_in_its_place_with_the_path_of_its_field(job: dict[str, Any], field: str) -> None:
     good = a_job()
     request = of(job_service_pb2.SubmitJobsRequest, jobs=[good, good, good, job, good])
-    command, refused = commands.submit_jobs_from_proto(request)
-    assert len(command.specs) == 4
-    assert [refusal is None for refusal in refused] == [True, True, True, False, True]
-    assert refused[3] is not None
-    assert [violation.field for violation in refused[3].violations] == [f"jobs[3].{field}"]
+    specs = commands.submit_jobs_from_proto(request).specs
+    refusal = specs[3]
+    assert [isinstance(spec, JobSpec) for spec in specs] == [True, True, True, False, True]
+    assert isinstance(refusal, InvalidInput)
+    assert [violation.field for violation in refusal.violations] == [field]
 
 
 def test_every_violation_of_a_job_is_reported() -> None:
     request = of(
         job_service_pb2.SubmitJobsRequest, jobs=[configured(replicas=0, demand={"gpu_millis": 1500}) | {"weight": -1}]
     )
-    _, (refusal,) = commands.submit_jobs_from_proto(request)
-    assert refusal is not None
+    (refusal,) = commands.submit_jobs_from_proto(request).specs
+    assert isinstance(refusal, InvalidInput)
     assert {violation.field for violation in refusal.violations} == {
-        "jobs[0].configurations[1].replicas",
-        "jobs[0].configurations[1].demand.gpu_millis",
-        "jobs[0].weight",
+        "configurations[1].replicas",
+        "configurations[1].demand.gpu_millis",
+        "weight",
     }
+
+
+def body(*jobs: dict[str, Any], request_id: str = "r") -> str:
+    request = of(job_service_pb2.SubmitJobsRequest, jobs=list(jobs), request_id=request_id)
+    return commands.submit_jobs_from_proto(request).body
+
+
+def test_a_body_is_told_from_others_by_all_that_was_sent_but_the_id() -> None:
+    good, light, nameless = a_job(), a_job(weight=-1), a_job(queue="")
+    bodies = [body(good), body(good, light), body(light, good), body(good, nameless), body(good, good), body()]
+    assert len(set(bodies)) == len(bodies)
+    assert body(good, light, request_id="another") == body(good, light)
+    forth, back = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
+    assert body(a_job(labels=forth)) == body(a_job(labels=back))
+
+
+def test_a_refused_item_has_no_message_to_be_sent_in() -> None:
+    with pytest.raises(InvalidInput, match="queue"):
+        commands.submit_jobs_to_proto(
+            commands.submit_jobs_from_proto(of(job_service_pb2.SubmitJobsRequest, jobs=[a_job(queue="")]))
+        )
 
 
 def test_what_is_absent_gets_the_documented_default() -> None:
@@ -111,6 +139,7 @@ def whole_requests() -> list[tuple[Callable[[Any], Any], Any, list[str]]]:
         (commands.submit_jobs_from_proto, of(job_service_pb2.SubmitJobsRequest, request_id="x" * 129), ["request_id"]),
         (commands.cancel_jobs_from_proto, of(job_service_pb2.CancelJobsRequest, job_ids=["j"] * 10_001), ["job_ids"]),
         (commands.cancel_jobs_from_proto, of(job_service_pb2.CancelJobsRequest, message="x" * 1025), ["message"]),
+        (commands.cancel_jobs_from_proto, of(job_service_pb2.CancelJobsRequest, message="a\x1b[2J"), ["message"]),
         (commands.update_jobs_from_proto, of(job_service_pb2.UpdateJobsRequest, updates=[{}] * 10_001), ["updates"]),
         (commands.create_queue_from_proto, queue_service_pb2.CreateQueueRequest(), ["queue"]),
         (
@@ -177,6 +206,12 @@ def test_an_agent_s_long_message_is_cut_and_its_report_counts() -> None:
         reports=[{"job_id": "j1", "epoch": {}, "state": node_pb2.REPLICA_STATE_FAILED, "message": "x" * 5000}],
     )
     assert len(commands.heartbeat_from_proto(request).reports[0].message) == 1024
+
+
+def test_an_agent_s_message_reaches_no_terminal_s_controls() -> None:
+    report = {"job_id": "j1", "epoch": {}, "state": node_pb2.REPLICA_STATE_FAILED, "message": "line 1\nline 2\x1b[2J"}
+    request = of(node_service_pb2.HeartbeatRequest, node="n1", reports=[report])
+    assert commands.heartbeat_from_proto(request).reports[0].message == "line 1 line 2 [2J"
 
 
 def test_ten_thousand_items_are_a_batch() -> None:

@@ -79,7 +79,7 @@ def test_a_cluster_status(last: RoundSummary | None, flavors: tuple[FlavorUsage,
 weights = st.none() | some.positive
 COMMANDS: dict[type, tuple[st.SearchStrategy[Any], Callable[[Any], Message], Callable[[Any], Any]]] = {
     c.CancelJobs: (
-        st.builds(c.CancelJobs, st.lists(some.names).map(tuple), some.texts),
+        st.builds(c.CancelJobs, st.lists(some.names).map(tuple), some.written),
         commands.cancel_jobs_to_proto,
         commands.cancel_jobs_from_proto,
     ),
@@ -130,11 +130,8 @@ def test_a_command(command: Any) -> None:
 @quick
 @given(st.lists(some.specs, max_size=3).map(tuple), some.names)
 def test_a_submission(specs: tuple[JobSpec, ...], request_id: str) -> None:
-    command = c.SubmitJobs(specs, request_id)
-    assert commands.submit_jobs_from_proto(sent(commands.submit_jobs_to_proto(command))) == (
-        command,
-        (None,) * len(specs),
-    )
+    read = commands.submit_jobs_from_proto(sent(commands.submit_jobs_to_proto(c.SubmitJobs(specs, request_id))))
+    assert (read.specs, read.request_id, bool(read.body)) == (specs, request_id, True)
 
 
 @quick
