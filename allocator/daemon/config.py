@@ -115,9 +115,7 @@ class Log(Section):
 class PolicySection(Section):
     """What the operator wants of a round; see `allocator.domain.policy.Policy`."""
 
-    fairness: float = Field(
-        default=1.0, ge=0, description="alpha: 0 throughput, 1 proportional, 2 delay, inf max-min"
-    )
+    fairness: float = Field(default=1.0, ge=0, description="alpha: 0 throughput, 1 proportional, 2 delay, inf max-min")
     minimum_run_seconds: float = Field(
         default=300.0, ge=0, allow_inf_nan=False, description="run time before a fair-share preemption"
     )

@@ -76,7 +76,7 @@ class State:
 
     def close(self, wished: float) -> bool:
         """Whether shares and prices here can be expected to be certified within `wished` x the layout's money."""
-        return self.gap <= 0.6 * wished and self.overuse <= 0.2 * wished
+        return self.gap + self.overuse <= 0.9 * wished and self.overuse <= 0.5 * wished
 
 
 @contextmanager
@@ -125,7 +125,7 @@ class Interior:
         self._moves = (np.zeros(shape), np.zeros(shape), np.zeros(n), np.zeros(n), np.zeros(n))
         self._chunks = layout.chunks.size - 1
         self._schur = np.empty((self._chunks, m, m))
-        self._vectors = np.empty((self._chunks, 2, m))
+        self._vectors = np.empty((self._chunks, 3, m))
         self._sums = np.empty((self._chunks, 5))
         self._residual = np.zeros(m)
         self._products, self._number, self._imbalance = 0.0, 1.0, 0.0
@@ -276,25 +276,24 @@ class Interior:
         self._schur[:], self._vectors[:], self._sums[:] = 0.0, 0.0, 0.0
 
         def task(chunk: int) -> None:
-            rhs, usage = self._vectors[chunk]
-            into = (self._schur[chunk], rhs, usage, self._sums[chunk])
+            into = (self._schur[chunk], *self._vectors[chunk], self._sums[chunk])
             arguments: tuple[Any, ...] = (primal, dual, state.prices, *self._tables(chunk), *self._rows(), *into)
             assemble(*arguments)
 
         self._run(task, self._chunks)
         self._products, surplus, money, self._imbalance, number = self._sum(self._sums)
-        usage = self._sum(self._vectors)[1]
+        _, usage, through = self._sum(self._vectors)
         self._residual = 1 - usage - state.room
         self._number = number + state.prices.size
         self._mu = float((self._products + state.prices @ state.room) / self._number)
         state.gap = float(state.prices.sum() + surplus - money)
-        state.overuse = float(state.prices @ np.abs(self._residual) + np.maximum(usage - 1, 0.0).max(initial=0.0))
+        state.overuse = float(state.prices @ np.abs(self._residual) + np.maximum(usage - 1, 0.0) @ through)
 
     def _pass(self, *, final: bool, target: float, moves: Floats) -> None:
         self._vectors[:], self._sums[:] = 0.0, 0.0
 
         def task(chunk: int) -> None:
-            first, second = self._vectors[chunk]
+            first, second, _ = self._vectors[chunk]
             into = (first, second, self._sums[chunk])
             arguments: tuple[Any, ...] = (final, target, moves, *self._tables(chunk), *self._rows(), *into)
             direct(*arguments)

@@ -118,7 +118,7 @@ class _Ladder:
     unfinished: Floats | None = None
     """(n, K) known shares and those of the last program."""
     nearest: tuple[float, Floats] | None = None
-    """The highest level that a program reached for everybody, and its (n, K) shares: the answer before any level."""
+    """The largest scale that a program reached, and its (n, K) shares: the answer before any level is found."""
     first: tuple[Floats, float] | None = None
     """Prices (m,) that prove the first level, or come nearest to it, and the bound that they give."""
     tried: list[Floats] = field(default_factory=list)
@@ -161,8 +161,8 @@ class _Ladder:
             if self.levels == 0:
                 self.remember_first(attempt.prices, bound)
             self.unfinished = self.with_shares(part, attempt.shares)
-            if self.nearest is None or attempt.scale * level >= self.nearest[0]:
-                self.nearest = (attempt.scale * level, self.unfinished)
+            if self.nearest is None or attempt.scale >= self.nearest[0]:
+                self.nearest = (attempt.scale, self.unfinished)
             lower = bound < level * (1 - _MET)
             if attempt.scale >= 1 - _MET or (not lower and attempt.scale >= 1 - _ACCEPTABLE):
                 proof = self.proof(part, level, prices, attempt.prices)

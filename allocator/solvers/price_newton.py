@@ -141,12 +141,13 @@ def assemble(
     step_primal: float, step_dual: float, prices: Array, alpha: float, tiles: Array, columns: Array,
     column_count: Array, entries: Array, entry_count: Array, amount: Array, gain: Array, omega: Array,
     x: Array, v: Array, s: Array, t: Array, lam: Array, dx: Array, dv: Array, ds: Array, dt: Array, dl: Array,
-    schur: Array, rhs: Array, usage: Array, sums: Array,
+    schur: Array, rhs: Array, usage: Array, through: Array, sums: Array,
 ) -> None:  # fmt: skip
     """Take the steps along the stored direction, then add the rows' part of the Newton system at `prices`.
 
-    schur (m, m); rhs (m,) what an affine step at unchanged prices moves; usage (m,); sums (5,): complementarity,
-    surplus and money (the gap here is the prices' sum + surplus - money), worth of the imbalances, number of products.
+    schur (m, m); rhs (m,) what an affine step at unchanged prices moves; usage (m,); through (m,) what the
+    shares that use it are worth; sums (5,): complementarity, surplus and money (the gap here is the prices' sum +
+    surplus - money), worth of the imbalances, number of products.
     """
     width = gain.shape[0]
     cost, delta, bent, push = (
@@ -182,6 +183,11 @@ def assemble(
                 products += om[i] * xk[i] * vk[i]
         _factor(cols, gain, x, v, ss, tt, ll, alpha, a, w, delta, bent, y, rest, total, mean, curve, spread)
         _add_moved(push, om, listed, listed_count, amount, a, w, usage)
+        for e in range(listed_count):
+            gk, hk, earned = gain[cols[listed[e, 0]], a:b], push[listed[e, 0]], 0.0
+            for i in range(w):
+                earned += om[i] * ll[i] * gk[i] * hk[i]
+            through[listed[e, 1]] += earned
         money, worst, worth = 0.0, 0.0, 0.0
         for i in range(w):
             wrong = -imbalance(ll[i], y[i], alpha)

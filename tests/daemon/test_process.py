@@ -122,10 +122,11 @@ def test_watch_resumes_with_its_cursor_after_a_restart(daemon: DaemonProcess, cl
 
 
 def test_silent_node_is_lost_and_its_job_runs_elsewhere(tmp_path: Path) -> None:
-    with (
-        running(tmp_path, ALLOCATOR_NODES__HEARTBEAT_TIMEOUT_SECONDS="1.5") as daemon,
-        Client(daemon.address) as client,
-    ):
+    quick = {
+        "ALLOCATOR_NODES__HEARTBEAT_TIMEOUT_SECONDS": "1.5",
+        "ALLOCATOR_NODES__HEARTBEAT_INTERVAL_SECONDS": "0.3",
+    }
+    with running(tmp_path, **quick) as daemon, Client(daemon.address) as client:
         client.create_queue(Queue("q"))
         client.register_node(node("n1", gpu=1))
         (job,) = submitted(client)
