@@ -210,6 +210,10 @@ class Interior:
         self._add_up(0.0, 0.0)
         self.state.iterations += 1
 
+    def recentre(self) -> None:
+        """Every row to the central point of a larger barrier at the prices of now, to get away from a boundary."""
+        self._evaluate(min(10 * self._mu, COLD))
+
     def step(self) -> bool:
         """One iteration; False when the numbers allow no further one (the state stays usable)."""
         state, schur = self.state, self._sum(self._schur)

@@ -29,6 +29,8 @@ _UNKNOWN = 0.01
 """First price of a row that a warm start does not know, as a part of an equal division of all money."""
 
 
+_MOST_STUCK = 3
+"""How often an iteration that leads nowhere is begun again from a larger barrier."""
 _LEAST_BILL, _LARGEST_BILL = 1e-3, 1e3
 """Prices by which everything together costs so little or so much, relative to all money, are of another problem."""
 
@@ -90,7 +92,11 @@ def _solved(layout: Layout, wished: float, iterations: int, run: Run, known: Flo
         finished = method.follow(np.full(m, 1 / max(m, 1)), COLD, final, wished, iterations)
     else:
         finished = method.follow(known, min(final, COLD), final, wished, iterations)
+    stuck = 0
     while not finished and method.state.iterations < iterations and not method.state.close(wished):
         if not method.step():
-            break
+            if stuck == _MOST_STUCK or not np.isfinite(method.state.gap):
+                break
+            stuck += 1
+            method.recentre()
     return method
