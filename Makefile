@@ -32,10 +32,10 @@ check: $(VENV)/.dev node_modules/.installed ## Lint, types, layers, API lint, ge
 	$(BIN)/python -m deploy.example_config --check
 	$(BIN)/python -m allocator.metrics.reference --check
 
-bench: $(VENV)/.dev ## Measure: rounds, solver, intake
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $(ARGS)
+bench: $(VENV)/.dev ## Measure: rounds, solver (up to 1,000 jobs), intake
+	OPENBLAS_NUM_THREADS=1 BENCH_MOST_JOBS=$${BENCH_MOST_JOBS:-1000} $(BIN)/python -m tests.bench $(ARGS)
 
-bench-%: $(VENV)/.dev ## One of them: bench-round, bench-solver, bench-intake
+bench-%: $(VENV)/.dev ## One of them, whole: bench-round, bench-intake, bench-solver (long; BENCH_MOST_JOBS bounds it)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $*
 
 protos: $(VENV)/.dev ## Generate allocator/v1 from protos/

@@ -60,7 +60,7 @@ class Scheduler:
                     policy=self._policy,
                     interval=self._interval_seconds,
                 )
-            except Exception:
+            except Exception:  # whatever it was: running jobs and intake are not concerned, and rounds must go on
                 log.exception("round broken", next="the loop starts again after one interval")
                 self._tell_of_broken_round()
                 self.clock.wait(self.clock.now() + self._interval_seconds, quiescent=False)
@@ -68,7 +68,7 @@ class Scheduler:
     def _tell_of_broken_round(self) -> None:
         try:
             self._on_broken_round()
-        except Exception:
+        except Exception:  # the next interval tries everything anew
             log.exception("could not repair after a broken round")
 
 
@@ -81,7 +81,7 @@ class Guarded:
     def observe(self, report: RoundReport) -> None:
         try:
             self._observer.observe(report)
-        except Exception:
+        except Exception:  # observers can change nothing, so their failures change nothing either
             log.exception("observer failed", observer=type(self._observer).__name__)
 
 
