@@ -99,8 +99,6 @@ METHODS: tuple[Method, ...] = (
 )
 """In order. The last one spends its own small, fixed number of passes: it must answer when the budget is gone."""
 
-_FIRST_CHOICE = ("empty", "surplus", "max_min", "price", "conic")
-
 
 @dataclass(frozen=True, slots=True)
 class ChainSolver:
@@ -117,8 +115,11 @@ class ChainSolver:
             return _empty(problem)
         best: Certificate | None = None
         solver, spent, attempts = "none", 0, []
+        tried: list[str] = []
+        """Methods whose turn it was: all but those that do not apply."""
         for method in self.methods:
             if method.needs_budget and spent >= iterations:
+                tried.append(method.name)
                 attempts.append(f"{method.name}: no iterations left")
                 continue
             left = iterations - spent
@@ -129,21 +130,23 @@ class ChainSolver:
             except BaseException as error:  # a panic in Clarabel's Rust is not an Exception
                 if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
                     raise
+                tried.append(method.name)
                 attempts.append(f"{method.name}: {type(error).__name__}: {error}")
                 continue
             if candidate is None or certificate is None:
                 attempts.append(f"{method.name}: does not apply")
                 continue
+            tried.append(method.name)
             spent += candidate.iterations
             attempts.append(f"{method.name}: {candidate.outcome}, gap {certificate.gap:.3g}")
             if best is None or certificate.objective > best.objective:
                 solver = method.name
             best = certificate if best is None else _better_of_both(problem, best, certificate)
             if best.within(problem, gap):
-                return _solution(best, Status.OPTIMAL, solver, spent, attempts)
+                return _solution(best, Status.OPTIMAL, solver, spent, attempts, fallback=len(tried) > 1)
         if best is None:
             return _failed(problem, spent, attempts)
-        return _solution(best, Status.INACCURATE, solver, spent, attempts)
+        return _solution(best, Status.INACCURATE, solver, spent, attempts, fallback=solver != tried[0])
 
 
 def solve(problem: Problem, gap: float = 1e-4, warm_start: WarmStart | None = None) -> Solution:
@@ -176,7 +179,9 @@ def _better_of_both(problem: Problem, one: Certificate, other: Certificate) -> C
     return replace(value, prices=dual.prices, limit_prices=dual.limit_prices, bound=bound, gap=float(gap))
 
 
-def _solution(best: Certificate, status: Status, solver: str, spent: int, attempts: list[str]) -> Solution:
+def _solution(
+    best: Certificate, status: Status, solver: str, spent: int, attempts: list[str], *, fallback: bool
+) -> Solution:
     return Solution(
         shares=best.shares,
         prices=best.prices,
@@ -188,13 +193,13 @@ def _solution(best: Certificate, status: Status, solver: str, spent: int, attemp
         solver=solver,
         iterations=spent,
         attempts=tuple(attempts),
-        fallback=solver not in _FIRST_CHOICE,
+        fallback=fallback,
     )
 
 
 def _empty(problem: Problem) -> Solution:
     nothing = Candidate.free(problem, np.zeros(problem.throughput.shape), "no jobs")
-    return _solution(_certified(problem, nothing), Status.OPTIMAL, "empty", 0, ["empty: no jobs"])
+    return _solution(_certified(problem, nothing), Status.OPTIMAL, "empty", 0, ["empty: no jobs"], fallback=False)
 
 
 def _failed(problem: Problem, spent: int, attempts: list[str]) -> Solution:

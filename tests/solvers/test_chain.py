@@ -106,6 +106,12 @@ def test_whatever_a_method_raises_another_one_answers(error: BaseException) -> N
     assert solution.attempts[0].startswith(f"broken: {type(error).__name__}")
 
 
+def test_an_answer_of_a_later_method_is_told_as_a_fallback_whoever_it_is() -> None:
+    """A large problem whose price discovery breaks is Clarabel's: a good answer, and still something to look into."""
+    solution = run(contended(), (broken(ValueError("no")), BY_NAME["conic"]))
+    assert (solution.solver, solution.status, solution.fallback) == ("conic", Status.OPTIMAL, True)
+
+
 def test_an_interrupt_is_not_swallowed() -> None:
     with pytest.raises(KeyboardInterrupt):
         run(contended(), (broken(KeyboardInterrupt()),))
