@@ -17,15 +17,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput
+from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, Violation
 from allocator.domain.policy import Policy
 from simulations.faults import Faults, NoFaults, RandomFaults
 from simulations.invariants import InvariantBroken
 from simulations.output import MissingExtra, require_free, require_pyarrow, summary_text, write_results
 from simulations.replay import ReplayOptions, replay
 from simulations.scenario import load_scenario, scenario_names
-from simulations.screen import ReplayBar, show_summary
+from simulations.screen import ReplayBar, show_summary, show_timings
 from simulations.shrinking import on_every_nth_node
+from simulations.sizing import Sizing
 from simulations.synthetic import generate, make_faults
 from simulations.traces.errors import TraceError
 from simulations.traces.formats import FORMATS, TraceFormat
@@ -132,15 +133,37 @@ RestartCost = Annotated[float, typer.Option(min=0.0, help="Seconds of work a job
 Seed = Annotated[int, typer.Option(min=0, help="For everything that is drawn at random.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many jobs.")]
 EveryNth = Annotated[int, typer.Option("--every-nth-node", min=1, help="Keep only every N-th node of each flavor.")]
+Nodes = Annotated[
+    int | None, typer.Option(help=f"For {SYNTHETIC}: so many nodes, of each flavor in the scenario's proportion.")
+]
+JobsAtStart = Annotated[
+    int | None, typer.Option(help=f"For {SYNTHETIC}: jobs that are there at time 0, such as 100000.")
+]
+ArrivalsPerHour = Annotated[float | None, typer.Option(help=f"For {SYNTHETIC}: further jobs per hour, on average.")]
+ArrivalHours = Annotated[float | None, typer.Option(help=f"For {SYNTHETIC}: for how many hours they arrive.")]
+DurationFactor = Annotated[float | None, typer.Option(help=f"For {SYNTHETIC}: multiplies all run times.")]
+JobSpread = Annotated[
+    float | None,
+    typer.Option(
+        help=f"For {SYNTHETIC}: how much the weights and throughputs of the jobs of one class differ (sigma of a "
+        "log-normal factor, such as 0.3); 0 makes them alike, and a round's problem small."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 @app.command("replay")
 def replay_command(
     trace: TraceName,
-    out: Annotated[Path, typer.Option(help="Folder for jobs, rounds, queues, timings (.parquet) and summary.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for jobs, rounds, queues (.parquet) and summary.json.")],
     path: TracePath = None,
     scenario: ScenarioName = None,
+    nodes: Nodes = None,
+    jobs_at_start: JobsAtStart = None,
+    arrivals_per_hour: ArrivalsPerHour = None,
+    arrival_hours: ArrivalHours = None,
+    duration_factor: DurationFactor = None,
+    job_spread: JobSpread = None,
     start: From = None,
     end: To = None,
     carry_in: CarryIn = False,
@@ -167,14 +190,22 @@ def replay_command(
     credit_limit: Annotated[float | None, typer.Option(help="Bound on the seconds a job is owed.")] = None,
     gap: Annotated[float | None, typer.Option(help="What the solver aims for, relative to the total weight.")] = None,
     iterations: Annotated[int | None, typer.Option(help="The solver's budget.")] = None,
+    timings: Annotated[
+        bool,
+        typer.Option(
+            help="Write to rounds.parquet how long the stages of each round really took, such as solve_s. Without "
+            "them the same command leaves the same bytes every time."
+        ),
+    ] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace earlier results in --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Replay a workload to its last job and write what happened."""
     require_pyarrow()
     require_free(out, force=force)
+    sizing = Sizing(nodes, jobs_at_start, arrivals_per_hour, arrival_hours, duration_factor, job_spread)
     workload, faults, options = _prepare(
-        trace, path, scenario, start, end, seed, carry_in=carry_in, restart_cost=restart_cost
+        trace, path, scenario, sizing, start, end, seed, carry_in=carry_in, restart_cost=restart_cost
     )
     workload = on_every_nth_node(workload, every_nth_node).limited_to(limit)
     if mean_up_hours is not None:
@@ -194,7 +225,7 @@ def replay_command(
         "iterations": iterations,
     }
     given: dict[str, Any] = {name: value for name, value in knobs.items() if value is not None}
-    options = replace(options, policy=replace(options.policy, **given))
+    options = replace(options, policy=replace(options.policy, **given), timings=timings)
     if interval is not None:
         options = replace(options, interval_seconds=interval)
     if horizon is not None:
@@ -207,6 +238,7 @@ def replay_command(
     else:
         console = _page()
         show_summary(console, result.summary)
+        show_timings(console, result.table("rounds"))
         console.print(f"\nwritten to {escape(str(out))}")
 
 
@@ -215,13 +247,20 @@ def validate_command(
     trace: TraceName,
     path: TracePath = None,
     scenario: ScenarioName = None,
+    nodes: Nodes = None,
+    jobs_at_start: JobsAtStart = None,
+    arrivals_per_hour: ArrivalsPerHour = None,
+    arrival_hours: ArrivalHours = None,
+    duration_factor: DurationFactor = None,
+    job_spread: JobSpread = None,
     start: From = None,
     end: To = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Read a workload, say what is in it and what is not replayed, and run nothing."""
-    workload, _, _ = _prepare(trace, path, scenario, start, end, seed)
+    sizing = Sizing(nodes, jobs_at_start, arrivals_per_hour, arrival_hours, duration_factor, job_spread)
+    workload, _, _ = _prepare(trace, path, scenario, sizing, start, end, seed)
     workload.require_valid()
     found = {
         "name": workload.name,
@@ -258,6 +297,7 @@ def _prepare(
     trace: str,
     path: Path | None,
     scenario: str | None,
+    sizing: Sizing,
     start: str | None,
     end: str | None,
     seed: int,
@@ -270,7 +310,7 @@ def _prepare(
         for field, value in (("path", path), ("from", start), ("to", end)):
             if value is not None:
                 raise InvalidInput.of(field, f"goes with a trace; {SYNTHETIC} takes --scenario")
-        made = load_scenario(scenario or "small")
+        made = sizing.applied_to(load_scenario(scenario or "small"))
         workload = generate(made, seed)
         options = ReplayOptions(policy=made.make_policy(), interval_seconds=made.interval_seconds, seed=seed)
         return workload, make_faults(made, workload, seed), options
@@ -281,6 +321,9 @@ def _prepare(
         raise InvalidInput.of("path", "must name the folder of the trace")
     if scenario is not None:
         raise InvalidInput.of("scenario", f"goes with --trace {SYNTHETIC}, not with {trace}")
+    if sizing.given:
+        what = f"goes with --trace {SYNTHETIC}, not with {trace}"
+        raise InvalidInput(*(Violation(option, what) for option in sizing.given))
     window = _window(trace_format, start, end, carry_in=carry_in)
     workload = trace_format.read(path, window, restart_cost_seconds=restart_cost)
     options = ReplayOptions(policy=Policy(), interval_seconds=trace_format.interval_seconds, seed=seed)

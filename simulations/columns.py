@@ -24,12 +24,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`unit` as a short word (s, jobs, 1 for ratios); empty for names."""
+    """`unit` as a short word (s, jobs, 1 for ratios); empty for names. What is `measured` by a real clock is another
+    value in every run; everything else is the same for the same input.
+    """
 
     name: str
     kind: Kind
     unit: str
     meaning: str
+    measured: bool = False
 
 
 class Table:

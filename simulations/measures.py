@@ -1,7 +1,7 @@
 """What a replay is judged by: one row per round, per round and queue, and per job.
 
 An Observer of the rounds. Everything in these tables follows from the workload, the policy and the seed alone, except
-`timings`, which holds how long the stages of each round really took.
+the columns of STAGE_COLUMNS, which hold how long the stages of each round really took; they can be left empty.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ ROUND_COLUMNS = (
     Column("time_s", FLOAT, "s", "virtual time of the round"),
     Column("outcome", TEXT, "", "optimal, inaccurate, fallback or stale"),
     Column("solver", TEXT, "", "the method that answered"),
-    Column("iterations", INTEGER, "1", "iterations it took"),
+    Column("status", TEXT, "", "of its answer: optimal (within the gap asked for), inaccurate or failed"),
+    Column("rows", INTEGER, "1", "groups of identical jobs in the problem"),
+    Column("iterations", INTEGER, "1", "iterations that all methods tried took together"),
     Column("objective", FLOAT, "1", "value of the certified shares"),
     Column("bound", FLOAT, "1", "what no shares can exceed"),
     Column("gap", FLOAT, "1", "(bound - objective) / total weight"),
@@ -63,14 +65,14 @@ JOB_COLUMNS = (
     Column("preemptions", INTEGER, "1", "times it was stopped or moved"),
     Column("restart_s", FLOAT, "s", "time spent on restarts"),
 )
-TIMING_COLUMNS = (
-    Column("round", INTEGER, "", "number of the round"),
-    *(Column(f"{stage}_s", FLOAT, "s", f"real time of the stage '{stage}'") for stage in STAGES),
+STAGE_COLUMNS = tuple(
+    Column(f"{stage}_s", FLOAT, "s", f"real time of the stage '{stage}'; empty with --no-timings", measured=True)
+    for stage in STAGES
 )
 
 
 def utilization_columns(resources: Sequence[str]) -> tuple[Column, ...]:
-    """One column per resource, after those of ROUND_COLUMNS."""
+    """One column per resource, after those of STAGE_COLUMNS."""
     return tuple(
         Column(
             f"utilization_{resource}", FLOAT, "1", f"{resource} held / {resource} of all ready nodes, after the commit"
@@ -80,13 +82,21 @@ def utilization_columns(resources: Sequence[str]) -> tuple[Column, ...]:
 
 
 class Measures:
-    """Collects `rounds`, `queues` and `timings` as an Observer; `jobs` is made at the end."""
+    """Collects `rounds` and `queues` as an Observer; `jobs` is made at the end. Without `timings` nothing in them
+    comes from a real clock.
+    """
 
-    def __init__(self, resources: Sequence[str], on_round: Callable[[RoundSummary], None] | None = None) -> None:
+    def __init__(
+        self,
+        resources: Sequence[str],
+        on_round: Callable[[RoundSummary], None] | None = None,
+        *,
+        timings: bool = True,
+    ) -> None:
         self.resources = tuple(resources)
-        self.rounds = Table("rounds", (*ROUND_COLUMNS, *utilization_columns(resources)))
+        self.timings = timings
+        self.rounds = Table("rounds", (*ROUND_COLUMNS, *STAGE_COLUMNS, *utilization_columns(resources)))
         self.queues = Table("queues", QUEUE_COLUMNS)
-        self.timings = Table("timings", TIMING_COLUMNS)
         self.lost_seconds: dict[str, float] = {}
         """Resource-seconds thrown away by preemptions and moves, by resource, in the integer unit x seconds."""
         self.preemptions: dict[str, int] = {}
@@ -105,11 +115,14 @@ class Measures:
         for _, resource, amount in summary.lost:
             self.lost_seconds[resource] = self.lost_seconds.get(resource, 0.0) + amount
         running = sum(queue.running for queue in summary.queues)
+        stages = dict(summary.stages) if self.timings else {}
         self.rounds.add(
             summary.round,
             summary.time,
             summary.outcome.value,
             summary.solver,
+            report.solution.status.value,
+            report.formulation.problem.row_count,
             summary.iterations,
             summary.objective,
             summary.bound,
@@ -122,6 +135,7 @@ class Measures:
             summary.moved,
             preempted,
             summary.rejected,
+            *(stages.get(stage, math.nan) for stage in STAGES),
             *self._utilization(summary),
         )
         for queue in summary.queues:
@@ -135,8 +149,6 @@ class Measures:
                 queue.pending,
                 queue.running,
             )
-        stages = dict(summary.stages)
-        self.timings.add(summary.round, *(stages.get(stage, math.nan) for stage in STAGES))
         if self._on_round is not None:
             self._on_round(summary)
 

@@ -1,6 +1,7 @@
 """What a replay leaves behind: parquet tables and one JSON document, all or nothing.
 
 The same tables give the same bytes: fixed writer options, no time of writing, units and meanings as column metadata.
+A column that a real clock filled says so there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SUMMARY_FILE = "summary.json"
-TABLE_FILES = ("jobs.parquet", "rounds.parquet", "queues.parquet", "timings.parquet")
+TABLE_FILES = ("jobs.parquet", "rounds.parquet", "queues.parquet")
 
 
 class MissingExtra(Exception):
@@ -132,5 +133,7 @@ def to_arrow(table: Table) -> pa.Table:
             encoded = pa.array(np.array(values, dtype=np.int64))
         arrays.append(encoded)
         metadata = {"unit": column.unit, "meaning": column.meaning}
+        if column.measured:
+            metadata["measured"] = "real time"
         fields.append(pa.field(column.name, encoded.type, metadata=metadata))
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))

@@ -21,7 +21,10 @@ SCENARIOS = Path(__file__).parent / "scenarios"
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=100_000)]
+MOST_NODES = 100_000
+"""Of one flavor."""
+MOST_AT_START = 10_000_000
+Count = Annotated[int, Field(ge=1, le=MOST_NODES)]
 
 
 class _Part(BaseModel):
@@ -52,6 +55,10 @@ class JobClassPart(_Part):
 
     `replicas` are gang sizes, each as likely as the others. Amounts are per replica. `throughput` says on which flavors
     it runs and how fast; run times are log-normal, in seconds on the fastest.
+
+    The jobs of a class are alike unless a spread is given: `weight_sigma` and `throughput_sigma` are those of
+    log-normal factors, median 1, on each job's weight and, flavor by flavor, on its throughput. They are kept within
+    a thousandth and a thousandfold.
     """
 
     name: Name
@@ -64,6 +71,8 @@ class JobClassPart(_Part):
     bandwidth_gb_per_second: NotNegative = 0.0
     median_seconds: Positive
     sigma: NotNegative = 1.0
+    weight_sigma: NotNegative = 0.0
+    throughput_sigma: NotNegative = 0.0
     preemptible: bool = True
     restart_cost_seconds: NotNegative = 0.0
     duration_known: bool = False
@@ -71,10 +80,11 @@ class JobClassPart(_Part):
 
 
 class ArrivalsPart(_Part):
-    """A Poisson stream of `per_hour` jobs for `hours`."""
+    """`at_start` jobs at time 0, and a Poisson stream of `per_hour` jobs for `hours`."""
 
     per_hour: Positive
     hours: Positive
+    at_start: Annotated[int, Field(ge=0, le=MOST_AT_START)] = 0
 
 
 class FaultsPart(_Part):

@@ -9,9 +9,12 @@ from typing import Any, Self
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Table as Grid
 
+from simulations.columns import Table
+from simulations.measures import STAGE_COLUMNS
 from simulations.replay import Standing
+from simulations.summary import distribution
 
 _REFRESH_SECONDS = 0.2
 
@@ -91,16 +94,30 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
     console.print(_figures(summary), markup=False)
 
 
-def _plain_table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+def show_timings(console: Console, rounds: Table) -> None:
+    """How long the stages of the rounds really took; nothing if that was not kept."""
+    table = _plain_table("\nReal time of a round", "", "mean", "p50", "p95", "p99", "max")
+    for column in STAGE_COLUMNS:
+        found = distribution(rounds.numbers(column.name))
+        if found["count"]:
+            shown = (_milliseconds(found[key]) for key in ("mean", "p50", "p95", "p99", "max"))
+            table.add_row(column.name.removesuffix("_s"), *shown)
+    if table.row_count:
+        console.print(table)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:,.1f} ms"
+
+
+def _plain_table(title: str, *columns: str) -> Grid:
+    table = Grid(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
     return table
 
 
-def _times(summary: dict[str, Any]) -> Table:
+def _times(summary: dict[str, Any]) -> Grid:
     table = _plain_table("\nJobs", "", "count", "mean", "p50", "p95", "p99", "max")
     jobs = summary["jobs"]
     for name, key, shown in (
@@ -113,7 +130,7 @@ def _times(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _queues(summary: dict[str, Any]) -> Table:
+def _queues(summary: dict[str, Any]) -> Grid:
     table = _plain_table("\nQueues", "", "jobs", "fair share", "actual share", "wait mean", "wait p95", "slowdown")
     for name, queue in summary["queues"].items():
         table.add_row(

@@ -1,11 +1,14 @@
 """Workloads for those who have no trace: everything random is drawn from one seed, in a fixed order.
 
-Jobs arrive as a Poisson stream (exponential gaps, rounded down to whole seconds, as logs have them). Each belongs to a
-queue and to a class, drawn independently by their parts of the arrivals, and runs for a log-normal time with the
-class's median. Draws come from numpy's PCG64, column by column.
+Some jobs may be there at the start; the others arrive as a Poisson stream (exponential gaps, rounded down to whole
+seconds, as logs have them). Each belongs to a queue and to a class, drawn independently by their parts of the arrivals,
+and runs for a log-normal time with the class's median. Draws come from numpy's PCG64, column by column.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +22,21 @@ from simulations.scenario import JobClassPart, Scenario
 from simulations.workload import Arrival, Workload
 
 HOUR = 3600.0
+SPREAD_LIMIT = 1000.0
+"""No job has more than so many times the weight or the throughput that its class has, or less than one part of it."""
 
 
 def generate(scenario: Scenario, seed: int) -> Workload:
     """The workload that `seed` gives. Raises InvalidInput if the scenario makes jobs or nodes that cannot be."""
     draws = np.random.Generator(np.random.PCG64(seed))
-    times = _arrival_times(draws, scenario.arrivals.per_hour, scenario.arrivals.hours)
+    arriving = _arrival_times(draws, scenario.arrivals.per_hour, scenario.arrivals.hours)
+    times = np.concatenate([np.zeros(scenario.arrivals.at_start), arriving])
     count = len(times)
     queues = _choices(draws, count, [queue.arrivals for queue in scenario.queues])
     classes = _choices(draws, count, [job_class.arrivals for job_class in scenario.classes])
     sizes = draws.random(count)
     lengths = draws.standard_normal(count)
+    spreads = _Spreads(draws, scenario, count)
     ways: dict[tuple[int, int], tuple[Configuration, ...]] = {}
     arrivals = []
     for index in range(count):
@@ -41,7 +48,8 @@ def generate(scenario: Scenario, seed: int) -> Workload:
         duration = max(1.0, round(job_class.median_seconds * float(np.exp(job_class.sigma * lengths[index])), 3))
         spec = JobSpec(
             queue=scenario.queues[queues[index]].name,
-            configurations=ways[key],
+            configurations=spreads.configurations(index, job_class, ways[key]),
+            weight=spreads.weight(index, job_class),
             name=f"{job_class.name}-{index}",
             priority_class=job_class.priority_class,
             preemptible=job_class.preemptible,
@@ -71,6 +79,41 @@ def make_faults(scenario: Scenario, workload: Workload, seed: int) -> Faults:
         mean_up_seconds=scenario.faults.mean_up_hours * HOUR,
         mean_down_seconds=scenario.faults.mean_down_hours * HOUR,
     )
+
+
+class _Spreads:
+    """How single jobs differ from their class. Nothing is drawn where no class asks for it, so that adding a spread to
+    one scenario changes no other one's draws.
+    """
+
+    def __init__(self, draws: np.random.Generator, scenario: Scenario, count: int) -> None:
+        self._flavors = {flavor.name: index for index, flavor in enumerate(scenario.flavors)}
+        spread_weights = any(job_class.weight_sigma for job_class in scenario.classes)
+        spread_speeds = any(job_class.throughput_sigma for job_class in scenario.classes)
+        self._weights = draws.standard_normal(count if spread_weights else 0)
+        self._speeds = draws.standard_normal((count if spread_speeds else 0, len(scenario.flavors)))
+
+    def weight(self, index: int, job_class: JobClassPart) -> float:
+        """That of job `index`, six significant digits."""
+        return _factor(job_class.weight_sigma * float(self._weights[index])) if job_class.weight_sigma else 1.0
+
+    def configurations(
+        self, index: int, job_class: JobClassPart, alike: tuple[Configuration, ...]
+    ) -> tuple[Configuration, ...]:
+        """Those of job `index`: `alike`, its class's, each with the job's own throughput."""
+        if not job_class.throughput_sigma:
+            return alike
+        drawn = self._speeds[index]
+        return tuple(
+            replace(c, throughput=c.throughput * _factor(job_class.throughput_sigma * drawn[self._flavors[c.flavor]]))
+            for c in alike
+        )
+
+
+def _factor(exponent: float) -> float:
+    """exp(exponent) to six significant digits, within SPREAD_LIMIT: short in a table, and safe to divide by."""
+    most = math.log(SPREAD_LIMIT)
+    return float(f"{math.exp(min(most, max(-most, exponent))):.6g}")
 
 
 def _arrival_times(draws: np.random.Generator, per_hour: float, hours: float) -> NDArray[np.float64]:

@@ -10,6 +10,9 @@ from allocator.domain.cluster import Node
 from allocator.domain.job import Job
 from allocator.domain.queue import Queue
 
+LimitName = tuple[str, str, str]
+"""(queue, flavor, resource): what a limit is known by from one round to the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -46,13 +49,15 @@ class Memory:
 
     `credits`: seconds of run time owed (above 0) or received in advance (below 0) at `time`, by job id; absent means 0.
     `pace`: by how much each credit changes per second since then: the share the optimum gave minus 1 if the job runs.
-    `prices`: capacity prices of the last solution by (flavor, resource), for warm starts.
+    `prices`: capacity prices of the last solution by (flavor, resource), and `limit_prices` those of queues' limits by
+    (queue, flavor, resource), for warm starts; the last known ones where the last solution had none.
     """
 
     time: float = 0.0
     credits: Mapping[str, float] = field(default_factory=dict)
     pace: Mapping[str, float] = field(default_factory=dict)
     prices: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    limit_prices: Mapping[LimitName, float] = field(default_factory=dict)
 
     def credit(self, job_id: str, now: float) -> float:
         """Seconds owed to a job at `now`."""

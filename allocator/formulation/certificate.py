@@ -15,13 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.formulation.fairness import phi
+from allocator.formulation import response
 from allocator.formulation.objective import objective
-from allocator.formulation.problem import Floats, Problem
-from allocator.formulation.repair import positive_split, repair
-from allocator.formulation.response import demanded_level, demanded_utility, hull, job_costs
-
-_ROUNDING = 8 * float(np.finfo(np.float64).eps)
+from allocator.formulation.problem import COMPILED_ROWS, Floats, Problem
+from allocator.formulation.repair import feasible, positive_split, repair
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,10 +40,7 @@ class Certificate:
         What a relative change of everybody's utility is worth is the weighted mean of u^(1-alpha): 1 at alpha = 1, of
         any size above. Where it is more than 1, the gap asked for is read as a part of it.
         """
-        alpha = problem.fairness
-        if np.isfinite(alpha) and np.isfinite(self.objective):
-            gap *= max(1.0, abs((1 - alpha) * self.objective) / gap_unit(problem))
-        return self.gap <= gap
+        return self.gap <= gap * _scale(problem, self.objective)
 
 
 def gap_unit(problem: Problem) -> float:
@@ -60,9 +54,19 @@ def gap_unit(problem: Problem) -> float:
     return problem.total_weight
 
 
-def dual_bound(problem: Problem, prices: Floats, limit_prices: Floats | None = None) -> float:
+def _scale(problem: Problem, value: float) -> float:
+    alpha = problem.fairness
+    if np.isfinite(alpha) and np.isfinite(value):
+        return max(1.0, abs((1 - alpha) * value) / gap_unit(problem))
+    return 1.0
+
+
+def dual_bound(
+    problem: Problem, prices: Floats, limit_prices: Floats | None = None, *, threads: int | None = None
+) -> float:
     """Upper bound on the optimum from any `prices` (F, R) and `limit_prices` (L,), all finite and >= 0 (ValueError
-    otherwise). Rounded up by more than its own summation can err; inf where the numbers overflow.
+    otherwise). Rounded up by more than its own summation can err; inf where the numbers overflow. `threads` as in
+    `certify`.
     """
     duties = np.zeros(problem.limit_count) if limit_prices is None else limit_prices
     for name, values, shape in (
@@ -76,29 +80,68 @@ def dual_bound(problem: Problem, prices: Floats, limit_prices: Floats | None = N
     if problem.row_count == 0:
         return 0.0
     together = np.concatenate([prices.ravel(), duties])
-    shape_at_cost = hull(problem, job_costs(problem, prices, duties))
-    utility = demanded_utility(problem, shape_at_cost)
-    income = together * problem.available
-    spending = problem.count * shape_at_cost.cost_at(utility)
-    if np.isinf(problem.fairness):
-        value = np.array([demanded_level(problem, shape_at_cost)])
-    else:
-        value = problem.weight * problem.count * phi(utility, problem.fairness)
+    income = float((together * problem.available).sum())
+    value, size, spending = _value_and_spending(problem, prices, duties, threads)
     with np.errstate(over="ignore", invalid="ignore"):
-        bound = income.sum() + value.sum() - spending.sum()
-        bound += _ROUNDING * (income.sum() + np.abs(value).sum() + spending.sum())
+        bound = income + value - spending
+        bound += _rounding(problem) * (income + size + spending)
     return float(bound) if np.isfinite(bound) else float("inf")
 
 
-def certify(problem: Problem, shares: Floats, prices: Floats, limit_prices: Floats | None = None) -> Certificate:
-    """Repair `shares`, clip `prices` to >= 0 (what is not a number becomes 0), and say how far apart the bounds are."""
+def _value_and_spending(
+    problem: Problem, prices: Floats, limit_prices: Floats, threads: int | None
+) -> tuple[float, float, float]:
+    if problem.row_count >= COMPILED_ROWS and np.isfinite(problem.fairness):
+        from allocator.formulation import fused_bound  # noqa: PLC0415 - loads numba
+
+        together = np.concatenate([prices.ravel(), limit_prices])
+        sums = fused_bound.value_and_spending(problem, together, threads)
+        if np.isfinite(sums).all():
+            return sums
+    return response.value_and_spending(problem, prices, limit_prices)
+
+
+def _rounding(problem: Problem) -> float:
+    """More than any of the sums of a bound errs by, relatively: a column's cost has at most R + L terms, the sums over
+    rows are pairwise or exact, and what a row reaches costs a handful of roundings.
+    """
+    return (16 + problem.resource_count + problem.limit_count) * float(np.finfo(np.float64).eps)
+
+
+def certify(
+    problem: Problem,
+    shares: Floats,
+    prices: Floats,
+    limit_prices: Floats | None = None,
+    *,
+    enough: float = 0.0,
+    overwrite: bool = False,
+    threads: int | None = None,
+) -> Certificate:
+    """Repair `shares`, clip `prices` to >= 0 (what is not a number becomes 0), and say how far apart the bounds are.
+
+    Shares within `enough` of the bound, read as by `Certificate.within`, are left as they are; others grow into what is
+    left over. For alpha = inf all do, for the sake of the levels above the lowest. `overwrite` allows to repair many
+    rows' `shares` in place. `threads` changes no bit; by default one for few rows, up to four for many.
+    """
     clean = _non_negative(prices)
     clean_limits = np.zeros(problem.limit_count) if limit_prices is None else _non_negative(limit_prices)
-    feasible = repair(problem, shares)
-    value = objective(problem, feasible)
-    bound = max(value, dual_bound(problem, clean, clean_limits))
-    gap = (bound - value) / gap_unit(problem) if np.isfinite(value) and np.isfinite(bound) else float("inf")
-    return Certificate(feasible, clean, clean_limits, value, bound, gap)
+    bound = dual_bound(problem, clean, clean_limits, threads=threads)
+
+    def good_enough(value: float) -> bool:
+        return (
+            enough > 0
+            and np.isfinite(problem.fairness)
+            and _gap(problem, value, bound) <= enough * _scale(problem, value)
+        )
+
+    feasible_shares, value = feasible(problem, shares, good_enough, overwrite=overwrite, threads=threads)
+    bound = max(value, bound)
+    return Certificate(feasible_shares, clean, clean_limits, value, bound, _gap(problem, value, bound))
+
+
+def _gap(problem: Problem, value: float, bound: float) -> float:
+    return (bound - value) / gap_unit(problem) if np.isfinite(value) and np.isfinite(bound) else float("inf")
 
 
 def _non_negative(values: Floats) -> Floats:

@@ -85,6 +85,12 @@ class OpenNodes:
         return _short(PendingCause.EXCEEDS_CLUSTER, gang, missing)
 
 
+@remembered
+def open_nodes_of(nodes: tuple[Node, ...]) -> OpenNodes:
+    """The same object, with all its verdicts, for as long as no node changes."""
+    return OpenNodes(nodes)
+
+
 def replicas_that_fit(demand: Resources, capacity: Resources) -> int:
     """How many replicas of `demand` an empty node takes, at most MAX_REPLICAS. A part of a GPU never spans two GPUs."""
     most = [MAX_REPLICAS]

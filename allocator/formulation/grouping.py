@@ -6,13 +6,11 @@ budget, and, for running jobs to which it makes a difference, the same current c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.domain.job import Configuration, Job
-from allocator.domain.reason import PendingReason
 from allocator.formulation.problem import Floats, Integers
 
 LEAST_KEPT = 0.05
@@ -24,68 +22,21 @@ astray on the way (inf, nan) from stopping the round.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One configuration that can run: its index in the spec, and its throughput for the jobs of the shape."""
-
-    index: int
-    configuration: Configuration
-    throughput: float
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Shape:
-    """What all jobs with the same configurations have in common; without columns, `reason` says why they cannot run."""
+class Candidates:
+    """The jobs that take part, in order of the snapshot: one entry each."""
 
-    number: int
-    columns: tuple[Column, ...]
-    reason: PendingReason | None
-
-    def position(self, index: int) -> int:
-        """Position of the configuration `index` of the spec among the columns; -1 if it is not there."""
-        return next((k for k, column in enumerate(self.columns) if column.index == index), -1)
-
-
-Judge = Callable[[Job], tuple[tuple[Column, ...], PendingReason | None]]
-"""What of a job can run; asked once per distinct configurations and measurements."""
-
-
-class Shapes:
-    """The shape of each job. Jobs mostly share the objects of their configurations, so identity is tried first."""
-
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
-        self._by_identity: dict[int, Shape] = {}
-        self._by_value: dict[tuple[tuple[Configuration, ...], tuple[tuple[str, float], ...]], Shape] = {}
-        self.all: list[Shape] = []
-        """In order of first appearance; `number` is the position here."""
-
-    def of(self, job: Job) -> Shape:
-        """The jobs asked about must live as long as this does: identity is theirs."""
-        configurations, measured = job.spec.configurations, job.measured_throughput
-        if measured:
-            return self._by_content(job)
-        shape = self._by_identity.get(id(configurations))
-        if shape is None:
-            shape = self._by_identity[id(configurations)] = self._by_content(job)
-        return shape
-
-    def _by_content(self, job: Job) -> Shape:
-        key = (job.spec.configurations, job.measured_throughput)
-        shape = self._by_value.get(key)
-        if shape is None:
-            shape = self._by_value[key] = Shape(len(self.all), *self._judge(job))
-            self.all.append(shape)
-        return shape
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A job that takes part; `current` is the position of the column it runs in, -1 if it does not run."""
-
-    job: Job
-    shape: Shape
-    current: int
+    ids: Sequence[str]
+    shape: Integers
+    """(n,) any number that is the same for the same configurations and measured throughputs."""
+    current: Integers
+    """(n,) position of the column it runs in, -1 if it does not run or may have no share there."""
+    choices: Integers
+    """(n,) how many columns it has."""
+    restart_cost: Floats
+    """(n,) seconds."""
+    budget: Floats
+    """(n,) its part of the total weight."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,27 +53,31 @@ class Groups:
     """(n,) part of the throughput that counts in any other column than `current`."""
     weight: Floats
     """(n,) budget of one job."""
+    count: Integers
+    """(n,) how many jobs the row stands for."""
 
 
-def group(candidates: Iterable[Candidate], weight_per_unit: dict[str, float], horizon_seconds: float) -> Groups:
-    """`weight_per_unit`: by queue, the budget of a job of weight 1. A restart costs its part of `horizon_seconds`."""
-    rows: dict[tuple[int, int, float, float], list[str]] = {}
-    for candidate in candidates:
-        spec, shape, current = candidate.job.spec, candidate.shape, candidate.current
-        kept = 1.0
-        if current >= 0 and spec.restart_cost_seconds > 0 and len(shape.columns) > 1:
-            kept = max(LEAST_KEPT, 1 - spec.restart_cost_seconds / horizon_seconds)
-        weight = min(MOST_BUDGET, max(LEAST_BUDGET, weight_per_unit[spec.queue] * spec.weight))
-        key = (shape.number, current if kept < 1 else -1, kept, weight)
-        row = rows.get(key)
+def group(candidates: Candidates, horizon_seconds: float) -> Groups:
+    """A restart costs its part of `horizon_seconds`; budgets are kept within LEAST_BUDGET and MOST_BUDGET."""
+    pays = (candidates.current >= 0) & (candidates.restart_cost > 0) & (candidates.choices > 1)
+    kept = np.where(pays, np.maximum(LEAST_KEPT, 1 - candidates.restart_cost / horizon_seconds), 1.0)
+    current = np.where(kept < 1, candidates.current, -1)
+    # nan, of a weight that overflowed on the way, becomes the least: fmax and fmin pass over it
+    weight = np.fmin(MOST_BUDGET, np.fmax(LEAST_BUDGET, candidates.budget))
+    columns = (candidates.shape, current, kept, weight)
+    members: dict[tuple[int, int, float, float], list[str]] = {}
+    # one tuple per job is what this costs; a look-up is cheaper than sorting, and keeps the order of first jobs
+    for key, job_id in zip(zip(*(column.tolist() for column in columns), strict=True), candidates.ids, strict=True):
+        row = members.get(key)
         if row is None:
-            rows[key] = [candidate.job.id]
+            members[key] = [job_id]
         else:
-            row.append(candidate.job.id)
+            row.append(job_id)
     return Groups(
-        members=tuple(tuple(ids) for ids in rows.values()),
-        shape=np.array([key[0] for key in rows], dtype=np.int64),
-        current=np.array([key[1] for key in rows], dtype=np.int64),
-        kept=np.array([key[2] for key in rows], dtype=np.float64),
-        weight=np.array([key[3] for key in rows], dtype=np.float64),
+        members=tuple(map(tuple, members.values())),
+        shape=np.array([key[0] for key in members], dtype=np.int64),
+        current=np.array([key[1] for key in members], dtype=np.int64),
+        kept=np.array([key[2] for key in members], dtype=np.float64),
+        weight=np.array([key[3] for key in members], dtype=np.float64),
+        count=np.array([len(ids) for ids in members.values()], dtype=np.int64),
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,10 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
+COMPILED_ROWS = 2000
+"""From so many rows on compiled passes do the work, which takes half a second to load them once; price discovery, which
+needs the same, begins with as many. With fewer, the arrays are quick and nothing is loaded."""
+
 
 class Limit(NamedTuple):
     """At most `amount` of one resource of one flavor for the rows `members` together."""
@@ -43,7 +48,7 @@ class Limit(NamedTuple):
     members: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Build with `from_arrays`, which checks everything; n rows, K columns, F flavors, R resources, L limits.
 
@@ -81,8 +86,9 @@ class Problem:
     """(n, K) throughput > 0, and every amount it needs has a capacity and limits above 0. Elsewhere shares are 0."""
     utility: Floats = field(repr=False)
     """(n, K) normalised throughput T / Tref; 0 where not eligible."""
-    coupling: sp.csr_array[Any] = field(repr=False)
-    """(F R + L, n K): `coupling @ shares.ravel()` is the use of every capacity, then of every limit."""
+    coupling: sp.csc_array[Any] = field(repr=False)
+    """(F R + L, n K): `coupling @ shares.ravel()` is the use of every capacity, then of every limit. Only eligible
+    columns have entries, each its own in ascending order of the coupling row; 32-bit indices where they fit."""
     available: Floats = field(repr=False)
     """(F R + L,): what `coupling @ shares.ravel()` must not exceed."""
 
@@ -99,29 +105,29 @@ class Problem:
         fairness: float = 1.0,
         reference: ArrayLike | None = None,
         limits: Sequence[Limit] = (),
+        copy: bool = True,
     ) -> Problem:
         """Check and keep; see the fields for shapes. `weight` and `count` default to ones, `reference` to the best
-        eligible throughput of each row. Raises ValueError naming the array, the index and what would be right.
+        eligible throughput of each row. With `copy` False, contiguous arrays of the right type are kept themselves: the
+        caller must not write to them. Raises ValueError naming the array, the index and what would be right.
         """
-        speed = float_array("throughput", throughput, (None, None))
+        speed = float_array("throughput", throughput, (None, None), copy=copy)
         n, columns = speed.shape
         require_at_least("throughput", speed, 0)
         room = float_array("capacity", capacity, (None, None))
         require_at_least("capacity", room, 0)
         flavors, resources = room.shape
-        kind = integer_array("flavor", flavor, (n, columns))
+        kind = integer_array("flavor", flavor, (n, columns), copy=copy)
         require_index("flavor", kind, flavors, "an index into the rows of capacity")
-        need = float_array("demand", demand, (n, columns, resources))
+        need = float_array("demand", demand, (n, columns, resources), copy=copy)
         require_at_least("demand", need, 0)
-        budget = float_array("weight", np.ones(n) if weight is None else weight, (n,))
+        budget = np.ones(n) if weight is None else float_array("weight", weight, (n,), copy=copy)
         require_above("weight", budget, 0)
-        multiplicity = integer_array("count", np.ones(n, dtype=np.int64) if count is None else count, (n,))
+        multiplicity = np.ones(n, dtype=np.int64) if count is None else integer_array("count", count, (n,), copy=copy)
         require_at_least("count", multiplicity, 1)
-        bounds = _LimitArrays.of(limits, n, room.shape)
-        eligible = _eligible(speed, kind, need, room, bounds)
-        best = np.where(eligible, speed, 0.0).max(axis=1, initial=0.0)
-        unit = best if reference is None else float_array("reference", reference, (n,))
-        require_above("reference", unit, 0)
+        bounds = LimitArrays.of(limits, n, room.shape)
+        derive = _derived if n < COMPILED_ROWS else _derived_compiled
+        eligible, unit, utility, coupling = derive(speed, kind, need, room, multiplicity, bounds, reference)
         return cls(
             throughput=speed,
             flavor=kind,
@@ -137,8 +143,8 @@ class Problem:
             limit_starts=bounds.starts,
             limit_members=bounds.members,
             eligible=eligible,
-            utility=np.where(eligible, speed, 0.0) / unit[:, None],
-            coupling=_coupling(kind, need, multiplicity, eligible, room.shape, bounds),
+            utility=utility,
+            coupling=coupling,
             available=np.concatenate([room.ravel(), bounds.amount]),
         )
 
@@ -162,10 +168,10 @@ class Problem:
     def limit_count(self) -> int:
         return len(self.limit_amount)
 
-    @property
+    @cached_property
     def total_weight(self) -> float:
         """Sum of count x weight: what gaps are relative to."""
-        return float(self.weight @ self.count)
+        return float(np.einsum("i,i->", self.weight, self.count))  # by one thread, without an array of products
 
     def utilities(self, shares: Floats) -> Floats:
         """(n,) u_i of each job of a row under `shares` (n, K)."""
@@ -187,7 +193,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class _LimitArrays:
+class LimitArrays:
     """Limits as the five arrays of a Problem."""
 
     flavor: Integers
@@ -197,7 +203,7 @@ class _LimitArrays:
     members: Integers
 
     @classmethod
-    def of(cls, limits: Sequence[Limit], n: int, capacity_shape: tuple[int, ...]) -> _LimitArrays:
+    def of(cls, limits: Sequence[Limit], n: int, capacity_shape: tuple[int, ...]) -> LimitArrays:
         flavors, resources = capacity_shape
         flavor = integer_array("limits.flavor", [limit.flavor for limit in limits], (len(limits),))
         require_index("limits.flavor", flavor, flavors, "an index into the rows of capacity")
@@ -226,14 +232,63 @@ class _LimitArrays:
         return rows[member], column, amounts[member, column]
 
 
-def _eligible(throughput: Floats, flavor: Integers, demand: Floats, capacity: Floats, limits: _LimitArrays) -> Booleans:
-    """Columns that can carry any share at all; ValueError for the first row that has none."""
+def _derived(
+    throughput: Floats,
+    flavor: Integers,
+    demand: Floats,
+    capacity: Floats,
+    count: Integers,
+    limits: LimitArrays,
+    reference: ArrayLike | None,
+) -> tuple[Booleans, Floats, Floats, sp.csc_array[Any]]:
+    """`eligible`, `reference`, `utility` and `coupling` of a Problem."""
+    eligible = _eligible(throughput, flavor, demand, capacity, limits)
+    _refuse_stuck(throughput, eligible)
+    unit = _unit(np.where(eligible, throughput, 0.0).max(axis=1, initial=0.0), reference)
+    utility = np.where(eligible, throughput, 0.0) / unit[:, None]
+    return eligible, unit, utility, _coupling(flavor, demand, count, eligible, capacity.shape, limits)
+
+
+def _derived_compiled(
+    throughput: Floats,
+    flavor: Integers,
+    demand: Floats,
+    capacity: Floats,
+    count: Integers,
+    limits: LimitArrays,
+    reference: ArrayLike | None,
+) -> tuple[Booleans, Floats, Floats, sp.csc_array[Any]]:
+    """The same bits in two passes, without temporaries."""
+    from allocator.formulation.fused_coupling import columns, utility_and_entries  # noqa: PLC0415 - loads numba
+
+    found = columns(throughput, flavor, demand, capacity, limits)
+    if not found.best.all():
+        _refuse_stuck(throughput, found.eligible)
+    unit = _unit(found.best, reference)
+    utility, entries = utility_and_entries(found, throughput, flavor, demand, count, unit, capacity.size)
+    shape = (capacity.size + limits.amount.size, throughput.size)
+    return found.eligible, unit, utility, sp.csc_array(entries, shape=shape)
+
+
+def _unit(best: Floats, reference: ArrayLike | None) -> Floats:
+    unit = best if reference is None else float_array("reference", reference, best.shape)
+    require_above("reference", unit, 0)
+    return unit
+
+
+def _eligible(throughput: Floats, flavor: Integers, demand: Floats, capacity: Floats, limits: LimitArrays) -> Booleans:
+    """Columns that can carry any share at all."""
     eligible: Booleans = throughput > 0
     if capacity.size:
         eligible &= ~((demand > 0) & (capacity[flavor] == 0)).any(axis=2)
     for position in np.flatnonzero(limits.amount == 0):
         rows, columns, _ = limits.entries(int(position), flavor, demand)
         eligible[rows, columns] = False
+    return eligible
+
+
+def _refuse_stuck(throughput: Floats, eligible: Booleans) -> None:
+    """ValueError for the first row that has no column."""
     stuck = np.flatnonzero(~eligible.any(axis=1))
     if stuck.size:
         row = int(stuck[0])
@@ -243,7 +298,6 @@ def _eligible(throughput: Floats, flavor: Integers, demand: Floats, capacity: Fl
             else "wherever its throughput is above 0 it needs a capacity or a limit that is 0"
         )
         raise ValueError(f"throughput[{row}]: must have a column in which the job can run; {why}: leave the row out")
-    return eligible
 
 
 def _coupling(
@@ -252,8 +306,8 @@ def _coupling(
     count: Integers,
     eligible: Booleans,
     capacity_shape: tuple[int, ...],
-    limits: _LimitArrays,
-) -> sp.csr_array[Any]:
+    limits: LimitArrays,
+) -> sp.csc_array[Any]:
     """Sparse rows of all capacities, then of all limits, over the columns (i, k) in C order."""
     resources = capacity_shape[1]
     size = capacity_shape[0] * resources
@@ -271,4 +325,12 @@ def _coupling(
         amounts.append(amount * count[row])
     shape = (size + limits.amount.size, eligible.size)
     entries = (np.concatenate(amounts), (np.concatenate(into), np.concatenate(where)))
-    return sp.csr_array(sp.coo_array(entries, shape=shape))
+    by_column = sp.csc_array(sp.coo_array(entries, shape=shape))
+    index = index_type(by_column.nnz, *shape)
+    parts = (by_column.data, by_column.indices.astype(index), by_column.indptr.astype(index))
+    return sp.csc_array(parts, shape=shape)
+
+
+def index_type(*sizes: int) -> type[np.signedinteger[Any]]:
+    """Of the coupling's indices: 32 bits where everything fits."""
+    return np.int32 if max(sizes) < np.iinfo(np.int32).max else np.int64

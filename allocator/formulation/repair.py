@@ -1,25 +1,29 @@
 """Any shares made strictly feasible: within every capacity and limit as floats add up, nobody starved needlessly.
 
 Nothing here knows where the shares came from. Shrinking keeps what is positive positive; growing never takes from
-anybody.
+anybody. For many rows the same steps run compiled, in `fused_repair.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator.formulation.objective import objective
-from allocator.formulation.problem import Floats, Integers, Problem
+from allocator.formulation.problem import COMPILED_ROWS, Floats, Problem
 
+Indices = NDArray[np.signedinteger[Any]]
 _EPSILON = float(np.finfo(np.float64).eps)
-_FILL_PASSES = 3
-_MIXTURES = (1e-8, 1e-6, 1e-4, 1e-2, 0.1, 0.5)
+FILL_PASSES = 3
+MIXTURES = (1e-8, 1e-6, 1e-4, 1e-2, 0.1, 0.5)
 """How much of a positive split is tried for shares that starve somebody."""
-_STARVED = 1e-3
+STARVED = 1e-3
 """Utility, relative to the positive split, below which mixing is tried."""
-_SAME_LEVEL = 1e-6
+SAME_LEVEL = 1e-6
 """Gain of the lowest level, relatively, that is not worth disturbing the levels above it (alpha = inf)."""
 
 
@@ -29,16 +33,37 @@ def repair(problem: Problem, shares: Floats) -> Floats:
     Clip, scale each job to at most its whole time, scale every column by its most overused capacity or limit, for
     alpha >= 1 mix in a positive split if somebody would starve, then let shares grow into what is left over.
     """
+    return feasible(problem, shares)[0]
+
+
+def feasible(
+    problem: Problem,
+    shares: Floats,
+    enough: Callable[[float], bool] = lambda _objective: False,
+    *,
+    overwrite: bool = False,
+    threads: int | None = None,
+) -> tuple[Floats, float]:
+    """The repaired shares and their objective. Nothing grows further once `enough(objective)`. For many rows,
+    `overwrite` allows to write the result where `shares` are, and `threads` work, which changes no bit.
+    """
     if problem.row_count == 0:
-        return np.zeros(problem.throughput.shape)
+        return np.zeros(problem.throughput.shape), 0.0
+    if problem.row_count >= COMPILED_ROWS:
+        from allocator.formulation import fused_repair  # noqa: PLC0415 - loads numba
+
+        return fused_repair.feasible(problem, shares, enough, overwrite=overwrite, threads=threads)
     grip = _Grip.of(problem)
     usable = np.where(np.isfinite(shares), shares, 0.0)
-    feasible = _fit(problem, grip, np.where(problem.eligible, np.clip(usable, 0.0, 1.0), 0.0))
+    fitting = _fit(problem, grip, np.where(problem.eligible, np.clip(usable, 0.0, 1.0), 0.0))
     if problem.fairness >= 1:
-        feasible = _feed_the_starved(problem, grip, feasible)
-    for _ in range(_FILL_PASSES):
-        feasible = _grow(problem, grip, feasible)
-    return _fit(problem, grip, feasible)
+        fitting = _feed_the_starved(problem, grip, fitting)
+    for _ in range(FILL_PASSES):
+        if enough(objective(problem, fitting)):
+            break
+        fitting = _grow(problem, grip, fitting)
+    fitting = _fit(problem, grip, fitting)
+    return fitting, objective(problem, fitting)
 
 
 def positive_split(problem: Problem) -> Floats:
@@ -47,27 +72,26 @@ def positive_split(problem: Problem) -> Floats:
     return _fit(problem, _Grip.of(problem), wishes)
 
 
+def margin(problem: Problem) -> float:
+    """Relative room left when scaling to a bound: more than any order of summation can err by."""
+    terms = float(np.bincount(problem.coupling.indices).max(initial=0))
+    return 4 * _EPSILON * (terms + 4)
+
+
 @dataclass(frozen=True, slots=True)
 class _Grip:
     """Which rows of `coupling` hold each column back: `rows[starts[j]:starts[j+1]]` for column `columns[j]`."""
 
-    rows: Integers
-    starts: Integers
-    columns: Integers
+    rows: Indices
+    starts: Indices
+    columns: Indices
     margin: float
-    """Relative room left when scaling to a bound, more than any order of summation can err by."""
 
     @classmethod
     def of(cls, problem: Problem) -> _Grip:
-        by_column = problem.coupling.tocsc()
-        columns = np.flatnonzero(np.diff(by_column.indptr))
-        terms = float(np.diff(problem.coupling.indptr).max(initial=0))
-        return cls(
-            rows=by_column.indices.astype(np.int64),
-            starts=by_column.indptr[columns].astype(np.int64),
-            columns=columns.astype(np.int64),
-            margin=4 * _EPSILON * (terms + 4),
-        )
+        coupling = problem.coupling
+        columns = np.flatnonzero(np.diff(coupling.indptr))
+        return cls(coupling.indices, coupling.indptr[columns], columns, margin(problem))
 
     def least(self, by_row: Floats, shape: tuple[int, ...], default: float) -> Floats:
         """(n, K) for each column the smallest of `by_row` over the rows that hold it; `default` where none does."""
@@ -95,11 +119,11 @@ def _feed_the_starved(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
     """The best mixture of `shares` with a positive split, if somebody has next to nothing."""
     wishes = problem.eligible / problem.eligible.sum(axis=1, keepdims=True)
     split = _fit(problem, grip, wishes)
-    if (problem.utilities(shares) >= _STARVED * problem.utilities(split)).all():
+    if (problem.utilities(shares) >= STARVED * problem.utilities(split)).all():
         return shares
-    candidates = [shares, *((1 - part) * shares + part * split for part in _MIXTURES), split]
+    candidates = [shares, *((1 - part) * shares + part * split for part in MIXTURES), split]
     best = max(candidates, key=lambda candidate: objective(problem, candidate))
-    if np.isinf(problem.fairness) and objective(problem, best) <= objective(problem, shares) * (1 + _SAME_LEVEL):
+    if np.isinf(problem.fairness) and objective(problem, best) <= objective(problem, shares) * (1 + SAME_LEVEL):
         return shares  # the lowest level is as high already, and a mixture knows nothing of the others
     return best
 

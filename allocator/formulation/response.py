@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.formulation.fairness import utility_at_slope
+from allocator.formulation.fairness import phi, utility_at_slope
 from allocator.formulation.problem import Floats, Integers, Problem
 
 
@@ -120,3 +120,16 @@ def demanded_level(problem: Problem, shape: Hull) -> float:
     total = np.cumsum(steps[order])
     too_dear = np.flatnonzero(total > 1.0)
     return most if too_dear.size == 0 else min(most, float(starts[order][too_dear[0]]))
+
+
+def value_and_spending(problem: Problem, prices: Floats, limit_prices: Floats) -> tuple[float, float, float]:
+    """Sums over rows of what they reach, of its size, and of what they pay for it."""
+    shape_at_cost = hull(problem, job_costs(problem, prices, limit_prices))
+    utility = demanded_utility(problem, shape_at_cost)
+    if np.isinf(problem.fairness):
+        value = np.array([demanded_level(problem, shape_at_cost)])
+    else:
+        value = problem.weight * problem.count * phi(utility, problem.fairness)
+    spending = problem.count * shape_at_cost.cost_at(utility)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(value.sum()), float(np.abs(value).sum()), float(spending.sum())

@@ -11,16 +11,19 @@ Shape = tuple[int | None, ...]
 """Expected lengths; None accepts any."""
 
 
-def float_array(name: str, values: ArrayLike, shape: Shape) -> NDArray[np.float64]:
-    """`values` as contiguous finite float64 of `shape`. Always a copy: later writes to the input change nothing."""
-    array = np.array(_numbers(name, values), dtype=np.float64, order="C")
+def float_array(name: str, values: ArrayLike, shape: Shape, *, copy: bool = True) -> NDArray[np.float64]:
+    """`values` as contiguous finite float64 of `shape`. A copy, so that later writes to the input change nothing; with
+    `copy` False only where the input is not such an array already.
+    """
+    array = np.array(_numbers(name, values), dtype=np.float64, order="C", copy=copy or None)
     _require_shape(name, array, shape)
-    _refuse(name, array, ~np.isfinite(array), "a finite number")
+    if not _spans(array, -np.inf, np.inf, strictly=True):
+        _refuse(name, array, ~np.isfinite(array), "a finite number")
     return array
 
 
-def integer_array(name: str, values: ArrayLike, shape: Shape) -> NDArray[np.int64]:
-    """`values` as contiguous int64 of `shape`; floats that are whole numbers are accepted."""
+def integer_array(name: str, values: ArrayLike, shape: Shape, *, copy: bool = True) -> NDArray[np.int64]:
+    """`values` as contiguous int64 of `shape`; floats that are whole numbers are accepted. `copy` as for floats."""
     array = _numbers(name, values)
     _require_shape(name, array, shape)
     if array.dtype.kind == "f":
@@ -28,22 +31,26 @@ def integer_array(name: str, values: ArrayLike, shape: Shape) -> NDArray[np.int6
         _refuse(name, array, np.abs(array) > 2.0**53, "a whole number of at most 2**53")
     elif array.dtype.kind == "u":
         _refuse(name, array, array > 2**53, "a whole number of at most 2**53")
-    return np.array(array, dtype=np.int64, order="C")
+    return np.array(array, dtype=np.int64, order="C", copy=copy or None)
 
 
 def require_at_least(name: str, array: NDArray[Any], least: float) -> None:
     """Every element is `least` or more."""
-    _refuse(name, array, array < least, f"at least {least:g}")
+    if not _spans(array, least, np.inf):
+        _refuse(name, array, array < least, f"at least {least:g}")
 
 
 def require_above(name: str, array: NDArray[Any], bound: float) -> None:
     """Every element is above `bound`."""
-    _refuse(name, array, array <= bound, f"above {bound:g}")
+    if not _spans(array, bound, np.inf, strictly=True):
+        _refuse(name, array, array <= bound, f"above {bound:g}")
 
 
 def require_index(name: str, array: NDArray[np.int64], length: int, meaning: str) -> None:
     """Every element is a valid index into something of `length`."""
-    _refuse(name, array, (array < 0) | (array >= length), f"{meaning}: 0 to {length - 1}" if length else f"{meaning}")
+    if not _spans(array, 0, length - 1):
+        wrong = (array < 0) | (array >= length)
+        _refuse(name, array, wrong, f"{meaning}: 0 to {length - 1}" if length else f"{meaning}")
 
 
 def fairness_value(value: float) -> float:
@@ -76,6 +83,14 @@ def _require_shape(name: str, array: NDArray[Any], shape: Shape) -> None:
     if not fits:
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
         raise ValueError(f"{name}: must have shape ({wanted}), got {array.shape}")
+
+
+def _spans(array: NDArray[Any], least: float, most: float, *, strictly: bool = False) -> bool:
+    """Whether every element is within these bounds, told without a mask as large as the array. False for NaN."""
+    if not array.size:
+        return True
+    low, high = array.min(), array.max()
+    return bool(least < low and high < most) if strictly else bool(least <= low and high <= most)
 
 
 def _refuse(name: str, array: NDArray[Any], wrong: NDArray[np.bool_], right: str) -> None:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.domain.job import Job
+from allocator.domain.job import Configuration, Job
 from allocator.domain.policy import Policy
 from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.build import Formulation
-from allocator.formulation.eligibility import OpenNodes, why_never
+from allocator.formulation.eligibility import open_nodes_of, why_never
 from allocator.placement.packing import Gang, Shape, Spaces
 
 Floats = NDArray[np.float64]
@@ -142,16 +142,28 @@ class _Choices:
     """Which configurations of a job could run if the nodes were empty; also those for which the problem has no room."""
 
     def __init__(self, snapshot: Snapshot, spaces: Spaces) -> None:
-        self._open_nodes = OpenNodes(snapshot.nodes)
+        self._open_nodes = open_nodes_of(snapshot.nodes)
         self._shapes = spaces.shapes
+        self._known: dict[tuple[str, int, int], Shape | None] = {}
 
     def that_can_run(self, job: Job) -> list[tuple[int, Shape]]:
         """(index into the spec's configurations, shape), in order of the spec."""
-        return [
-            (index, self._shapes.of(c.flavor, c.replicas, c.demand))
-            for index, c in enumerate(job.spec.configurations)
-            if job.throughput(c) > 0 and self._open_nodes.verdict(c).cause is None
-        ]
+        found = []
+        for index, c in enumerate(job.spec.configurations):
+            if c.throughput > 0:
+                shape = self._shape(c)
+                if shape is not None:
+                    found.append((index, shape))
+        return found
+
+    def _shape(self, configuration: Configuration) -> Shape | None:
+        """None if it cannot run. Jobs share the objects of their demands, and hashing those is what costs."""
+        key = (configuration.flavor, configuration.replicas, id(configuration.demand))
+        if key not in self._known:
+            can_run = self._open_nodes.verdict(configuration).cause is None
+            value = (configuration.flavor, configuration.replicas, configuration.demand)
+            self._known[key] = self._shapes.of(*value) if can_run else None
+        return self._known[key]
 
     def outside_problem(self, job: Job, share: float) -> tuple[tuple[Option, ...], PendingReason | None]:
         """Options of a job without a row, fastest first; if there is none, why."""

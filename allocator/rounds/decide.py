@@ -37,7 +37,7 @@ def decide(snapshot: Snapshot, memory: Memory, policy: Policy, solver: Solver, l
         formulation.problem,
         gap=policy.gap,
         iterations=policy.iterations,
-        warm_start=WarmStart(formulation.warm_prices(memory)),
+        warm_start=WarmStart(formulation.warm_prices(memory), formulation.warm_limit_prices(memory)),
     )
     lap("solve")
     if solution.status is Status.FAILED:

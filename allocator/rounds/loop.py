@@ -5,8 +5,10 @@ The daemon and every replay run this same function; they differ in what they pas
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from allocator.domain.job import Job, JobState
 from allocator.domain.policy import Policy
@@ -49,6 +51,13 @@ def run_round(
     *, store: Store, pusher: Pusher, clock: Clock, solver: Solver, policy: Policy, memory: Memory
 ) -> tuple[RoundReport, Memory]:
     """One round: everything up to, and including, its record."""
+    with _cyclic_garbage_waits():
+        return _round(store, pusher, clock, solver, policy, memory)
+
+
+def _round(
+    store: Store, pusher: Pusher, clock: Clock, solver: Solver, policy: Policy, memory: Memory
+) -> tuple[RoundReport, Memory]:
     stages: list[tuple[str, float]] = []
     last = clock.stopwatch()
 
@@ -77,6 +86,21 @@ def run_round(
         RoundReport(snapshot, decision.formulation, decision.solution, decision.plan, commit, summary),
         memory,
     )
+
+
+@contextmanager
+def _cyclic_garbage_waits() -> Iterator[None]:
+    """A round makes many objects and no cycles of them, but at each few thousand Python looks for cycles, again and
+    again among all live jobs: a quarter of a round with 100,000 of them. It may look between rounds.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def is_quiescent(report: RoundReport, policy: Policy) -> bool:

@@ -53,5 +53,8 @@ def settle(memory: Memory, snapshot: Snapshot, decision: Decision, commit: Commi
             rate = row_share[row] - (1.0 if job.id in running else 0.0)
             if abs(rate) > _PACE_TOLERANCE:
                 pace[job.id] = rate
-    prices = decision.formulation.price_map(decision.solution.prices) if solved else memory.prices
-    return Memory(time=now, credits=owed, pace=pace, prices=prices)
+    prices, limit_prices = memory.prices, memory.limit_prices
+    if solved:
+        prices = decision.formulation.prices_to_remember(decision.solution.prices, memory)
+        limit_prices = decision.formulation.limit_prices_to_remember(decision.solution.limit_prices, memory)
+    return Memory(time=now, credits=owed, pace=pace, prices=prices, limit_prices=limit_prices)

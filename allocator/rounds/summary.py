@@ -76,35 +76,35 @@ def _rounding_loss(formulation: Formulation, solution: Solution, running: dict[s
     if solution.status is Status.FAILED:
         return 0.0
     placed = np.zeros_like(solution.shares)
-    for row, (members, configurations) in enumerate(zip(formulation.groups, formulation.configurations, strict=True)):
-        column_of = {configuration: column for column, configuration in enumerate(configurations)}
-        for job_id in members:
-            configuration = running.get(job_id)
-            if configuration is not None and configuration in column_of:
-                placed[row, column_of[configuration]] += 1.0 / len(members)
+    for job_id, configuration in running.items():
+        row = formulation.rows.get(job_id)
+        if row is not None and configuration in formulation.configurations[row]:
+            placed[row, formulation.configurations[row].index(configuration)] += 1.0
+    placed /= formulation.problem.count[:, None]
     return rounding_loss(formulation.problem, solution.shares, placed)
 
 
-def _add(amounts: Amounts, configuration: Configuration, count: int) -> None:
-    for resource, amount in configuration.total_demand.items():
-        key = (configuration.flavor, resource)
-        amounts[key] = amounts.get(key, 0) + amount * count
+def _added_up(configurations: Iterable[Configuration]) -> Amounts:
+    """What they take together. Jobs share the objects of their demands, so each distinct one is multiplied once."""
+    counts: dict[tuple[str, int, int], int] = {}
+    sample: dict[tuple[str, int, int], Configuration] = {}
+    for configuration in configurations:
+        key = (configuration.flavor, configuration.replicas, id(configuration.demand))
+        if key in counts:
+            counts[key] += 1
+        else:
+            counts[key] = 1
+            sample[key] = configuration
+    amounts: Amounts = {}
+    for key, count in counts.items():
+        for resource, amount in sample[key].total_demand.items():
+            amounts[key[0], resource] = amounts.get((key[0], resource), 0) + amount * count
+    return amounts
 
 
 def _held(jobs: Iterable[Job], running: dict[str, int]) -> Amounts:
-    """What the jobs that run hold together. Jobs share configuration objects, so each distinct one is added once."""
-    counts: Counter[int] = Counter()
-    seen: dict[int, Configuration] = {}
-    for job in jobs:
-        index = running.get(job.id)
-        if index is not None:
-            configuration = job.spec.configurations[index]
-            counts[id(configuration)] += 1
-            seen[id(configuration)] = configuration
-    amounts: Amounts = {}
-    for key, count in counts.items():
-        _add(amounts, seen[key], count)
-    return amounts
+    """What the jobs that run hold together."""
+    return _added_up(job.spec.configurations[running[job.id]] for job in jobs if job.id in running)
 
 
 @remembered
@@ -120,20 +120,18 @@ def _capacity(nodes: tuple[Node, ...]) -> Amounts:
 
 def _requested(snapshot: Snapshot, decision: Decision) -> Amounts:
     """What live jobs ask for, each where it is fastest among the configurations that can run at all."""
-    fastest: dict[int, int] = {}
     formulation = decision.formulation
     throughput = formulation.problem.throughput
     best_column = throughput.argmax(axis=1).tolist() if len(throughput) else []
-    for row, column in enumerate(best_column):
-        fastest[row] = formulation.configurations[row][column]
-    amounts: Amounts = {}
+    fastest = [row[column] for row, column in zip(formulation.configurations, best_column, strict=True)]
+    asked: list[Configuration] = []
     for job in snapshot.jobs:
         row_of_job = formulation.rows.get(job.id)
         if row_of_job is not None:
-            _add(amounts, job.spec.configurations[fastest[row_of_job]], 1)
+            asked.append(job.spec.configurations[fastest[row_of_job]])
         elif job.id in formulation.pinned and job.allocation is not None:
-            _add(amounts, job.spec.configurations[job.allocation.placement.configuration], 1)
-    return amounts
+            asked.append(job.spec.configurations[job.allocation.placement.configuration])
+    return _added_up(asked)
 
 
 def _flavor_usage(snapshot: Snapshot, decision: Decision, running: dict[str, int]) -> tuple[FlavorUsage, ...]:

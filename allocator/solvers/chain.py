@@ -1,9 +1,9 @@
 """Which method answers, and what happens when it does not: the solver that rounds use.
 
-Nothing scarce: the shortcut. For alpha = inf the ladder of levels. Otherwise price discovery if there are many rows,
-Clarabel if there are few or if that answer is not certified within the gap; then Clarabel again, scaled by the best
-answer so far; then plain arithmetic. The best shares and the best prices of all
-attempts are kept. It never raises on a valid problem.
+Identical rows of large problems become one first. Nothing scarce: the shortcut. For alpha = inf the ladder of levels.
+Otherwise price discovery if there are many rows, Clarabel if there are few or if that answer is not certified within
+the gap; then Clarabel again, scaled by the best answer so far; then plain arithmetic. The best shares and the best
+prices of all attempts are kept. It never raises on a valid problem.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from allocator.solvers.candidate import Candidate
 from allocator.solvers.conic import conic
 from allocator.solvers.equal_split import equal_split
 from allocator.solvers.max_min import max_min
+from allocator.solvers.merge_first import merge_first
 from allocator.solvers.solution import Solution, Status, WarmStart
 from allocator.solvers.surplus import surplus
 
@@ -26,66 +27,72 @@ DEFAULT_ITERATIONS = 200
 _USUAL_ITERATIONS = 50
 PRICE_ROWS = 2000
 """From so many rows on price discovery comes first. With fewer, Clarabel is quick and copes with more."""
+CONIC_ROWS = 50_000
+"""Up to so many rows Clarabel is worth waiting for: it takes about ten seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a method is asked for, and what is known when its turn comes."""
+
+    iterations: int
+    """It may spend at most so many."""
+    gap: float
+    warm_start: WarmStart | None
+    best: Certificate | None
+    """Of the methods before."""
+    large: bool
+    """The problem has many rows, or had before identical ones were merged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`propose(problem, iterations left, gap, warm start, best so far)` gives a candidate; None: it does not apply.
+    """`propose(problem, request)` gives a candidate; None: it does not apply.
 
     One that `needs_budget` is skipped when no iterations are left; one that `takes_all` may spend all that are left.
     """
 
     name: str
-    propose: Callable[[Problem, int, float, WarmStart | None, Certificate | None], Candidate | None]
+    propose: Callable[[Problem, Request], Candidate | None]
     needs_budget: bool = True
     takes_all: bool = False
 
 
-def _surplus(
-    problem: Problem, _iterations: int, _gap: float, _start: WarmStart | None, _best: Certificate | None
-) -> Candidate | None:
+def _surplus(problem: Problem, _request: Request) -> Candidate | None:
     return surplus(problem)
 
 
-def _max_min(
-    problem: Problem, iterations: int, _gap: float, _start: WarmStart | None, _best: Certificate | None
-) -> Candidate | None:
-    return max_min(problem, iterations) if np.isinf(problem.fairness) else None
+def _max_min(problem: Problem, request: Request) -> Candidate | None:
+    return max_min(problem, request.iterations) if np.isinf(problem.fairness) else None
 
 
-def _price(
-    problem: Problem, iterations: int, gap: float, start: WarmStart | None, _best: Certificate | None
-) -> Candidate | None:
-    if problem.row_count < PRICE_ROWS or np.isinf(problem.fairness):
-        return None
+def _price(problem: Problem, request: Request) -> Candidate | None:
+    if np.isinf(problem.fairness) or not request.large or (problem.fairness == 0 and problem.row_count < PRICE_ROWS):
+        return None  # few rows of a linear program have few corners, far apart
     from allocator.solvers.price import price_discovery  # noqa: PLC0415 - numba takes half a second to import
 
-    return price_discovery(problem, iterations, gap, start)
+    return price_discovery(problem, request.iterations, request.gap, request.warm_start)
 
 
-def _conic(
-    problem: Problem, iterations: int, _gap: float, _start: WarmStart | None, _best: Certificate | None
-) -> Candidate:
-    return conic(problem, iterations)
+def _conic(problem: Problem, request: Request) -> Candidate | None:
+    return conic(problem, request.iterations) if problem.row_count <= CONIC_ROWS else None
 
 
-def _rescaled(
-    problem: Problem, iterations: int, _gap: float, _start: WarmStart | None, best: Certificate | None
-) -> Candidate:
+def _rescaled(problem: Problem, request: Request) -> Candidate | None:
     """Again with shorter steps, measured in what the best answer so far gives everybody if that beats an equal split:
     a bad guess of the scale is by far the commonest cause of failure.
     """
-    near = repair(problem, positive_split(problem))
+    if problem.row_count > CONIC_ROWS:
+        return None
+    near, best = repair(problem, positive_split(problem)), request.best
     beats = best is not None and best.objective > objective(problem, near)
     if best is not None and beats and (problem.utilities(best.shares) > 0).all():
         near = best.shares
-    return conic(problem, iterations, near=near, step_fraction=0.9)
+    return conic(problem, request.iterations, near=near, step_fraction=0.9)
 
 
-def _equal_split(
-    problem: Problem, _iterations: int, _gap: float, start: WarmStart | None, _best: Certificate | None
-) -> Candidate:
-    return equal_split(problem, start)
+def _equal_split(problem: Problem, request: Request) -> Candidate | None:
+    return equal_split(problem, request.warm_start)
 
 
 METHODS: tuple[Method, ...] = (
@@ -113,6 +120,15 @@ class ChainSolver:
         """
         if problem.row_count == 0:
             return _empty(problem)
+        large = problem.row_count >= PRICE_ROWS
+        return merge_first(
+            problem, gap, lambda merged, wished: self._tried(merged, wished, iterations, warm_start, large=large)
+        )
+
+    def _tried(
+        self, problem: Problem, gap: float, iterations: int, warm_start: WarmStart | None, *, large: bool
+    ) -> Solution:
+        """What comes of the methods, one after the other."""
         best: Certificate | None = None
         solver, spent, attempts = "none", 0, []
         tried: list[str] = []
@@ -125,8 +141,8 @@ class ChainSolver:
             left = iterations - spent
             allowance = left if method.takes_all else _allowance(left)
             try:
-                candidate = method.propose(problem, allowance, gap, warm_start, best)
-                certificate = None if candidate is None else _certified(problem, candidate)
+                candidate = method.propose(problem, Request(allowance, gap, warm_start, best, large))
+                certificate = None if candidate is None else _certified(problem, candidate, gap if large else 0.0)
             except BaseException as error:  # a panic in Clarabel's Rust is not an Exception
                 if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
                     raise
@@ -166,8 +182,8 @@ def _allowance(left: int) -> int:
     return min(left, max(left // 2, _USUAL_ITERATIONS))
 
 
-def _certified(problem: Problem, candidate: Candidate) -> Certificate:
-    return certify(problem, candidate.shares, candidate.prices, candidate.limit_prices)
+def _certified(problem: Problem, candidate: Candidate, enough: float) -> Certificate:
+    return certify(problem, candidate.shares, candidate.prices, candidate.limit_prices, enough=enough, overwrite=True)
 
 
 def _better_of_both(problem: Problem, one: Certificate, other: Certificate) -> Certificate:
@@ -199,7 +215,7 @@ def _solution(
 
 def _empty(problem: Problem) -> Solution:
     nothing = Candidate.free(problem, np.zeros(problem.throughput.shape), "no jobs")
-    return _solution(_certified(problem, nothing), Status.OPTIMAL, "empty", 0, ["empty: no jobs"], fallback=False)
+    return _solution(_certified(problem, nothing, 0.0), Status.OPTIMAL, "empty", 0, ["empty: no jobs"], fallback=False)
 
 
 def _failed(problem: Problem, spent: int, attempts: list[str]) -> Solution:

@@ -127,7 +127,7 @@ class _Scaled:
         earned = problem.weight * problem.count
         best = problem.utility.max(axis=1)
         spread = (guess / best)[owner]
-        coupling = problem.coupling.tocsc()[:, columns].tocsr()
+        coupling = problem.coupling[:, columns].tocsr()
         most = largest_use(coupling, owner, problem.row_count)
         scarce = np.flatnonzero(most > problem.available)
         load = coupling[scarce].tocoo()

@@ -66,7 +66,7 @@ def _first_prices(problem: Problem, split: Floats, warm_start: WarmStart | None)
         worth = float((utility / problem.weight).min())
     else:
         worth = float((problem.weight * problem.count) @ (slope(utility, problem.fairness) * utility))
-    used = np.diff(problem.coupling.indptr) > 0
+    used = np.bincount(problem.coupling.indices, minlength=problem.available.size) > 0
     each = worth / max(int(used.sum()), 1)
     prices = np.divide(each, problem.available, out=np.zeros_like(problem.available), where=used)
     if warm_start is not None and warm_start.prices.shape == problem.capacity.shape:

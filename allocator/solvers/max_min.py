@@ -209,7 +209,7 @@ class _Ladder:
         width = self.problem.column_count
         columns = np.flatnonzero((self.open & ~self.known[:, None]).ravel())
         owner = position[columns // width]
-        coupling = self.problem.coupling.tocsc()[:, columns].tocsr()
+        coupling = self.problem.coupling[:, columns].tocsr()
         return Part(
             rows=rows,
             weight=self.problem.weight[rows],

@@ -1,38 +1,38 @@
-"""Price discovery: prices from an interior point that sees the jobs only in sums, from a sample or from known prices.
+"""Price discovery: prices from Newton's method on a smoothed dual function, begun with a sample or with known prices.
 
-The method is in `interior.py`, its passes over the rows in `price_centre.py` and `price_newton.py`, the arrays that
+The method is in `price_path.py`, its passes over the rows in `price_sums.py` and `price_response.py`, the arrays that
 they run on in `price_layout.py`. Importing this module loads the compiled kernels, which takes about half a second;
 the chain imports it only for problems that are large enough.
 """
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 
 import numpy as np
 
 from allocator.formulation.certificate import gap_unit
+from allocator.formulation.chunks import Run, usual_threads, workers
 from allocator.formulation.problem import Floats, Problem
 from allocator.solvers.candidate import Candidate
-from allocator.solvers.interior import COLD, Interior, Run, workers
 from allocator.solvers.price_layout import Layout
+from allocator.solvers.price_pass import Evaluation, Passes
+from allocator.solvers.price_path import FIRST_REACH, WIDEST, WINDOWS, Aim, follow, narrow_enough
 from allocator.solvers.solution import WarmStart
 
 _SAMPLE = 4096
 """Rows, evenly spaced, whose prices a cold solve of many rows begins with."""
-_SAMPLED_FROM = 8 * _SAMPLE
-_THREADED_FROM = 4 * _SAMPLE
-_MOST_THREADS = 4
+_SAMPLED_FROM = 2 * _SAMPLE
 _TIGHTEST = 1e-9
 """The smallest gap that is worth asking floats for."""
+_SAMPLE_GAP = 1e-5
+"""What is worth asking of a sample, whose prices are only about as good as 1 / sqrt(rows)."""
 _UNKNOWN = 0.01
 """First price of a row that a warm start does not know, as a part of an equal division of all money."""
-
-
-_MOST_STUCK = 3
-"""How often an iteration that leads nowhere is begun again from a larger barrier."""
 _LEAST_BILL, _LARGEST_BILL = 1e-3, 1e3
 """Prices by which everything together costs so little or so much, relative to all money, are of another problem."""
+_WARM_WIDTH = 0.5
+"""First window of a warm start, in square roots of the gap asked for."""
 
 
 def price_discovery(
@@ -49,24 +49,29 @@ def price_discovery(
     up to `iterations` passes over a sample of 4096, which are not counted.
     """
     with np.errstate(all="ignore"):
-        layout = Layout.of(problem)
-        if not (np.isfinite(layout.money) and np.isfinite(layout.price_unit).all() and (layout.omega > 0).all()):
-            raise ArithmeticError("powers of the utilities overflow: use alpha = inf")
-        wished = max(gap * gap_unit(problem) / layout.money, _TIGHTEST)
-        if threads is None:
-            threads = min(_MOST_THREADS, len(os.sched_getaffinity(0))) if layout.size >= _THREADED_FROM else 1
-        with workers(threads) as run:
-            method = _solved(layout, wished, iterations, run, _known(problem, layout, warm_start))
-    state = method.state
+        few_or_many = usual_threads(problem.row_count) if threads is None else threads
+        with workers(few_or_many) as run:
+            return _discovered(problem, iterations, max(gap, _TIGHTEST), warm_start, run)
+
+
+def _discovered(problem: Problem, iterations: int, gap: float, warm_start: WarmStart | None, run: Run) -> Candidate:
+    layout = Layout.of(problem, run)
+    if not (np.isfinite(layout.money) and np.isfinite(layout.price_unit).all() and (layout.omega > 0).all()):
+        raise ArithmeticError("powers of the utilities overflow: use alpha = inf")
+    aim = Aim(gap, problem.fairness, gap_unit(problem) / layout.money)
+    shares = np.zeros(problem.throughput.shape)
+    passes = Passes(layout, run, shares)
+    found = _followed(passes, run, aim, iterations, _known(problem, layout, warm_start))
+    passes.answer(found)
     prices = np.zeros(problem.available.size)
-    prices[layout.scarce] = state.prices * layout.price_unit
+    prices[layout.scarce] = found.prices * layout.price_unit
     size = problem.capacity.size
     return Candidate(
-        shares=layout.shares(state.x, problem.throughput.shape),
+        shares=shares,
         prices=prices[:size].reshape(problem.capacity.shape),
         limit_prices=prices[size:],
-        iterations=state.iterations,
-        outcome=f"{state.iterations} passes",
+        iterations=passes.count,
+        outcome=f"{passes.count} passes",
     )
 
 
@@ -74,7 +79,7 @@ def _known(problem: Problem, layout: Layout, warm_start: WarmStart | None) -> Fl
     """(m,) the warm start's prices in the layout's units; None where it knows nothing."""
     if warm_start is None or warm_start.prices.shape != problem.capacity.shape:
         return None
-    together = np.concatenate([warm_start.prices.ravel(), np.full(problem.limit_count, np.nan)])[layout.scarce]
+    together = warm_start.together(problem.limit_count)[layout.scarce]
     usable = np.isfinite(together) & (together >= 0)
     prices = np.where(usable, together / layout.price_unit, 0.0)
     if not _LEAST_BILL < prices.sum() < _LARGEST_BILL:
@@ -82,21 +87,15 @@ def _known(problem: Problem, layout: Layout, warm_start: WarmStart | None) -> Fl
     return np.where(usable, prices, _UNKNOWN / together.size)
 
 
-def _solved(layout: Layout, wished: float, iterations: int, run: Run, known: Floats | None) -> Interior:
-    method, m = Interior(layout, run), layout.scarce.size
-    final = 0.25 * wished / (layout.gain.shape[0] + 1 + m)  # the gap on the central path is mu x the products
-    if known is None and layout.size >= _SAMPLED_FROM:
-        chosen = np.linspace(0, layout.size - 1, _SAMPLE).astype(np.int64)
-        known = _solved(layout.sample(chosen), wished, iterations, run, None).state.prices
-    if known is None:
-        finished = method.follow(np.full(m, 1 / max(m, 1)), COLD, final, wished, iterations)
-    else:
-        finished = method.follow(known, min(final, COLD), final, wished, iterations)
-    stuck = 0
-    while not finished and method.state.iterations < iterations and not method.state.close(wished):
-        if not method.step():
-            if stuck == _MOST_STUCK or not np.isfinite(method.state.gap):
-                break
-            stuck += 1
-            method.recentre()
-    return method
+def _followed(passes: Passes, run: Run, aim: Aim, iterations: int, known: Floats | None) -> Evaluation:
+    layout, m = passes.layout, passes.layout.scarce.size
+    large = layout.size >= _SAMPLED_FROM
+    if known is None and not large:
+        return follow(passes, np.full(m, 1 / max(m, 1)), WIDEST, FIRST_REACH, aim, iterations)
+    chosen = np.linspace(0, layout.size - 1, _SAMPLE).astype(np.int64)
+    sample = Passes(layout.sample(chosen), run) if large else passes
+    if known is not None:
+        width = narrow_enough(sample, known, _WARM_WIDTH * aim.gap**0.5, aim)
+        return follow(passes, known, width, WINDOWS * width, aim, iterations)
+    guess = _followed(sample, run, replace(aim, gap=max(aim.gap, _SAMPLE_GAP)), iterations, None)
+    return follow(passes, guess.prices, guess.width, WINDOWS * guess.width, aim, iterations)

@@ -24,9 +24,20 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class WarmStart:
-    """Where to begin: `prices` (F, R) in objective units per unit of capacity; NaN where nothing is known."""
+    """Where to begin: `prices` (F, R) and `limit_prices` (L,), in objective units per unit of capacity, in the order of
+    the problem that they are for. NaN where nothing is known; 0 means that something was left over, not that nobody
+    knows. None for all limits: nothing is known of any.
+    """
 
     prices: Floats
+    limit_prices: Floats | None = None
+
+    def together(self, limit_count: int) -> Floats:
+        """(F R + L,) in the order of `Problem.available`; limits of another problem count as not known."""
+        limits = self.limit_prices
+        if limits is None or limits.shape != (limit_count,):
+            limits = np.full(limit_count, np.nan)
+        return np.concatenate([self.prices.ravel(), limits])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,28 +7,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from allocator.formulation.problem import Integers, Problem
+from allocator.formulation.problem import Floats, Integers, Problem
 from allocator.solvers.candidate import Candidate
 
+_BLOCK = 16_384
+"""Rows looked at together."""
 _ROUNDING = 1e-12
 """Overuse, relative to the capacity, that is taken for rounding; the certificate's repair removes it."""
 
 
 def surplus(problem: Problem) -> Candidate | None:
     """Everybody's best column, the least crowding one of several equal ones; None when that does not fit."""
+    size = problem.row_count
     shares = np.zeros(problem.throughput.shape)
-    if problem.row_count:
-        shares[np.arange(problem.row_count), _best_columns(problem)] = 1.0
-    usage = problem.coupled_usage(shares)
-    if (usage > problem.available * (1 + _ROUNDING)).any():
-        return None
+    usage = np.zeros(problem.available.size)
+    for first in range(0, size, _BLOCK):  # what does not fit is mostly seen early
+        rows = slice(first, min(first + _BLOCK, size))
+        columns = _best_columns(problem, rows)
+        shares[np.arange(rows.start, rows.stop), columns] = 1.0
+        usage += _use(problem, np.arange(rows.start, rows.stop) * problem.column_count + columns)
+        if (usage > problem.available * (1 + _ROUNDING)).any():
+            return None
     return Candidate.free(problem, shares, "everything fits")
 
 
-def _best_columns(problem: Problem) -> Integers:
-    """(n,) of each row the column of highest utility; of equal ones that which takes least of its tightest capacity."""
-    room = problem.capacity[problem.flavor]
-    part = np.divide(problem.demand, room, out=np.zeros_like(problem.demand), where=room > 0).max(axis=2, initial=0.0)
-    best = problem.eligible & (problem.utility >= problem.utility.max(axis=1, keepdims=True))
+def _use(problem: Problem, columns: Integers) -> Floats:
+    """(F R + L,) what the whole of each of `columns`, numbers of columns of the coupling, uses."""
+    chosen = problem.coupling[:, columns]
+    used = np.zeros(problem.available.size)
+    np.add.at(used, chosen.indices, chosen.data)
+    return used
+
+
+def _best_columns(problem: Problem, rows: slice) -> Integers:
+    """Of each row the column of highest utility; of equal ones that which takes least of its tightest capacity."""
+    room, demand, utility = problem.capacity[problem.flavor[rows]], problem.demand[rows], problem.utility[rows]
+    part = np.divide(demand, room, out=np.zeros_like(demand), where=room > 0).max(axis=2, initial=0.0)
+    best = problem.eligible[rows] & (utility >= utility.max(axis=1, keepdims=True))
     columns: Integers = np.where(best, part, np.inf).argmin(axis=1)
     return columns

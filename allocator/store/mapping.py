@@ -7,7 +7,7 @@ Equal texts are read as the same object: jobs that are alike share their configu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -313,16 +313,17 @@ def write_memory(memory: Memory) -> str:
             "time": memory.time,
             "credits": dict(memory.credits),
             "pace": dict(memory.pace),
-            "prices": _pairs(memory.prices),
+            "prices": [(*name, price) for name, price in memory.prices.items()],
+            "limit_prices": [(*name, price) for name, price in memory.limit_prices.items()],
         }
     )
-
-
-def _pairs(prices: Mapping[tuple[str, str], float]) -> list[tuple[str, str, float]]:
-    return [(flavor, resource, price) for (flavor, resource), price in prices.items()]
 
 
 def read_memory(text: str) -> Memory:
     content = read(text)
     prices = {(flavor, resource): price for flavor, resource, price in content["prices"]}
-    return Memory(content["time"], content["credits"], content["pace"], prices)
+    limit_prices = {
+        (queue, flavor, resource): price
+        for queue, flavor, resource, price in content.get("limit_prices", ())  # older records have none
+    }
+    return Memory(content["time"], content["credits"], content["pace"], prices, limit_prices)

@@ -1,9 +1,15 @@
-"""Whole rounds in memory: snapshot, formulate, solve, place, commit, push; first a cold cluster, then a settled one."""
+"""Whole rounds in memory: snapshot, formulate, solve, place, commit, push; first a cold cluster, then a settled one.
+
+Alike: jobs of about fifty shapes, which make a few hundred rows. Distinct: every job has a weight and throughputs of
+its own, so that each is a row. BENCH_MOST_JOBS leaves out larger sizes.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 from rich.table import Table
@@ -21,7 +27,9 @@ from allocator.solvers import ChainSolver
 from allocator.store.memory import MemoryStore
 from tests.builders import resources, spec
 
-SIZES = ((100, 1_000), (1_000, 10_000))
+SIZES = ((100, 1_000), (1_000, 10_000), (2_000, 100_000))
+ALWAYS = 10_000
+"""Jobs that are never too many."""
 ROUNDS = 8
 FLAVORS = {"a100": 3.0, "v100": 1.5, "t4": 0.6}
 
@@ -32,7 +40,7 @@ class Nowhere:
     def push(self, desired: tuple[NodeDesired, ...]) -> None: ...
 
 
-def cluster(nodes: int, jobs: int, seed: int = 0) -> MemoryStore:
+def cluster(nodes: int, jobs: int, *, alike: bool, seed: int = 0) -> MemoryStore:
     """Nodes of three flavors, twenty queues, and jobs of about fifty shapes that ask for more than there is."""
     rng = np.random.default_rng(seed)
     store = MemoryStore()
@@ -51,21 +59,29 @@ def cluster(nodes: int, jobs: int, seed: int = 0) -> MemoryStore:
         for gpus in (0.25, 0.5, 1, 2, 4)
         for replicas in (1, 1, 2, 4)
     ]
-    batch = tuple(
-        spec(str(rng.choice(queues)), *shapes[int(rng.integers(len(shapes)))], restart_cost_seconds=30.0)
-        for _ in range(jobs)
-    )
-    store.execute(c.SubmitJobs(batch), 0.0)
+    chosen, wants = rng.integers(len(queues), size=jobs), rng.integers(len(shapes), size=jobs)
+    spread = np.exp(0.3 * rng.standard_normal((jobs, 1 + len(FLAVORS)))).round(4).tolist()
+    for first in range(0, jobs, 1000):
+        batch = []
+        for job in range(first, min(first + 1000, jobs)):
+            ways, weight = shapes[int(wants[job])], 1.0
+            if not alike:
+                weight, *factors = spread[job]
+                speeds = dict(zip(FLAVORS, factors, strict=True))
+                ways = tuple(replace(way, throughput=way.throughput * speeds[way.flavor]) for way in ways)
+            batch.append(spec(queues[int(chosen[job])], *ways, weight=weight, restart_cost_seconds=30.0))
+        store.execute(c.SubmitJobs(tuple(batch)), 0.0)
     return store
 
 
 def measure() -> Table:
     """Milliseconds per stage."""
     table = Table(title="Round: in memory, milliseconds by stage", title_justify="left")
-    for column in ("nodes, live jobs", "round", *STAGES, "sum", "solver", "gap"):
+    for column in ("nodes, live jobs", "rows", "round", *STAGES, "sum", "solver", "gap"):
         table.add_column(column, justify="right")
-    for nodes, jobs in SIZES:
-        store, clock, policy, solver = cluster(nodes, jobs), SystemClock(), Policy(), ChainSolver()
+    most = max(ALWAYS, int(os.environ.get("BENCH_MOST_JOBS", "1000000")))
+    for nodes, jobs, alike in ((*size, alike) for size in SIZES if size[1] <= most for alike in (True, False)):
+        store, clock, policy, solver = cluster(nodes, jobs, alike=alike), SystemClock(), Policy(), ChainSolver()
         memory = store.memory()
         stages: dict[str, list[float]] = defaultdict(list)
         for number in range(ROUNDS):
@@ -78,6 +94,7 @@ def measure() -> Table:
                 shown = [stages[stage][0] if number == 0 else statistics.median(stages[stage][1:]) for stage in STAGES]
                 table.add_row(
                     f"{nodes:,}, {jobs:,}",
+                    f"{report.formulation.problem.row_count:,}",
                     "first" if number == 0 else "later, median",
                     *(f"{value:.1f}" for value in (*shown, sum(shown))),
                     report.summary.solver,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from allocator.domain.policy import Policy
 from allocator.formulation import Problem, build
-from allocator.formulation.grouping import LEAST_BUDGET, Candidate, Shape, group
+from allocator.formulation.grouping import LEAST_BUDGET, Candidates, group
 from allocator.solvers import Status, solve
 from tests.formulation.facts import job, node, snapshot, way
 from tests.formulation.instances import problems
@@ -87,10 +87,10 @@ def test_rows_are_in_order_of_their_first_job_and_jobs_in_order_of_sequence(weig
 
 
 @pytest.mark.parametrize(
-    ("weight_per_unit", "budget"),
+    ("given_budget", "budget"),
     [(math.inf, 1.0), (math.nan, LEAST_BUDGET), (1e300, 1.0), (0.0, LEAST_BUDGET), (1e-310, LEAST_BUDGET), (0.5, 0.5)],
 )
-def test_a_budget_is_a_part_of_the_whole_whatever_it_was_made_from(weight_per_unit: float, budget: float) -> None:
-    alone = job(1)
-    groups = group([Candidate(alone, Shape(0, (), None), -1)], {alone.spec.queue: weight_per_unit}, 3600.0)
-    assert groups.weight.tolist() == [budget]
+def test_a_budget_is_a_part_of_the_whole_whatever_it_was_made_from(given_budget: float, budget: float) -> None:
+    one, nowhere = np.ones(1, dtype=np.int64), np.full(1, -1, dtype=np.int64)
+    alone = Candidates(["j1"], one, nowhere, one, np.zeros(1), np.array([given_budget]))
+    assert group(alone, 3600.0).weight.tolist() == [budget]

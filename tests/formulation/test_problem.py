@@ -68,6 +68,16 @@ def test_later_writes_to_the_input_change_nothing() -> None:
     assert problem.capacity[0, 0] == 4.0
 
 
+def test_without_copying_only_what_has_another_type_or_layout_is_copied() -> None:
+    arrays = {name: np.array(VALID[name], dtype=float) for name in ("throughput", "demand", "weight")}
+    problem = Problem.from_arrays(**(VALID | arrays), copy=False)
+    assert all(getattr(problem, name) is array for name, array in arrays.items())
+    columns = np.asfortranarray(arrays["throughput"])
+    assert Problem.from_arrays(**(VALID | {"throughput": columns}), copy=False).throughput.flags.c_contiguous
+    with pytest.raises(ValueError, match=r"throughput\[0, 0\]: must be a finite number"):
+        Problem.from_arrays(**(VALID | {"throughput": np.full((2, 2), np.nan)}), copy=False)
+
+
 def test_alpha_so_near_to_one_that_powers_lose_their_digits_is_one() -> None:
     assert Problem.from_arrays(**(VALID | {"fairness": 1 + 1e-9})).fairness == 1.0
     assert Problem.from_arrays(**(VALID | {"fairness": 1.001})).fairness == 1.001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -256,6 +257,76 @@ def test_without_a_solution_what_runs_keeps_running() -> None:
     reason = world.job(late[0]).pending_reason
     assert reason is not None
     assert reason.cause is PendingCause.SCHEDULER_STALE
+
+
+class Listening:
+    """The chain, and what it was asked and answered."""
+
+    def __init__(self) -> None:
+        self.starts: list[WarmStart | None] = []
+
+    def solve(self, problem: Problem, *, gap: float, iterations: int, warm_start: WarmStart | None) -> Solution:
+        self.starts.append(warm_start)
+        return ChainSolver().solve(problem, gap=gap, iterations=iterations, warm_start=warm_start)
+
+
+def test_each_round_begins_with_the_prices_of_the_last_one() -> None:
+    """Through arrivals, ends, a lost node, and a flavor that appears and is gone again."""
+    solver = Listening()
+    world = World(solver=solver)
+    world.do(c.CreateQueue(Queue("q")))
+    for name in ("n1", "n2"):
+        world.do(c.RegisterNode(node(name)))
+    ways = (configuration("a100", gpu=4), configuration("v100", gpu=4, throughput=0.5))
+    first = world.submit(*[spec("q", *ways) for _ in range(6)])
+
+    def end_those_that_run() -> None:
+        for job in first:
+            if world.job(job).state is JobState.RUNNING:
+                world.finish(job)
+
+    world.at(20.0, lambda: world.submit(*[spec("q", *ways) for _ in range(3)]))
+    world.at(30.0, lambda: world.do(c.RegisterNode(node("n3", flavor="v100"))))
+    world.at(50.0, lambda: world.do(c.LoseNode("n2")))
+    world.at(70.0, lambda: world.do(c.LoseNode("n3")))
+    world.at(90.0, lambda: world.do(c.RegisterNode(node("n3", flavor="v100"))))
+    world.at(100.0, end_those_that_run)
+    world.run(120.0)
+    known: dict[tuple[str, str], float] = {}
+    scarce: set[tuple[str, str]] = set()
+    for report, start in zip(world.reports, solver.starts, strict=True):
+        assert start is not None
+        formulation, solution = report.formulation, report.solution
+        capacity = formulation.price_map(formulation.problem.capacity)
+        for pair, price in formulation.price_map(start.prices).items():
+            assert price == known[pair] if pair in known else math.isnan(price)
+        assert start.limit_prices is not None
+        assert start.limit_prices.shape == (formulation.problem.limit_count,)
+        priced = {name: price for name, price in formulation.price_map(solution.prices).items() if capacity[name]}
+        known |= priced
+        scarce |= {name for name, price in priced.items() if price > 1e-3}
+    assert scarce == {("a100", "gpu"), ("v100", "gpu")}
+    assert any(report.snapshot.flavors == ("a100",) for report in world.reports)
+
+
+class GivingUp:
+    """Notes whether Python would collect cyclic garbage while it works, and gives up."""
+
+    def __init__(self) -> None:
+        self.collecting = True
+
+    def solve(self, problem: Problem, *, gap: float, iterations: int, warm_start: WarmStart | None) -> Solution:
+        self.collecting = gc.isenabled()
+        raise RuntimeError("no answer")
+
+
+def test_cyclic_garbage_is_collected_between_rounds_whatever_happens_in_them() -> None:
+    solver = GivingUp()
+    world = one_gpu_world(solver=solver)
+    with pytest.raises(RuntimeError, match="no answer"):
+        world.run(10.0)
+    assert not solver.collecting
+    assert gc.isenabled()
 
 
 def story(world: World, *, restarts: bool) -> list[RoundSummary]:

@@ -37,7 +37,7 @@ def test_replay_writes_and_prints(run: Run, tmp_path: Path) -> None:
     code, printed, complained = run("replay", "--trace", "openb", "--path", FIXTURES / "openb", "--out", out)
     assert (code, complained) == (0, "")
     assert sorted(file.name for file in out.iterdir()) == [
-        "jobs.parquet", "queues.parquet", "rounds.parquet", "summary.json", "timings.parquet",
+        "jobs.parquet", "queues.parquet", "rounds.parquet", "summary.json",
     ]  # fmt: skip
     summary = json.loads((out / "summary.json").read_text())
     assert summary["run"]["interval_s"] == 60.0
@@ -74,6 +74,40 @@ def test_nodes_that_fail_on_request(run: Run, tmp_path: Path) -> None:
     assert json.loads(printed)["preemptions"]["stopped"] + json.loads(printed)["preemptions"]["moved"] > 0
 
 
+def test_the_time_of_each_solve_is_in_the_table_of_rounds(run: Run, tmp_path: Path) -> None:
+    arguments = ("replay", "--trace", "openb", "--path", FIXTURES / "openb")
+    code, printed, _ = run(*arguments, "--out", tmp_path / "timed")
+    assert code == 0
+    assert "Real time of a round" in printed
+    rounds = pq.read_table(tmp_path / "timed" / "rounds.parquet").to_pydict()
+    assert all(seconds > 0 for seconds in rounds["solve_s"])
+    code, printed, _ = run(*arguments, "--out", tmp_path / "untimed", "--no-timings")
+    assert code == 0
+    assert "Real time of a round" not in printed
+    untimed = pq.read_table(tmp_path / "untimed" / "rounds.parquet").to_pydict()
+    assert set(untimed["solve_s"]) == {None}
+    measured = {"snapshot_s", "formulate_s", "solve_s", "place_s", "commit_s", "push_s"}
+    assert {name: values for name, values in untimed.items() if name not in measured} == {
+        name: values for name, values in rounds.items() if name not in measured
+    }
+
+
+def test_the_size_of_a_scenario_can_be_chosen(run: Run, tmp_path: Path) -> None:
+    size = ("--nodes", "25", "--jobs-at-start", "600", "--arrivals-per-hour", "120", "--arrival-hours", "0.25")
+    code, printed, _ = run("validate", "--trace", "synthetic", "--scenario", "large", *size, "--json")
+    found = json.loads(printed)
+    assert (code, found["nodes"]) == (0, 25)
+    assert found["nodes_by_flavor"] == {"h100": 4, "a100": 6, "v100": 5, "t4": 5, "cpu": 5}
+    assert 600 < found["jobs"] < 700
+    for spread, rows in (("0.3", "one per job"), ("0", "few")):
+        out = tmp_path / spread
+        options = ("--job-spread", spread, "--duration-factor", "0.2", "--horizon", "0.1", "--out", out)
+        assert run("replay", "--trace", "synthetic", "--scenario", "large", *size, *options)[0] == 0
+        rounds = pq.read_table(out / "rounds.parquet").to_pydict()
+        assert rounds["live"][0] >= 600
+        assert rounds["rows"][0] >= 500 if rows == "one per job" else rounds["rows"][0] <= 350
+
+
 def test_validate_reads_and_runs_nothing(run: Run) -> None:
     code, printed, _ = run("validate", "--trace", "openb", "--path", FIXTURES / "openb", "--json")
     found = json.loads(printed)
@@ -103,6 +137,13 @@ def test_scenarios_are_listed(run: Run) -> None:
         (["--trace", "synthetic", "--scenario", "smal"], 2, "scenario: must be one of"),
         (["--trace", "synthetic", "--scenario", "no.toml"], 3, "no.toml: cannot be read"),
         (["--trace", "synthetic", "--path", "x"], 2, "path: goes with a trace"),
+        (["--trace", "synthetic", "--nodes", "2"], 2, "nodes: must be between 3 and"),
+        (["--trace", "synthetic", "--jobs-at-start", "-1"], 2, "jobs-at-start: must be between 0 and"),
+        (["--trace", "synthetic", "--arrivals-per-hour", "0"], 2, "arrivals-per-hour: must be a finite number above"),
+        (["--trace", "synthetic", "--arrival-hours", "nan"], 2, "arrival-hours: must be a finite number above"),
+        (["--trace", "synthetic", "--duration-factor", "inf"], 2, "duration-factor: must be a finite number above"),
+        (["--trace", "synthetic", "--job-spread", "-1"], 2, "job-spread: must be between 0 and 5"),
+        (["--trace", "openb", "--path", FIXTURES / "openb", "--nodes", "2"], 2, "nodes: goes with --trace synthetic"),
     ],
 )
 def test_what_validate_refuses(arguments: list[str | Path], code: int, words: str, run: Run) -> None:
@@ -216,7 +257,7 @@ def test_two_processes_leave_the_same_bytes(tmp_path: Path) -> None:
     for hash_seed in ("1", "2"):
         out = tmp_path / hash_seed
         command = [sys.executable, "-m", "simulations", "replay", "--trace", "synthetic", "--scenario", "small"]
-        command += ["--limit", "30", "--seed", "5", "--out", str(out)]
+        command += ["--limit", "30", "--seed", "5", "--out", str(out), "--no-timings"]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
         names = ("jobs.parquet", "rounds.parquet", "queues.parquet", "summary.json")
         found.append({name: (out / name).read_bytes() for name in names})

@@ -17,6 +17,7 @@ from simulations.faults import ListedFaults, Outage
 from simulations.replay import ReplayOptions, Standing, replay
 from simulations.scenario import load_scenario
 from simulations.shrinking import on_every_nth_node
+from simulations.sizing import Sizing
 from simulations.summary import distribution, jain_index
 from simulations.synthetic import generate, make_faults
 from simulations.traces import openb, philly
@@ -157,6 +158,24 @@ def test_a_workload_on_every_second_node_keeps_what_still_fits() -> None:
     assert [(arrival.time, arrival.duration) for arrival in made.arrivals] == [(0.0, 100.0), (2.0, 400.0)]
     assert [c.flavor for c in made.arrivals[1].spec.configurations] == ["t4"]
     assert replay(made, ReplayOptions()).summary["jobs"]["by_state"] == {"succeeded": 2}
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_the_large_scenario_in_small(spread: float) -> None:
+    """Jobs of `large` that are alike make few rows, others one each; every round is certified and timed."""
+    sizing = Sizing(nodes=60, jobs_at_start=3000, arrivals_per_hour=600.0, duration_factor=0.1, job_spread=spread)
+    scenario = sizing.applied_to(load_scenario("large"))
+    made = generate(scenario, 3)
+    options = ReplayOptions(scenario.make_policy(), scenario.interval_seconds, horizon_seconds=1000.0, seed=3)
+    result = replay(made, options, faults=make_faults(scenario, made, 3))
+    rounds = result.table("rounds")
+    assert set(rounds.values("outcome")) == {"optimal"}
+    assert set(rounds.values("status")) == {"optimal"}
+    assert rounds.numbers("gap").max() <= options.policy.gap
+    assert rounds.numbers("live")[0] >= 3000
+    assert (rounds.numbers("solve_s") > 0).all()
+    assert rounds.numbers("rows")[0] >= 2500 if spread else rounds.numbers("rows")[0] <= 600
+    assert result.summary["jobs"]["by_state"]["succeeded"] > 50
 
 
 # --- figures --------------------------------------------------------------------------------------------------------

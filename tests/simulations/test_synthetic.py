@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from allocator.domain.errors import InvalidInput
 from simulations.faults import ListedFaults, Outage, RandomFaults
 from simulations.scenario import Scenario, load_scenario, read_scenario, scenario_names
-from simulations.synthetic import generate, make_faults
+from simulations.sizing import Sizing, in_proportion
+from simulations.synthetic import SPREAD_LIMIT, generate, make_faults
 from simulations.traces.errors import TraceError
 
 LARGE = Scenario.model_validate(
@@ -61,12 +64,87 @@ def test_jobs_follow_their_class() -> None:
     assert {arrival.fastest.throughput / arrival.fastest.replicas for arrival in y} == {1.0}
 
 
+def spread(weight: float, throughput: float, at_start: int = 0) -> Scenario:
+    changed = {"weight_sigma": weight, "throughput_sigma": throughput}
+    return LARGE.model_copy(
+        update={
+            "classes": [each.model_copy(update=changed) for each in LARGE.classes],
+            "arrivals": LARGE.arrivals.model_copy(update={"at_start": at_start}),
+        }
+    )
+
+
+def test_jobs_at_the_start_come_before_the_stream() -> None:
+    workload = generate(spread(0.0, 0.0, at_start=700), 1)
+    assert sum(arrival.time == 0.0 for arrival in workload.arrivals) >= 700
+    assert [arrival.time for arrival in workload.arrivals[:700]] == [0.0] * 700
+    assert len(workload.arrivals) - 700 == len(generate(LARGE, 1).arrivals)
+
+
+def test_jobs_of_a_class_differ_as_much_as_asked() -> None:
+    """About 10,000 draws: the standard deviation of their logarithms is within 3 % of sigma."""
+    workload = generate(spread(0.5, 0.2), 1)
+    weights = np.array([arrival.spec.weight for arrival in workload.arrivals])
+    speeds = np.array([a.fastest.throughput / a.fastest.replicas for a in workload.arrivals if a.spec.name[0] == "x"])
+    assert np.log(weights).std() == pytest.approx(0.5, rel=0.03)
+    assert np.log(speeds).std() == pytest.approx(0.2, rel=0.05)
+    assert np.median(speeds) == pytest.approx(2.0, rel=0.02)
+    assert len(set(weights)) > 0.9 * len(weights)
+
+
+def test_a_spread_changes_nothing_else() -> None:
+    for plain, differing in zip(generate(LARGE, 2).arrivals, generate(spread(0.5, 0.2), 2).arrivals, strict=True):
+        assert (plain.time, plain.duration, plain.spec.queue) == (
+            differing.time,
+            differing.duration,
+            differing.spec.queue,
+        )
+        assert [c.demand for c in plain.spec.configurations] == [c.demand for c in differing.spec.configurations]
+        assert plain.spec.weight == 1.0
+
+
+def test_however_wide_the_spread_jobs_can_be_admitted() -> None:
+    workload = generate(spread(400.0, 400.0), 1)
+    weights = {arrival.spec.weight for arrival in workload.arrivals}
+    assert (min(weights), max(weights)) == (1 / SPREAD_LIMIT, SPREAD_LIMIT)
+
+
+def test_a_scenario_in_another_size_keeps_the_rest() -> None:
+    small = load_scenario("small")
+    assert Sizing().applied_to(small) == small
+    sized = Sizing(nodes=24, jobs_at_start=9, duration_factor=2.0, job_spread=0.0).applied_to(small)
+    assert [flavor.nodes for flavor in sized.flavors] == [6, 10, 8]
+    assert sized.arrivals == small.arrivals.model_copy(update={"at_start": 9})
+    assert [each.median_seconds for each in sized.classes] == [2 * each.median_seconds for each in small.classes]
+    assert (sized.queues, sized.faults, sized.policy) == (small.queues, small.faults, small.policy)
+
+
+def test_every_wrong_size_is_named() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Sizing(nodes=1, arrival_hours=-1.0, job_spread=9.0).applied_to(load_scenario("small"))
+    assert [violation.field for violation in caught.value.violations] == ["nodes", "arrival-hours", "job-spread"]
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=8), st.integers(0, 10_000))
+@settings(deadline=None, derandomize=True)
+def test_what_is_split_in_proportion_adds_up(parts: list[int], more: int) -> None:
+    total = len(parts) + more
+    counts = in_proportion(total, parts)
+    assert sum(counts) == total
+    assert min(counts) >= 1
+    exact = [1 + more * part / sum(parts) for part in parts]
+    assert all(abs(count - wished) < 1 for count, wished in zip(counts, exact, strict=True))
+    with pytest.raises(ValueError, match="must be at least"):
+        in_proportion(len(parts) - 1, parts)
+
+
 def test_the_named_scenarios_make_workloads() -> None:
     assert "small" in scenario_names()
     for name in scenario_names():
         scenario = load_scenario(name)
         assert scenario.name == name
         assert scenario.about
+        scenario = Sizing(jobs_at_start=min(scenario.arrivals.at_start, 500), arrival_hours=0.5).applied_to(scenario)
         generate(scenario, 0).require_valid()
         assert not scenario.make_policy().violations()
 
@@ -77,6 +155,8 @@ def test_the_named_scenarios_make_workloads() -> None:
         ("per_hour = 100.0", "per_hour = 0.0", "arrivals.per_hour: Input should be greater than 0"),
         ("per_hour = 100.0", "per_hour = inf", "arrivals.per_hour: Input should be a finite number"),
         ("per_hour = 100.0", "per_day = 100.0", "arrivals.per_day: Extra inputs are not permitted"),
+        ("hours = 2.0", "hours = 2.0\nat_start = -1", "arrivals.at_start: Input should be greater than or equal to 0"),
+        ("sigma = 0.8", "sigma = 0.8\nweight_sigma = -1.0", "classes.0.weight_sigma: Input should be greater than"),
         ("nodes = 3", "nodes = 2.5", "flavors.0.nodes: Input should be a valid integer"),
         ("{ a100 = 3.0, t4 = 1.0 }", "{ a100 = 3.0, t5 = 1.0 }", "classes.0.throughput.t5: is not a flavor"),
         ('name = "batch"', 'name = "product"', "queues[1].name: 'product' was given before"),

@@ -42,7 +42,7 @@ def exact_levels(problem: Problem) -> Floats:
     owner = np.repeat(np.arange(n), problem.column_count)
     time = sp.csr_array((np.ones(size), (owner, np.arange(size))), shape=(n, size))
     level = sp.csr_array((problem.utility.ravel() / problem.weight[owner], (owner, np.arange(size))), shape=(n, size))
-    limits = sp.vstack([problem.coupling, time])
+    limits = sp.vstack([problem.coupling.tocsr(), time])
     bounds = np.concatenate([problem.available, np.ones(n)])
     upper = np.where(problem.eligible.ravel(), 1.0, 0.0)
 
@@ -282,7 +282,7 @@ def test_nobody_can_be_raised_without_lowering_somebody_as_low(problem: Problem,
     time = sp.csr_array((np.ones(size), (owner, np.arange(size))), shape=(n, size))
     answer = highs(
         -np.where(owner == row, worth, 0.0),
-        A_ub=sp.vstack([problem.coupling, time, -level]).tocsc(),
+        A_ub=sp.vstack([problem.coupling.tocsr(), time, -level]).tocsc(),
         b_ub=np.concatenate([problem.available, np.ones(n), -kept]),
         bounds=[(0.0, 1.0 if open_column else 0.0) for open_column in problem.eligible.ravel()],
         method="highs",

@@ -167,10 +167,17 @@ def test_receipts(engine: Engine, receipt: Receipt) -> None:
         credits=st.dictionaries(names, floats, max_size=4),
         pace=st.dictionaries(names, floats, max_size=4),
         prices=st.dictionaries(st.tuples(names, names), floats, max_size=4),
+        limit_prices=st.dictionaries(st.tuples(names, names, names), floats, max_size=4),
     )
 )
 def test_memory(memory: Memory) -> None:
     assert mapping.read_memory(mapping.write_memory(memory)) == memory
+
+
+def test_a_memory_from_before_limits_had_prices_is_read() -> None:
+    content = mapping.read(mapping.write_memory(Memory(5.0, prices={("a100", "gpu"): 0.5})))
+    del content["limit_prices"]
+    assert mapping.read_memory(mapping.write(content)) == Memory(5.0, prices={("a100", "gpu"): 0.5})
 
 
 counts = st.integers(0, 10**9)

@@ -1,0 +1,126 @@
+"""One pass over all rows of a layout at given prices, chunk by chunk on threads, and what it adds up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from allocator.formulation.chunks import Run
+from allocator.formulation.problem import Floats
+from allocator.solvers.price_layout import Layout
+from allocator.solvers.price_sums import (
+    BEND,
+    BILL,
+    EXACT,
+    PLACES,
+    THIN,
+    TILE,
+    UNITS,
+    VALUE,
+    WEIGHT,
+    WIDE,
+    respond,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that a pass at `prices` (m,) and a window of `width` adds up, in the layout's money.
+
+    `dual`, `slope` (m,) and `curvature` (m, m) are those of the smoothed dual function.
+    """
+
+    prices: Floats
+    width: float
+    unit: Floats
+    """(n,) utility of each row in which its smoothing is measured."""
+    value: float
+    """Of the answers, as if there were capacity for them."""
+    dual: float
+    slope: Floats
+    curvature: Floats
+    loss: float
+    """What the rows lose by smoothing, together."""
+    gap: float
+    """Estimate of what a certificate will say."""
+    scale: float
+    """What everybody would pay if all were spent: about 1, unless utilities are far from those of an equal split."""
+
+
+class Passes:
+    """Passes over one layout; `count` of them so far. What they need is allocated once.
+
+    Every pass leaves the rows' answers in `shares` (n, K), if there is one; `answered` is the last evaluation.
+    """
+
+    def __init__(self, layout: Layout, run: Run, shares: Floats | None = None) -> None:
+        self.layout = layout
+        self.count = 0
+        self.answered: Evaluation | None = None
+        self._shares = np.empty((0, 0)) if shares is None else shares
+        self._run = run
+        m, self._chunks = layout.scarce.size, layout.chunks.size - 1
+        self._unit_value = 0.0
+        self._wide = np.empty((self._chunks, WIDE, layout.gain.shape[0], TILE))
+        self._thin = np.empty((self._chunks, THIN, TILE))
+        self._bits = np.empty((self._chunks, TILE), dtype=np.int64)
+        self._schur = np.empty((self._chunks, m, m))
+        self._vectors = np.empty((self._chunks, 2, m))
+        self._totals = np.empty((self._chunks, PLACES))
+
+    def evaluate(self, prices: Floats, width: float, unit: Floats | None = None) -> Evaluation:
+        """One pass. Without `unit` smoothing is measured anew, in the utilities that rows have at these prices."""
+        fresh = unit is None
+        measure = np.empty(self.layout.size) if unit is None else unit
+        self._schur[:], self._vectors[:], self._totals[:] = 0.0, 0.0, 0.0
+
+        def task(chunk: int) -> None:
+            into = (self._bits[chunk], self._schur[chunk], *self._vectors[chunk], self._totals[chunk], self._shares)
+            arguments: tuple[Any, ...] = (fresh, width, prices, *self._tables(chunk, measure), *into)
+            respond(*arguments)
+
+        self._run(task, self._chunks)
+        self.count += 1
+        totals, (use, through) = _sum(self._totals), _sum(self._vectors)
+        if fresh:
+            self._unit_value = float(totals[UNITS])
+        value = totals[VALUE] + self._unit_value
+        money = float(prices.sum())
+        over = np.maximum(use - 1, 0.0)
+        over *= 1 + 0.5 * self.layout.alpha * over  # what shrinking by use costs, to second order
+        self.answered = Evaluation(
+            prices=prices,
+            width=width,
+            unit=measure,
+            value=float(value),
+            dual=float(money + value - totals[BILL] - totals[BEND]),
+            slope=1 - use,
+            curvature=_sum(self._schur),
+            loss=float(totals[EXACT] - value + totals[BILL]),
+            gap=float(money + totals[EXACT] - value + over @ through),
+            scale=float(totals[WEIGHT]),
+        )
+        return self.answered
+
+    def answer(self, found: Evaluation) -> None:
+        """See to it that `shares` are those of `found`."""
+        if found is not self.answered:
+            self.evaluate(found.prices, found.width, found.unit)
+
+    def _tables(self, chunk: int, unit: Floats) -> tuple[Any, ...]:
+        layout = self.layout
+        tiles = layout.tiles[layout.chunks[chunk] : layout.chunks[chunk + 1]]
+        return (
+            layout.alpha, tiles, layout.columns, layout.column_count, layout.entries, layout.entry_count,
+            layout.amount, layout.gain, layout.omega, layout.order, unit, self._wide[chunk], self._thin[chunk],
+        )  # fmt: skip
+
+
+def _sum(parts: Floats) -> Floats:
+    """Over chunks, in order."""
+    total = np.zeros(parts.shape[1:])
+    for part in parts:
+        total += part
+    return total

@@ -1,0 +1,110 @@
+"""What is remembered from round to round saves work and decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from allocator.domain.cluster import NodeAvailability, NodeHealth
+from allocator.domain.job import Configuration, Job
+from allocator.domain.policy import Policy
+from allocator.domain.snapshot import Snapshot
+from allocator.formulation import Formulation, build
+from allocator.formulation.catalogue import Catalogue, forget_catalogue
+from tests.formulation.facts import amounts, job, node, snapshot, way
+
+DEMANDS = (amounts(4, 1, 32), amounts(4, 1, 32), amounts(8, 0, 600), amounts(1, 0.5, 1), amounts(0, 0, 1))
+"""Two of them equal, one too large for a node."""
+
+
+@st.composite
+def ways(draw: st.DrawFn) -> tuple[Configuration, ...]:
+    flavors = draw(st.lists(st.sampled_from(["a100", "v100", "tpu"]), min_size=1, max_size=3, unique=True))
+    speeds = st.sampled_from([0.0, 1.0, 2.0])
+    made = [
+        way(flavor, draw(st.sampled_from(DEMANDS)), draw(st.integers(1, 3)), draw(speeds)) for flavor in flavors[1:]
+    ]
+    return (way(flavors[0], draw(st.sampled_from(DEMANDS)), 1, 1.0), *made)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> list[Snapshot]:
+    """A few rounds of the same jobs: some go, some come, nodes get lost, throughputs are measured."""
+    pool = draw(st.lists(ways(), min_size=1, max_size=4))
+    everybody = [
+        job(
+            sequence,
+            *draw(st.sampled_from(pool)),
+            weight=draw(st.sampled_from([1.0, 2.0])),
+            restart_cost_seconds=draw(st.sampled_from([0.0, 60.0])),
+            preemptible=draw(st.booleans()),
+            runs_on=draw(st.sampled_from([(), (), ("n1",), ("n2",)])),
+        )
+        for sequence in range(draw(st.integers(1, 8)))
+    ]
+    if draw(st.booleans()):  # the same configurations as one object, as a store keeps them
+        everybody = [replace(each, spec=replace(each.spec, configurations=pool[0])) for each in everybody]
+    found = []
+    for _ in range(draw(st.integers(1, 4))):
+        nodes = [
+            node("n1", availability=draw(st.sampled_from(NodeAvailability))),
+            node("n2", "v100", health=draw(st.sampled_from(NodeHealth))),
+        ]
+        jobs = [_seen(each, draw(st.sampled_from([(), (("a100", 3.0),)]))) for each in everybody if draw(st.booleans())]
+        found.append(snapshot(nodes, jobs))
+    return found
+
+
+def _seen(each: Job, measured: tuple[tuple[str, float], ...]) -> Job:
+    able = {c.flavor for c in each.spec.configurations if c.throughput > 0}
+    return replace(each, measured_throughput=tuple(pair for pair in measured if pair[0] in able))
+
+
+def comparable(formulation: Formulation) -> dict[str, Any]:
+    """Everything in it that has an equality."""
+    problem = formulation.problem
+    names = ("throughput", "flavor", "demand", "capacity", "weight", "count", "reference")
+    arrays = {name: getattr(problem, name).tolist() for name in names}
+    ways_back = (formulation.groups, formulation.configurations, formulation.pinned, formulation.never)
+    return {**arrays, "shape": problem.throughput.shape, "back": ways_back, "rows": formulation.rows}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(worlds())
+def test_a_formulation_does_not_depend_on_earlier_rounds(rounds: list[Snapshot]) -> None:
+    forget_catalogue()
+    warm = [comparable(build(facts, Policy())) for facts in rounds]
+    for facts, found in zip(rounds, warm, strict=True):
+        forget_catalogue()
+        assert comparable(build(facts, Policy())) == found
+
+
+def test_equal_jobs_have_one_shape_and_kinds_are_judged_once() -> None:
+    catalogue = Catalogue()
+    shared = (way(), way("v100", replicas=2, speed=3.0))
+    jobs = [
+        job(1, *shared),
+        job(2, way(), way("v100", replicas=2, speed=3.0)),
+        job(3, way(), way("v100", replicas=2, speed=4.0)),
+        job(4, way(speed=7.0), way("v100", replicas=2, speed=3.0), measured=(("a100", 1.0),)),
+    ]
+    numbers = catalogue.numbers(jobs)
+    assert numbers.tolist() == [0, 0, 1, 0], "measured is as good as declared"
+    assert catalogue.numbers(jobs).tolist() == numbers.tolist()
+    assert (len(catalogue.shapes), len(catalogue.kinds)) == (2, 2)
+    columns = catalogue.columns(np.array([1, 0]))
+    assert columns.throughput.tolist() == [[1.0, 4.0], [1.0, 3.0]]
+
+
+def test_jobs_that_are_gone_are_forgotten() -> None:
+    """Otherwise a daemon would remember every job it ever saw."""
+    catalogue = Catalogue()
+    for first in range(0, 6000, 500):
+        catalogue.numbers([job(sequence, way(speed=1.0 + sequence)) for sequence in range(first, first + 500)])
+        if catalogue.is_mostly_stale(in_use=500):
+            break
+    assert len(catalogue.shapes) == 2500
