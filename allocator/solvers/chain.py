@@ -27,6 +27,8 @@ DEFAULT_ITERATIONS = 200
 _USUAL_ITERATIONS = 50
 PRICE_ROWS = 2000
 """From so many rows on price discovery comes first. With fewer, Clarabel is quick and copes with more."""
+MERGED_ROWS = 100
+"""The same where many identical rows were merged and alpha is not 0: what has to be loaded is loaded already."""
 CONIC_ROWS = 50_000
 """Up to so many rows Clarabel is worth waiting for: it takes about ten seconds."""
 
@@ -42,7 +44,7 @@ class Request:
     best: Certificate | None
     """Of the methods before."""
     large: bool
-    """The problem has many rows, or had before identical ones were merged."""
+    """The problem has PRICE_ROWS, or had before identical ones were merged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ def _max_min(problem: Problem, request: Request) -> Candidate | None:
 
 
 def _price(problem: Problem, request: Request) -> Candidate | None:
-    if np.isinf(problem.fairness) or not request.large or (problem.fairness == 0 and problem.row_count < PRICE_ROWS):
-        return None  # few rows of a linear program have few corners, far apart
+    least = PRICE_ROWS if problem.fairness == 0 or not request.large else MERGED_ROWS
+    if np.isinf(problem.fairness) or problem.row_count < least:
+        return None
     from allocator.solvers.price import price_discovery  # noqa: PLC0415 - numba takes half a second to import
 
     return price_discovery(problem, request.iterations, request.gap, request.warm_start)

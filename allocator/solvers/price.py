@@ -21,12 +21,14 @@ from allocator.solvers.price_path import FIRST_REACH, WIDEST, WINDOWS, Aim, foll
 from allocator.solvers.solution import WarmStart
 
 _SAMPLE = 4096
-"""Rows, evenly spaced, whose prices a cold solve of many rows begins with."""
+"""Rows whose prices a cold solve of many rows begins with."""
 _SAMPLED_FROM = 2 * _SAMPLE
 _TIGHTEST = 1e-9
 """The smallest gap that is worth asking floats for."""
 _SAMPLE_GAP = 1e-5
 """What is worth asking of a sample, whose prices are only about as good as 1 / sqrt(rows)."""
+_LEAST_FIRST = 0.01
+"""First price of what an equal split does not use up, as a part of an equal division of all money."""
 _UNKNOWN = 0.01
 """First price of a row that a warm start does not know, as a part of an equal division of all money."""
 _LEAST_BILL, _LARGEST_BILL = 1e-3, 1e3
@@ -91,9 +93,10 @@ def _followed(passes: Passes, run: Run, aim: Aim, iterations: int, known: Floats
     layout, m = passes.layout, passes.layout.scarce.size
     large = layout.size >= _SAMPLED_FROM
     if known is None and not large:
-        return follow(passes, np.full(m, 1 / max(m, 1)), WIDEST, FIRST_REACH, aim, iterations)
-    chosen = np.linspace(0, layout.size - 1, _SAMPLE).astype(np.int64)
-    sample = Passes(layout.sample(chosen), run) if large else passes
+        return follow(
+            passes, np.maximum(layout.first_prices, _LEAST_FIRST / max(m, 1)), WIDEST, FIRST_REACH, aim, iterations
+        )
+    sample = Passes(layout.sample(_SAMPLE), run) if large else passes
     if known is not None:
         width = narrow_enough(sample, known, _WARM_WIDTH * aim.gap**0.5, aim)
         return follow(passes, known, width, WINDOWS * width, aim, iterations)

@@ -56,6 +56,8 @@ class Layout:
     """(m,) price of the problem per price here."""
     money: float
     """Objective of the problem per objective here."""
+    first_prices: Floats
+    """(m,) a guess: the part of all money that an equal split would earn with each coupling row."""
 
     @property
     def size(self) -> int:
@@ -71,10 +73,7 @@ class Layout:
         most, used = rows.largest_use()
         scarce = np.flatnonzero(most > problem.available)
         columns, column_count, entries, entry_count, depth = rows.tables(first, scarce)
-        unit = rows.split_utility(np.minimum(1.0, problem.available / np.maximum(used, 1e-300)))
-        worth = problem.weight * problem.count
-        if alpha != 1:
-            worth *= unit ** (1 - alpha)
+        unit, worth, through = rows.split(np.minimum(1.0, problem.available / np.maximum(used, 1e-300)))
         money = float(worth.sum())
         worth /= money
         omega = worth[order] if first.size > 1 else worth
@@ -83,18 +82,24 @@ class Layout:
         tiles, chunks = _tiles(by_row)
         return cls(
             alpha, order, tiles, chunks, columns, column_count, entries, entry_count, by_row, amount, gain, omega,
-            scarce, money / problem.available[scarce], money,
+            scarce, money / problem.available[scarce], money, through[scarce] / money,
         )  # fmt: skip
 
-    def sample(self, chosen: Integers) -> Layout:
-        """The rows `chosen` (ascending) alone, standing for all."""
+    def sample(self, size: int) -> Layout:
+        """About `size` rows that stand for all: half of the chances are equal, half go by money, so that what weighs
+        much is there with what it weighs. Systematic, in the order of rows; no randomness.
+        """
+        chance = 0.5 / self.size + 0.5 * self.omega
+        ends = np.cumsum(chance)
+        hits = np.searchsorted(ends, (np.arange(size) + 0.5) / size * ends[-1])
+        chosen, times = np.unique(np.minimum(hits, self.size - 1), return_counts=True)
         tiles, chunks = _tiles(self.pattern[chosen])
-        omega = self.omega[chosen]
-        part = float(omega.sum())
+        omega = times * self.omega[chosen] / chance[chosen]
         return Layout(
             self.alpha, self.order[chosen], tiles, chunks, self.columns, self.column_count, self.entries,
             self.entry_count, self.pattern[chosen], np.ascontiguousarray(self.amount[:, chosen]),
-            np.ascontiguousarray(self.gain[:, chosen]), omega / part, self.scarce, self.price_unit, self.money,
+            np.ascontiguousarray(self.gain[:, chosen]), omega / omega.sum(), self.scarce, self.price_unit, self.money,
+            self.first_prices,
         )  # fmt: skip
 
 

@@ -34,6 +34,8 @@ WIDEST = 0.3
 _NARROWEST = 1e-9
 FIRST_REACH, WINDOWS = 0.5, 10.0
 """How far a first step may go, relative to prices: without knowing anything, and in windows."""
+_RISE = 10.0
+"""By what the window grows when the first prices were not as good as hoped."""
 _FALL, _MOST_FALL, _SLOWEST = 0.1, 0.7, 0.8
 """By what the window shrinks: at most, as little as is tried, and at least."""
 _USUAL = 6
@@ -41,8 +43,10 @@ _USUAL = 6
 _LEAST_REACH = 1e-8
 _LOWEST = 0.1
 """Part of itself to which a price may fall in one step, unless it is next to nothing."""
-_MOST_STEPS = 16
+_FIRST_PATIENCE, _PATIENCE = 60, 16
 """Passes for one window; where so many do not suffice, the step from the one before was too large."""
+_MOST_TRIALS, _GOOD, _VERY_GOOD = 4, 0.25, 0.7
+"""How often a step is shortened; which part of what was foreseen is enough, and which calls for longer steps."""
 _MOST_NARROWINGS = 8
 _PRICE_FLOOR = 1e-3
 """Prices below this part of an average one are moved as if they were of that size."""
@@ -81,6 +85,9 @@ class _Stage:
 
     now: Evaluation
     reach: float
+    """How far a price may move in a step, relative to itself."""
+    patience: int
+    """Passes after which the window is given up."""
     passes: int = 0
 
 
@@ -89,7 +96,7 @@ def follow(passes: Passes, prices: Floats, width: float, reach: float, aim: Aim,
 
     `reach` is how far the first step may go, relative to prices.
     """
-    stage = _Stage(passes.evaluate(prices, width), reach)
+    stage = _Stage(passes.evaluate(prices, width), reach, _patience(width))
     best, fall = stage.now, _FALL
     before: Evaluation | None = None
     reached: Evaluation | None = None
@@ -97,6 +104,12 @@ def follow(passes: Passes, prices: Floats, width: float, reach: float, aim: Aim,
         outcome = _newton(passes, stage, aim, budget)
         best = stage.now if stage.now.gap < best.gap else best
         if outcome is _Outcome.GOES_ON:
+            continue
+        if outcome is _Outcome.STRAYED and reached is None and stage.now.width < WIDEST:  # not as good as was thought
+            width = min(_RISE * stage.now.width, WIDEST)
+            stage = _Stage(
+                passes.evaluate(stage.now.prices, width), min(WINDOWS * width, FIRST_REACH), _patience(width)
+            )
             continue
         if outcome is _Outcome.ARRIVED or reached is None or fall > _MOST_FALL:
             if stage.now.width <= _NARROWEST:
@@ -108,9 +121,14 @@ def follow(passes: Passes, prices: Floats, width: float, reach: float, aim: Aim,
         fall = max(fall, _FALL)
         width = narrower(reached, aim, fall)
         guess = reached.prices if before is None else _extrapolated(before, reached, width)
-        stage = _Stage(passes.evaluate(guess, width), WINDOWS * width)
+        stage = _Stage(passes.evaluate(guess, width), WINDOWS * width, _PATIENCE)
         best = stage.now if stage.now.gap < best.gap else best
     return best
+
+
+def _patience(width: float) -> int:
+    """Of the first window: what is begun with good prices should not take long."""
+    return _FIRST_PATIENCE if width >= WIDEST else _PATIENCE // 2
 
 
 def narrow_enough(passes: Passes, prices: Floats, width: float, aim: Aim) -> float:
@@ -143,28 +161,34 @@ def _newton(passes: Passes, stage: _Stage, aim: Aim, budget: int) -> _Outcome:
     least = np.where(now.prices > floor, _LOWEST * now.prices, 0.0)
     low, high = np.maximum((least - now.prices) / scale, -stage.reach), np.full(scale.size, stage.reach)
     step = scale * box_minimum(now.curvature * scale[:, None] * scale, now.slope * scale, low, high)
-    foreseen = -float(now.slope @ step + 0.5 * step @ now.curvature @ step)
-    length = float(np.max(np.abs(step) / scale, initial=0.0))
-    close = foreseen <= 0.02 * now.loss and length < 0.99 * stage.reach and now.loss > 0.5 * aim.at(now)
-    if close or foreseen <= _ROUNDING * now.scale:
+    length, foreseen = float(np.max(np.abs(step) / scale, initial=0.0)), _foreseen(now, step)
+    free = length < 0.99 * stage.reach
+    if (free and foreseen <= 0.02 * now.loss and now.loss > 0.5 * aim.at(now)) or foreseen <= _ROUNDING * now.scale:
         return _Outcome.ARRIVED
-    if stage.passes >= _MOST_STEPS or stage.reach < _LEAST_REACH:
+    if stage.passes >= stage.patience or stage.reach < _LEAST_REACH:
         return _Outcome.STRAYED
     part = 1.0
-    while True:
+    for _ in range(_MOST_TRIALS):
         then = passes.evaluate(np.maximum(now.prices + part * step, 0.0), now.width, now.unit)
         stage.passes += 1
-        kept = (now.dual - then.dual + _ROUNDING * now.scale) / foreseen
-        if kept > 0.3 * part or passes.count >= budget or part < 0.02:
+        kept = (now.dual - then.dual + _ROUNDING * now.scale) / max(_foreseen(now, part * step), _ROUNDING * now.scale)
+        if kept > _GOOD or passes.count >= budget:
             break
-        before, after = float(now.slope @ step), float(then.slope @ step)
-        if after <= 0:  # not too far, only less than hoped for
-            break
-        part *= min(max(before / (before - after), 0.05), 0.7)
-    if kept > 0.7 and part == 1.0:
+        part *= _shorter(float(now.slope @ step), float(then.slope @ step))
+    if part < 1:
+        stage.reach = part * length
+    elif kept > _VERY_GOOD:
         stage.reach = max(stage.reach, 3 * length)
-    elif kept < 0.3:
-        stage.reach = max(part, 0.1) * length
     if kept > 0:
         stage.now = then
     return _Outcome.GOES_ON
+
+
+def _foreseen(now: Evaluation, step: Floats) -> float:
+    """By how much the quadratic model falls."""
+    return -float(now.slope @ step + 0.5 * step @ now.curvature @ step)
+
+
+def _shorter(before: float, after: float) -> float:
+    """What to keep of a step that went too far: up to where the slopes along it, at both ends, say the minimum is."""
+    return min(max(before / (before - after), 0.05), 0.7) if after > 0 else 0.3
