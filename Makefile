@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/allocator/v1/*.proto)
 
-.PHONY: help run test check bench protos generate requirements format clean
+.PHONY: help run test check bench bench-solver protos generate requirements format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,7 +35,10 @@ check: $(VENV)/.dev node_modules/.installed ## Lint, types, layers, API lint, ge
 bench: $(VENV)/.dev ## Measure: rounds, solver (up to 1,000 jobs), intake
 	OPENBLAS_NUM_THREADS=1 BENCH_MOST_JOBS=$${BENCH_MOST_JOBS:-1000} $(BIN)/python -m tests.bench $(ARGS)
 
-bench-%: $(VENV)/.dev ## One of them, whole: bench-round, bench-intake, bench-solver (long; BENCH_MOST_JOBS bounds it)
+bench-solver: $(VENV)/.dev ## The solver's whole table, about 6 minutes (BENCH_ONLY, BENCH_SEEDS, BENCH_MOST_JOBS, BENCH_JSON)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench solver
+
+bench-%: $(VENV)/.dev ## One of the others, whole: bench-round, bench-intake
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $*
 
 protos: $(VENV)/.dev ## Generate allocator/v1 from protos/

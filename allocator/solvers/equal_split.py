@@ -70,9 +70,9 @@ def _first_prices(problem: Problem, split: Floats, warm_start: WarmStart | None)
     each = worth / max(int(used.sum()), 1)
     prices = np.divide(each, problem.available, out=np.zeros_like(problem.available), where=used)
     if warm_start is not None and warm_start.prices.shape == problem.capacity.shape:
-        known = warm_start.prices.ravel()
-        usable = np.isfinite(known) & (known > 0) & used[: known.size]
-        prices[: known.size][usable] = known[usable]
+        known = warm_start.together(problem.limit_count)
+        usable = np.isfinite(known) & (known > 0) & used
+        prices[usable] = known[usable]
     return prices
 
 

@@ -22,6 +22,8 @@ from allocator.solvers.solution import WarmStart
 
 _SAMPLE = 4096
 """Rows whose prices a cold solve of many rows begins with."""
+_THINNED = 16
+"""A sample is larger if it would be a smaller part than this of all rows; it then begins with a sample of its own."""
 _SAMPLED_FROM = 2 * _SAMPLE
 _TIGHTEST = 1e-9
 """The smallest gap that is worth asking floats for."""
@@ -96,7 +98,7 @@ def _followed(passes: Passes, run: Run, aim: Aim, iterations: int, known: Floats
         return follow(
             passes, np.maximum(layout.first_prices, _LEAST_FIRST / max(m, 1)), WIDEST, FIRST_REACH, aim, iterations
         )
-    sample = Passes(layout.sample(_SAMPLE), run) if large else passes
+    sample = Passes(layout.sample(max(_SAMPLE, layout.size // _THINNED)), run) if large else passes
     if known is not None:
         width = narrow_enough(sample, known, _WARM_WIDTH * aim.gap**0.5, aim)
         return follow(passes, known, width, WINDOWS * width, aim, iterations)

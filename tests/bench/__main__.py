@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from tests.bench import intake, rounds, solver
 
-BENCHES: dict[str, Callable[[], Table]] = {"intake": intake.measure, "solver": solver.measure, "round": rounds.measure}
+BENCHES: dict[str, Callable[[], RenderableType]] = {
+    "intake": intake.measure,
+    "solver": solver.measure,
+    "round": rounds.measure,
+}
 
 
 def main() -> None:
@@ -25,7 +28,7 @@ def main() -> None:
         parser.error(f"no such bench: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
     console = Console()
     if not console.is_terminal:
-        console.width = 140
+        console.width = 200
     for name in names or BENCHES:
         console.print(BENCHES[name]())
 
