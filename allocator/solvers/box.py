@@ -15,8 +15,8 @@ _SHIFTS = (1e-14, 1e-11, 1e-8, 1e-5)
 def box_minimum(curvature: Floats, slope: Floats, low: Floats, high: Floats) -> Floats:
     """x (m,) in [low, high], which contains 0, that nearly minimises slope . x + x . curvature x / 2.
 
-    `curvature` (m, m) is positive semidefinite but for rounding. Projected Newton steps on the components that are not held by a
-    bound (Bertsekas, SIAM J. Control and Optimization 20(2), 1982); where those do not fall, up to the first bound.
+    `curvature` (m, m) is positive semidefinite but for rounding. Projected Newton steps on the components that no bound
+    holds (Bertsekas, SIAM J. Control and Optimization 20(2), 1982); where those do not fall, up to the first bound.
     """
     x = np.zeros_like(slope)
     value = 0.0

@@ -1,9 +1,9 @@
 """Which method answers, and what happens when it does not: the solver that rounds use.
 
-Identical rows of large problems become one first. Nothing scarce: the shortcut. For alpha = inf the ladder of levels.
-Otherwise price discovery if there are many rows, Clarabel if there are few or if that answer is not certified within
-the gap; then Clarabel again, scaled by the best answer so far; then plain arithmetic. The best shares and the best
-prices of all attempts are kept. It never raises on a valid problem.
+Identical rows of large problems become one first. Nothing scarce: the shortcut. For alpha = inf levels, by
+prices or by a ladder of linear programs. Otherwise price discovery if there are many rows, Clarabel if there are few or
+if that answer is not certified within the gap; then Clarabel again, scaled by the best answer so far; then plain
+arithmetic. The best shares and the best prices of all attempts are kept. It never raises on a valid problem.
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ from allocator.solvers.surplus import surplus
 
 DEFAULT_ITERATIONS = 200
 _USUAL_ITERATIONS = 50
-PRICE_ROWS = 2000
+PRICE_ROWS = 500
 """From so many rows on price discovery comes first. With fewer, Clarabel is quick and copes with more."""
 MERGED_ROWS = 100
 """The same where many identical rows were merged and alpha is not 0: what has to be loaded is loaded already."""
+LEVEL_ROWS = 4000
+"""From so many rows on max-min goes level by level in prices; with fewer, a ladder of linear programs is exact."""
+_PASSES_OF_LEVELS = 5
+"""Passes that count as one iteration: levels take many cheap ones."""
 CONIC_ROWS = 50_000
 """Up to so many rows Clarabel is worth waiting for: it takes about ten seconds."""
 
@@ -68,6 +72,16 @@ def _max_min(problem: Problem, request: Request) -> Candidate | None:
     return max_min(problem, request.iterations) if np.isinf(problem.fairness) else None
 
 
+def _levels(problem: Problem, request: Request) -> Candidate | None:
+    if not np.isinf(problem.fairness) or problem.row_count < LEVEL_ROWS:
+        return None
+    from allocator.solvers.level_prices import max_min_by_prices  # noqa: PLC0415 - numba takes half a second to import
+
+    passes = request.iterations * _PASSES_OF_LEVELS
+    found = max_min_by_prices(problem, passes, request.gap, request.warm_start)
+    return replace(found, iterations=-(-found.iterations // _PASSES_OF_LEVELS))
+
+
 def _price(problem: Problem, request: Request) -> Candidate | None:
     least = PRICE_ROWS if problem.fairness == 0 or not request.large else MERGED_ROWS
     if np.isinf(problem.fairness) or problem.row_count < least:
@@ -78,7 +92,7 @@ def _price(problem: Problem, request: Request) -> Candidate | None:
 
 
 def _conic(problem: Problem, request: Request) -> Candidate | None:
-    return conic(problem, request.iterations) if problem.row_count <= CONIC_ROWS else None
+    return conic(problem, request.iterations, gap=request.gap) if problem.row_count <= CONIC_ROWS else None
 
 
 def _rescaled(problem: Problem, request: Request) -> Candidate | None:
@@ -100,6 +114,7 @@ def _equal_split(problem: Problem, request: Request) -> Candidate | None:
 
 METHODS: tuple[Method, ...] = (
     Method("surplus", _surplus, needs_budget=False),
+    Method("levels", _levels, takes_all=True),
     Method("max_min", _max_min, takes_all=True),
     Method("price", _price),
     Method("conic", _conic),

@@ -38,7 +38,11 @@ from allocator.formulation.certificate import objective, positive_split, repair
 from allocator.formulation.problem import Floats, Integers, Problem
 from allocator.solvers.candidate import Candidate
 
-_TOLERANCE = 1e-10
+_TOLERANCE, _LARGEST_TOLERANCE = 1e-10, 1e-7
+_PART = 0.03
+"""Tolerance, in gaps asked for: Clarabel's is relative to numbers of its own."""
+_FEW_ROWS = 50
+"""Up to so many rows the last digits cost next to nothing."""
 _NEARLY_ONE = 3e-4
 """So close to alpha = 1 its optimum is taken: it is off by the square of this, the power cones by much more."""
 _LEVEL_TOLERANCE = 1e-7
@@ -49,8 +53,15 @@ _USABLE = ("Solved", "AlmostSolved")
 _Cone = clarabel.NonnegativeConeT | clarabel.SecondOrderConeT | clarabel.ExponentialConeT | clarabel.PowerConeT
 
 
-def conic(problem: Problem, iterations: int, *, near: Floats | None = None, step_fraction: float = 0.99) -> Candidate:
-    """Shares and prices within about 1e-9 of the optimum, or wherever Clarabel was after `iterations`.
+def conic(
+    problem: Problem,
+    iterations: int,
+    *,
+    near: Floats | None = None,
+    step_fraction: float = 0.99,
+    gap: float = 0.0,
+) -> Candidate:
+    """Shares and prices within `gap` of the optimum, or as exact as floats allow, or where `iterations` left Clarabel.
 
     The problem must have rows. `near` (n, K) are feasible shares that give every job something: the utilities are
     measured in theirs, so the better the guess, the better the conditioning; without it, an equal split.
@@ -62,7 +73,9 @@ def conic(problem: Problem, iterations: int, *, near: Floats | None = None, step
     if np.isinf(scaled.fairness):
         return _max_min(scaled, iterations, step_fraction)
     program = Program.finite(scaled)
-    found = program.run(iterations, step_fraction)
+    exact = problem.row_count <= _FEW_ROWS
+    tolerance = _TOLERANCE if exact else min(max(_PART * gap, _TOLERANCE), _LARGEST_TOLERANCE)
+    found = program.run(iterations, step_fraction, tolerance)
     return scaled.candidate(found, scaled.objective_unit, found.iterations)
 
 

@@ -29,8 +29,6 @@ _TIGHTEST = 1e-9
 """The smallest gap that is worth asking floats for."""
 _SAMPLE_GAP = 1e-5
 """What is worth asking of a sample, whose prices are only about as good as 1 / sqrt(rows)."""
-_LEAST_FIRST = 0.01
-"""First price of what an equal split does not use up, as a part of an equal division of all money."""
 _UNKNOWN = 0.01
 """First price of a row that a warm start does not know, as a part of an equal division of all money."""
 _LEAST_BILL, _LARGEST_BILL = 1e-3, 1e3
@@ -65,7 +63,7 @@ def _discovered(problem: Problem, iterations: int, gap: float, warm_start: WarmS
     aim = Aim(gap, problem.fairness, gap_unit(problem) / layout.money)
     shares = np.zeros(problem.throughput.shape)
     passes = Passes(layout, run, shares)
-    found = _followed(passes, run, aim, iterations, _known(problem, layout, warm_start))
+    found = _followed(passes, run, aim, max(iterations - 1, 1), _known(problem, layout, warm_start))
     passes.answer(found)
     prices = np.zeros(problem.available.size)
     prices[layout.scarce] = found.prices * layout.price_unit
@@ -92,12 +90,10 @@ def _known(problem: Problem, layout: Layout, warm_start: WarmStart | None) -> Fl
 
 
 def _followed(passes: Passes, run: Run, aim: Aim, iterations: int, known: Floats | None) -> Evaluation:
-    layout, m = passes.layout, passes.layout.scarce.size
+    layout = passes.layout
     large = layout.size >= _SAMPLED_FROM
     if known is None and not large:
-        return follow(
-            passes, np.maximum(layout.first_prices, _LEAST_FIRST / max(m, 1)), WIDEST, FIRST_REACH, aim, iterations
-        )
+        return follow(passes, passes.typical, WIDEST, FIRST_REACH, aim, iterations)
     sample = Passes(layout.sample(max(_SAMPLE, layout.size // _THINNED)), run) if large else passes
     if known is not None:
         width = narrow_enough(sample, known, _WARM_WIDTH * aim.gap**0.5, aim)

@@ -56,8 +56,6 @@ class Layout:
     """(m,) price of the problem per price here."""
     money: float
     """Objective of the problem per objective here."""
-    first_prices: Floats
-    """(m,) a guess: the part of all money that an equal split would earn with each coupling row."""
 
     @property
     def size(self) -> int:
@@ -73,7 +71,7 @@ class Layout:
         most, used = rows.largest_use()
         scarce = np.flatnonzero(most > problem.available)
         columns, column_count, entries, entry_count, depth = rows.tables(first, scarce)
-        unit, worth, through = rows.split(np.minimum(1.0, problem.available / np.maximum(used, 1e-300)))
+        unit, worth = rows.split(np.minimum(1.0, problem.available / np.maximum(used, 1e-300)))
         money = float(worth.sum())
         worth /= money
         omega = worth[order] if first.size > 1 else worth
@@ -82,7 +80,7 @@ class Layout:
         tiles, chunks = _tiles(by_row)
         return cls(
             alpha, order, tiles, chunks, columns, column_count, entries, entry_count, by_row, amount, gain, omega,
-            scarce, money / problem.available[scarce], money, through[scarce] / money,
+            scarce, money / problem.available[scarce], money,
         )  # fmt: skip
 
     def sample(self, size: int) -> Layout:
@@ -99,7 +97,6 @@ class Layout:
             self.alpha, self.order[chosen], tiles, chunks, self.columns, self.column_count, self.entries,
             self.entry_count, self.pattern[chosen], np.ascontiguousarray(self.amount[:, chosen]),
             np.ascontiguousarray(self.gain[:, chosen]), omega / omega.sum(), self.scarce, self.price_unit, self.money,
-            self.first_prices,
         )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from allocator.formulation.chunks import Run
 from allocator.formulation.problem import Floats
+from allocator.solvers.price_guess import typical_prices
 from allocator.solvers.price_layout import Layout
 from allocator.solvers.price_sums import (
     BEND,
@@ -23,6 +24,9 @@ from allocator.solvers.price_sums import (
     WIDE,
     respond,
 )
+
+_BIDDERS = 16_384
+"""Rows up to which bids are looked for: with more, prices come from a sample and are near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,10 @@ class Evaluation:
     """What the rows lose by smoothing, together."""
     gap: float
     """Estimate of what a certificate will say."""
+    bids: Floats
+    """(m,) the highest price of each coupling row, all others as they are, at which somebody begins to use it; 0 where
+    nobody asked.
+    """
     scale: float
     """What everybody would pay if all were spent: about 1, unless utilities are far from those of an equal split."""
 
@@ -63,22 +71,31 @@ class Passes:
         self._run = run
         m, self._chunks = layout.scarce.size, layout.chunks.size - 1
         self._unit_value = 0.0
+        self._typical: Floats | None = None
         self._wide = np.empty((self._chunks, WIDE, layout.gain.shape[0], TILE))
         self._thin = np.empty((self._chunks, THIN, TILE))
         self._bits = np.empty((self._chunks, TILE), dtype=np.int64)
         self._schur = np.empty((self._chunks, m, m))
         self._vectors = np.empty((self._chunks, 2, m))
         self._totals = np.empty((self._chunks, PLACES))
+        self._bids = np.empty((self._chunks, m if layout.size <= _BIDDERS else 0))
 
     def evaluate(self, prices: Floats, width: float, unit: Floats | None = None) -> Evaluation:
         """One pass. Without `unit` smoothing is measured anew, in the utilities that rows have at these prices."""
         fresh = unit is None
         measure = np.empty(self.layout.size) if unit is None else unit
         self._schur[:], self._vectors[:], self._totals[:] = 0.0, 0.0, 0.0
+        self._bids[:] = 0.0
 
         def task(chunk: int) -> None:
-            into = (self._bits[chunk], self._schur[chunk], *self._vectors[chunk], self._totals[chunk], self._shares)
-            arguments: tuple[Any, ...] = (fresh, width, prices, *self._tables(chunk, measure), *into)
+            into = (
+                self._bits[chunk],
+                self._schur[chunk],
+                *self._vectors[chunk],
+                self._totals[chunk],
+                self._bids[chunk],
+            )
+            arguments: tuple[Any, ...] = (fresh, width, prices, *self._tables(chunk, measure), *into, self._shares)
             respond(*arguments)
 
         self._run(task, self._chunks)
@@ -88,8 +105,8 @@ class Passes:
             self._unit_value = float(totals[UNITS])
         value = totals[VALUE] + self._unit_value
         money = float(prices.sum())
-        over = np.maximum(use - 1, 0.0)
-        over *= 1 + 0.5 * self.layout.alpha * over  # what shrinking by use costs, to second order
+        over = 1 - 1 / np.maximum(use, 1.0)
+        over *= 1 + 0.5 * self.layout.alpha * over  # what cutting that much of a row's utility costs, to second order
         self.answered = Evaluation(
             prices=prices,
             width=width,
@@ -100,9 +117,17 @@ class Passes:
             curvature=_sum(self._schur),
             loss=float(totals[EXACT] - value + totals[BILL]),
             gap=float(money + totals[EXACT] - value + over @ through),
+            bids=self._bids.max(axis=0) if self._bids.size else np.zeros(prices.size),
             scale=float(totals[WEIGHT]),
         )
         return self.answered
+
+    @property
+    def typical(self) -> Floats:
+        """(m,) prices of about the right size."""
+        if self._typical is None:
+            self._typical = typical_prices(self.layout)
+        return self._typical
 
     def answer(self, found: Evaluation) -> None:
         """See to it that `shares` are those of `found`."""

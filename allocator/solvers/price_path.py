@@ -49,7 +49,11 @@ _MOST_TRIALS, _GOOD, _VERY_GOOD = 4, 0.25, 0.7
 """How often a step is shortened; which part of what was foreseen is enough, and which calls for longer steps."""
 _MOST_NARROWINGS = 8
 _PRICE_FLOOR = 1e-3
-"""Prices below this part of an average one are moved as if they were of that size."""
+"""Prices below this part of their typical size are moved as if they were of that size."""
+_PAST_BID = 1.0
+"""How many windows below the highest bid the price of what nobody uses may fall in one step."""
+_ENOUGH = 1.3
+"""The gap, in losses, at which a wide window has no more to tell."""
 _CLOSE = 0.9
 """Part of the gap asked for that is aimed at."""
 _ROUNDING = 1e-15
@@ -156,14 +160,18 @@ def _extrapolated(before: Evaluation, now: Evaluation, width: float) -> Floats:
 def _newton(passes: Passes, stage: _Stage, aim: Aim, budget: int) -> _Outcome:
     """One step, unless this window has no more to give."""
     now = stage.now
-    floor = _PRICE_FLOOR * now.scale / max(now.prices.size, 1)
+    wide = now.loss > 0.5 * aim.at(now)
+    if wide and now.gap <= _ENOUGH * now.loss:
+        return _Outcome.ARRIVED
+    floor = _PRICE_FLOOR * now.scale * passes.typical
     scale = now.prices + floor
     least = np.where(now.prices > floor, _LOWEST * now.prices, 0.0)
+    least = np.where(now.bids < now.prices, np.maximum(least, (1 - _PAST_BID * now.width) * now.bids), least)
     low, high = np.maximum((least - now.prices) / scale, -stage.reach), np.full(scale.size, stage.reach)
     step = scale * box_minimum(now.curvature * scale[:, None] * scale, now.slope * scale, low, high)
     length, foreseen = float(np.max(np.abs(step) / scale, initial=0.0)), _foreseen(now, step)
     free = length < 0.99 * stage.reach
-    if (free and foreseen <= 0.02 * now.loss and now.loss > 0.5 * aim.at(now)) or foreseen <= _ROUNDING * now.scale:
+    if (free and wide and foreseen <= 0.02 * now.loss) or foreseen <= _ROUNDING * now.scale:
         return _Outcome.ARRIVED
     if stage.passes >= stage.patience or stage.reach < _LEAST_REACH:
         return _Outcome.STRAYED

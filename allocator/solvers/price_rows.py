@@ -62,24 +62,22 @@ class Rows:
         self._run(task, self._chunks)
         return most.sum(axis=0), used.sum(axis=0)
 
-    def split(self, fits: Floats) -> tuple[Floats, Floats, Floats]:
-        """An equal split of all time, of which the part `fits` of each coupling row can be had.
-
-        The utility that rows get (n,), what that is worth (n,), and through which coupling rows (all of them,).
+    def split(self, fits: Floats) -> tuple[Floats, Floats]:
+        """(n,) what rows get by an equal split of all time, of which the part `fits` of each coupling row can be had,
+        and (n,) what that is worth.
         """
         problem = self._problem
         unit, worth = np.empty(problem.row_count), np.empty(problem.row_count)
-        through = np.zeros((self._chunks, problem.available.size))
         rows: tuple[Any, ...] = (self._starts, self._places, problem.eligible, problem.utility)
 
         def task(chunk: int) -> None:
             low, high = self._bounds[chunk], self._bounds[chunk + 1]
             weights: tuple[Any, ...] = (problem.weight, problem.count, problem.fairness)
-            arguments: tuple[Any, ...] = (*rows, *weights, low, high, fits, unit, worth, through[chunk])
+            arguments: tuple[Any, ...] = (*rows, *weights, low, high, fits, unit, worth)
             _split(*arguments)
 
         self._run(task, self._chunks)
-        return unit, worth, through.sum(axis=0)
+        return unit, worth
 
     def tables(self, first: Integers, scarce: Integers) -> tuple[Integers, Integers, Integers, Integers, int]:
         """Each pattern's columns and entries in `scarce` coupling rows, from the first row that has it."""
@@ -187,30 +185,22 @@ def _largest_use(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _split(
     starts: Array, places: Array, eligible: Booleans, utility: Array, weight: Array, count: Array, alpha: float,
-    low: int, high: int, fits: Array, unit: Array, worth: Array, through: Array,
+    low: int, high: int, fits: Array, unit: Array, worth: Array,
 ) -> None:  # fmt: skip
     width = eligible.shape[1]
-    parts, tightest = np.zeros(width), np.zeros(width, dtype=np.int64)
     for i in range(low, high):
         wide, reached = 0, 0.0
         for k in range(width):
-            parts[k] = 0.0
             if eligible[i, k]:
                 wide += 1
-                least, at = 1.0, -1
+                least = 1.0
                 for e in range(starts[i * width + k], starts[i * width + k + 1]):
-                    if fits[places[e]] < least:
-                        least, at = fits[places[e]], places[e]
-                parts[k] = utility[i, k] * least
-                tightest[k] = at
-                reached += parts[k]
+                    least = min(least, fits[places[e]])
+                reached += utility[i, k] * least
         unit[i] = reached / wide
         worth[i] = weight[i] * count[i]
         if alpha != 1.0:
             worth[i] *= unit[i] ** (1.0 - alpha)
-        for k in range(width):
-            if parts[k] > 0.0 and tightest[k] >= 0:
-                through[tightest[k]] += worth[i] * parts[k] / reached
 
 
 @njit(cache=True, nogil=True)

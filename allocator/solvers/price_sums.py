@@ -38,12 +38,14 @@ responses; sum of weights; rows that needed more steps than the others of their 
 def respond(
     fresh: bool, width: float, prices: Array, alpha: float, tiles: Array, columns: Array, column_count: Array,
     entries: Array, entry_count: Array, amount: Array, gain: Array, omega: Array, order: Array, unit: Array,
-    wide: Array, thin: Array, bits: Array, schur: Array, use: Array, through: Array, totals: Array, shares: Array,
+    wide: Array, thin: Array, bits: Array, schur: Array, use: Array, through: Array, totals: Array, bids: Array,
+    shares: Array,
 ) -> None:  # fmt: skip
     """Add the rows of `tiles` to schur (m, m), use (m,), through (m,), the worth of the shares that use each, totals.
 
     `fresh` sets `unit` (n,), in which the smoothing of each row is measured, to the utility it has at these prices.
-    Row i's answer goes into row order[i] of `shares` (n, K), unless that has no rows.
+    bids (m,), unless empty, are raised to the highest price of each coupling row, all others as they are, at which a
+    row begins to use it. Row i's answer goes into row order[i] of `shares` (n, K), unless that has no rows.
     """
     cost, g, stiff, x = wide[0], wide[1], wide[2], wide[3]
     lam, t, y, low, high = thin[0], thin[1], thin[2], thin[3], thin[4]
@@ -72,6 +74,8 @@ def respond(
         totals[BEND] += _weighted(weight, bend, w)
         totals[WEIGHT] += weight[:w].sum()
         _add_use(x, g, lam, weight, om, listed, listed_count, amount, a, w, use, through, left)
+        if bids.size:
+            _raise_bids(cost, g, lam, t, scale, prices, listed, listed_count, amount, a, w, left, bids)
         if shares.shape[0]:
             for i in range(w):
                 for q in range(count):
@@ -190,6 +194,25 @@ def _add_use(
             used += om[i] * ae[i] * xq[i]
         use[r] += used
         through[r] += all_worth
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _raise_bids(
+    cost: Array, g: Array, lam: Array, t: Array, scale: Array, prices: Array, listed: Array, listed_count: int,
+    amount: Array, a: int, w: int, margin: Array, bids: Array,
+) -> None:  # fmt: skip
+    last = -1
+    for e in range(listed_count):
+        q, r = listed[e, 0], listed[e, 1]
+        cq, gq, ae = cost[q], g[q], amount[listed[e, 2], a : a + w]
+        if q != last:
+            last = q
+            for i in range(w):
+                margin[i] = (lam[i] * gq[i] - cq[i] - t[i]) / scale[i]
+        highest = -1e300
+        for i in range(w):
+            highest = max(highest, margin[i] / ae[i])
+        bids[r] = max(bids[r], prices[r] + highest)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
