@@ -129,7 +129,7 @@ class PolicySection(Section):
         default=7200.0, gt=0, allow_inf_nan=False, description="most run time owed to a job"
     )
     gap: float = Field(default=1e-4, gt=0, lt=1, description="largest gap (of the total weight) that counts as optimal")
-    iterations: int = Field(default=200, ge=1, description="the solver's budget, in iterations")
+    iterations: int = Field(default=400, ge=1, description="the solver's budget, in iterations")
 
     @model_validator(mode="after")
     def _makes_sense_together(self) -> Self:

@@ -24,7 +24,7 @@ class Policy:
     horizon_seconds: float = 3600.0
     credit_limit_seconds: float = 7200.0
     gap: float = 1e-4
-    iterations: int = 200
+    iterations: int = 400
 
     def violations(self) -> tuple[Violation, ...]:
         found = []

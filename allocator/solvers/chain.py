@@ -23,10 +23,12 @@ from allocator.solvers.merge_first import merge_first
 from allocator.solvers.solution import Solution, Status, WarmStart
 from allocator.solvers.surplus import surplus
 
-DEFAULT_ITERATIONS = 200
+DEFAULT_ITERATIONS = 400
 _USUAL_ITERATIONS = 50
-PRICE_ROWS = 500
-"""From so many rows on price discovery comes first. With fewer, Clarabel is quick and copes with more."""
+PRICE_ROWS, LINEAR_ROWS = 500, 2000
+"""From so many rows on price discovery comes first; the second for alpha = 0, where few rows have few corners, far
+apart. With fewer, Clarabel is quick and copes with more.
+"""
 MERGED_ROWS = 100
 """The same where many identical rows were merged and alpha is not 0: what has to be loaded is loaded already."""
 LEVEL_ROWS = 4000
@@ -83,7 +85,7 @@ def _levels(problem: Problem, request: Request) -> Candidate | None:
 
 
 def _price(problem: Problem, request: Request) -> Candidate | None:
-    least = PRICE_ROWS if problem.fairness == 0 or not request.large else MERGED_ROWS
+    least = LINEAR_ROWS if problem.fairness == 0 else MERGED_ROWS if request.large else PRICE_ROWS
     if np.isinf(problem.fairness) or problem.row_count < least:
         return None
     from allocator.solvers.price import price_discovery  # noqa: PLC0415 - numba takes half a second to import
