@@ -133,9 +133,6 @@ class SimulatedCluster:
         """(epoch, node by replica) of every gang, by job id."""
         return {job_id: (gang.epoch, gang.places) for job_id, gang in self._gangs.items()}
 
-    def gang_count(self) -> int:
-        return len(self._gangs)
-
     # --- what the scheduler does to it ---
 
     def push(self, desired: tuple[NodeDesired, ...]) -> None:

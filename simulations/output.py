@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SUMMARY_FILE = "summary.json"
-TABLE_FILES = ("jobs.parquet", "rounds.parquet", "queues.parquet")
 
 
 class MissingExtra(Exception):

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.formulation import response
+from allocator.formulation.kernels import compiled
 from allocator.formulation.objective import objective
-from allocator.formulation.problem import COMPILED_ROWS, Floats, Problem
+from allocator.formulation.problem import Floats, Problem
 from allocator.formulation.repair import feasible, positive_split, repair
 
 
@@ -91,7 +92,7 @@ def dual_bound(
 def _value_and_spending(
     problem: Problem, prices: Floats, limit_prices: Floats, threads: int | None
 ) -> tuple[float, float, float]:
-    if problem.row_count >= COMPILED_ROWS and np.isfinite(problem.fairness):
+    if compiled(problem.row_count) and np.isfinite(problem.fairness):
         from allocator.formulation import fused_bound  # noqa: PLC0415 - loads numba
 
         together = np.concatenate([prices.ravel(), limit_prices])

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from allocator.formulation.problem import Integers
+from allocator.formulation.problem import Floats, Integers
 
 Run = Callable[[Callable[[int], None], int], None]
 """`run(task, count)` calls task(0) to task(count - 1), in any order, and returns when all have returned."""
@@ -27,6 +27,14 @@ def chunk_bounds(rows: int) -> Integers:
     """(C + 1,): chunk c is the rows bounds[c] to bounds[c + 1]."""
     size = max(_LEAST_ROWS, -(-rows // _MOST_CHUNKS))
     return np.append(np.arange(0, rows, size, dtype=np.int64), rows)
+
+
+def added_up(parts: Floats) -> Floats:
+    """(C, ...) what each chunk came to, in order: the same bits whoever worked on it."""
+    total = np.zeros(parts.shape[1:])
+    for part in parts:
+        total += part
+    return total
 
 
 def usual_threads(rows: int) -> int:

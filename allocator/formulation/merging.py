@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allocator.formulation.chunks import Run, chunk_bounds, usual_threads, workers
-from allocator.formulation.problem import COMPILED_ROWS, Floats, Integers, Limit, Problem
+from allocator.formulation.kernels import compiled
+from allocator.formulation.problem import Floats, Integers, Limit, Problem
 
 if TYPE_CHECKING:
     from allocator.formulation.merging_kernels import Rows
@@ -99,7 +100,7 @@ def merged(problem: Problem, threads: int | None = None) -> Merged | None:
     `threads` changes no bit; by default as many as there are processors, at most four, and one for few rows.
     """
     n = problem.row_count
-    if n < COMPILED_ROWS or problem.column_count == 0:
+    if not compiled(n) or problem.column_count == 0:
         return None
     most = int(n * LARGEST_PART)
     rows = _rows(problem)

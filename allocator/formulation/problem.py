@@ -21,6 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
+from allocator.formulation.kernels import compiled
 from allocator.formulation.validation import (
     fairness_value,
     float_array,
@@ -33,10 +34,6 @@ from allocator.formulation.validation import (
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
-
-COMPILED_ROWS = 2000
-"""From so many rows on compiled passes do the work, which takes half a second to load them once; price discovery, which
-needs the same, begins with as many. With fewer, the arrays are quick and nothing is loaded."""
 
 
 class Limit(NamedTuple):
@@ -117,6 +114,8 @@ class Problem:
         room = float_array("capacity", capacity, (None, None))
         require_at_least("capacity", room, 0)
         flavors, resources = room.shape
+        if n and columns and flavors == 0:
+            raise ValueError("capacity: must have a row for every flavor, has none")
         kind = integer_array("flavor", flavor, (n, columns), copy=copy)
         require_index("flavor", kind, flavors, "an index into the rows of capacity")
         need = float_array("demand", demand, (n, columns, resources), copy=copy)
@@ -126,7 +125,7 @@ class Problem:
         multiplicity = np.ones(n, dtype=np.int64) if count is None else integer_array("count", count, (n,), copy=copy)
         require_at_least("count", multiplicity, 1)
         bounds = LimitArrays.of(limits, n, room.shape)
-        derive = _derived if n < COMPILED_ROWS else _derived_compiled
+        derive = _derived_compiled if compiled(n) else _derived
         eligible, unit, utility, coupling = derive(speed, kind, need, room, multiplicity, bounds, reference)
         return cls(
             throughput=speed,
@@ -205,6 +204,11 @@ class LimitArrays:
     @classmethod
     def of(cls, limits: Sequence[Limit], n: int, capacity_shape: tuple[int, ...]) -> LimitArrays:
         flavors, resources = capacity_shape
+        for position, limit in enumerate(limits):
+            if not isinstance(limit, Limit):
+                raise ValueError(  # noqa: TRY004 - like every other complaint about an argument
+                    f"limits[{position}]: must be a Limit, got {type(limit).__name__}"
+                )
         flavor = integer_array("limits.flavor", [limit.flavor for limit in limits], (len(limits),))
         require_index("limits.flavor", flavor, flavors, "an index into the rows of capacity")
         resource = integer_array("limits.resource", [limit.resource for limit in limits], (len(limits),))

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from allocator.formulation.kernels import compiled
 from allocator.formulation.objective import objective
-from allocator.formulation.problem import COMPILED_ROWS, Floats, Problem
+from allocator.formulation.problem import Floats, Problem
 
 Indices = NDArray[np.signedinteger[Any]]
 _EPSILON = float(np.finfo(np.float64).eps)
@@ -49,7 +50,7 @@ def feasible(
     """
     if problem.row_count == 0:
         return np.zeros(problem.throughput.shape), 0.0
-    if problem.row_count >= COMPILED_ROWS:
+    if compiled(problem.row_count):
         from allocator.formulation import fused_repair  # noqa: PLC0415 - loads numba
 
         return fused_repair.feasible(problem, shares, enough, overwrite=overwrite, threads=threads)

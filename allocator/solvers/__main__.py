@@ -1,6 +1,6 @@
 """Compiles the kernels for large problems ahead of time: `python -m allocator.solvers`, once per machine and version.
 
-Otherwise the first large round does it, and takes half a minute longer. Where they go: see NUMBA_CACHE_DIR.
+Otherwise the first large round does it, and takes about 40 s longer. Where they go: see NUMBA_CACHE_DIR.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ class Candidate:
     limit_prices: Floats
     iterations: int
     outcome: str
+    complete: bool = True
+    """False if the method knows that what the certificate does not judge, later levels of max-min, is missing."""
 
     @classmethod
     def free(cls, problem: Problem, shares: Floats, outcome: str) -> Candidate:

@@ -29,14 +29,16 @@ PRICE_ROWS, LINEAR_ROWS = 500, 2000
 """From so many rows on price discovery comes first; the second for alpha = 0, where few rows have few corners, far
 apart. With fewer, Clarabel is quick and copes with more.
 """
+ROWS_PER_CAPACITY = 30
+"""With fewer rows for every capacity and limit, up to LINEAR_ROWS, price discovery takes long to find the corners."""
 MERGED_ROWS = 100
 """The same where many identical rows were merged and alpha is not 0: what has to be loaded is loaded already."""
 LEVEL_ROWS = 4000
 """From so many rows on max-min goes level by level in prices; with fewer, a ladder of linear programs is exact."""
 _PASSES_OF_LEVELS = 5
 """Passes that count as one iteration: levels take many cheap ones."""
-CONIC_ROWS = 50_000
-"""Up to so many rows Clarabel is worth waiting for: it takes about ten seconds."""
+CONIC_SIZE = 200_000
+"""Up to so many shares, rows x columns, Clarabel is worth waiting for: it takes some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Method:
     propose: Callable[[Problem, Request], Candidate | None]
     needs_budget: bool = True
     takes_all: bool = False
+    completes: bool = False
+    """Its turn comes even after an answer within the gap, if that is not complete."""
 
 
 def _surplus(problem: Problem, _request: Request) -> Candidate | None:
@@ -71,7 +75,8 @@ def _surplus(problem: Problem, _request: Request) -> Candidate | None:
 
 
 def _max_min(problem: Problem, request: Request) -> Candidate | None:
-    return max_min(problem, request.iterations) if np.isinf(problem.fairness) else None
+    fits = np.isinf(problem.fairness) and problem.utility.size <= CONIC_SIZE
+    return max_min(problem, request.iterations) if fits else None
 
 
 def _levels(problem: Problem, request: Request) -> Candidate | None:
@@ -85,7 +90,8 @@ def _levels(problem: Problem, request: Request) -> Candidate | None:
 
 
 def _price(problem: Problem, request: Request) -> Candidate | None:
-    least = LINEAR_ROWS if problem.fairness == 0 else MERGED_ROWS if request.large else PRICE_ROWS
+    crowded = min(ROWS_PER_CAPACITY * problem.available.size, LINEAR_ROWS)
+    least = LINEAR_ROWS if problem.fairness == 0 else max(MERGED_ROWS if request.large else PRICE_ROWS, crowded)
     if np.isinf(problem.fairness) or problem.row_count < least:
         return None
     from allocator.solvers.price import price_discovery  # noqa: PLC0415 - numba takes half a second to import
@@ -94,14 +100,14 @@ def _price(problem: Problem, request: Request) -> Candidate | None:
 
 
 def _conic(problem: Problem, request: Request) -> Candidate | None:
-    return conic(problem, request.iterations, gap=request.gap) if problem.row_count <= CONIC_ROWS else None
+    return conic(problem, request.iterations, gap=request.gap) if problem.utility.size <= CONIC_SIZE else None
 
 
 def _rescaled(problem: Problem, request: Request) -> Candidate | None:
     """Again with shorter steps, measured in what the best answer so far gives everybody if that beats an equal split:
     a bad guess of the scale is by far the commonest cause of failure.
     """
-    if problem.row_count > CONIC_ROWS:
+    if problem.utility.size > CONIC_SIZE:
         return None
     near, best = repair(problem, positive_split(problem)), request.best
     beats = best is not None and best.objective > objective(problem, near)
@@ -116,8 +122,8 @@ def _equal_split(problem: Problem, request: Request) -> Candidate | None:
 
 METHODS: tuple[Method, ...] = (
     Method("surplus", _surplus, needs_budget=False),
-    Method("levels", _levels, takes_all=True),
-    Method("max_min", _max_min, takes_all=True),
+    Method("levels", _levels),
+    Method("max_min", _max_min, takes_all=True, completes=True),
     Method("price", _price),
     Method("conic", _conic),
     Method("conic_rescaled", _rescaled),
@@ -150,10 +156,13 @@ class ChainSolver:
     ) -> Solution:
         """What comes of the methods, one after the other."""
         best: Certificate | None = None
+        whole = True
         solver, spent, attempts = "none", 0, []
         tried: list[str] = []
         """Methods whose turn it was: all but those that do not apply."""
         for method in self.methods:
+            if best is not None and best.within(problem, gap) and not method.completes:
+                continue
             if method.needs_budget and spent >= iterations:
                 tried.append(method.name)
                 attempts.append(f"{method.name}: no iterations left")
@@ -175,10 +184,11 @@ class ChainSolver:
             tried.append(method.name)
             spent += candidate.iterations
             attempts.append(f"{method.name}: {candidate.outcome}, gap {certificate.gap:.3g}")
-            if best is None or certificate.objective > best.objective:
-                solver = method.name
-            best = certificate if best is None else _better_of_both(problem, best, certificate)
-            if best.within(problem, gap):
+            completed = candidate.complete and not whole and certificate.within(problem, gap)
+            if best is None or completed or certificate.objective > best.objective:
+                solver, whole = method.name, candidate.complete
+            best = certificate if best is None else _better_of_both(problem, best, certificate, other_counts=completed)
+            if whole and best.within(problem, gap):
                 return _solution(best, Status.OPTIMAL, solver, spent, attempts, fallback=len(tried) > 1)
         if best is None:
             return _failed(problem, spent, attempts)
@@ -206,9 +216,9 @@ def _certified(problem: Problem, candidate: Candidate, enough: float) -> Certifi
     return certify(problem, candidate.shares, candidate.prices, candidate.limit_prices, enough=enough, overwrite=True)
 
 
-def _better_of_both(problem: Problem, one: Certificate, other: Certificate) -> Certificate:
-    """The shares with the larger objective and the prices with the smaller bound."""
-    value = one if one.objective >= other.objective else other
+def _better_of_both(problem: Problem, one: Certificate, other: Certificate, *, other_counts: bool) -> Certificate:
+    """The shares with the larger objective (the other's if they count more), the prices with the smaller bound."""
+    value = one if one.objective >= other.objective and not other_counts else other
     dual = one if one.bound <= other.bound else other
     bound = max(dual.bound, value.objective)
     gap = (bound - value.objective) / gap_unit(problem) if np.isfinite([bound, value.objective]).all() else np.inf

@@ -19,25 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from allocator.formulation.chunks import Run
+from allocator.formulation.chunks import Run, added_up
 from allocator.formulation.problem import Floats, Problem
+from allocator.solvers import level_sums
 from allocator.solvers.box import box_minimum
-from allocator.solvers.level_sums import (
-    BEND,
-    BILL,
-    EXACT,
-    EXACT_RATE,
-    RATE,
-    RISING,
-    THIN,
-    TILE,
-    WIDE,
-    respond_to,
-    settle_rows,
-    weigh_money,
-    write_shares_at,
-)
 from allocator.solvers.price_layout import Layout
+from allocator.solvers.price_sums import TILE
 
 NARROWEST = 1e-8
 WINDOWS = 10.0
@@ -68,16 +55,20 @@ _BELOW_THE_END = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that a pass at `prices` (m,) and `level` adds up."""
+    """All that a pass at `prices` (m,) and `level` adds up, for a layout with m coupling rows."""
 
     prices: Floats
     level: float
     width: float
     use: Floats
+    """(m,) what the rows use, relative to what is available."""
     curvature: Floats
+    """(m, m) by what use falls with prices."""
     rise: Floats
+    """(m,) by what use grows with the level."""
     bill: float
     bend: float
+    """Cost and smoothing term of the smooth responses, in the money of the prices; `exact_rate` is of exact ones."""
     rate: float
     """What raising the level costs per unit."""
     exact_rate: float
@@ -138,11 +129,11 @@ class LevelPath:
         self.bottom = 0.0
         self._unit = np.ones(layout.size)
         self._money = np.ones(layout.size)
-        self._wide = np.empty((self._chunks, WIDE, self.gain.shape[0], TILE))
-        self._thin = np.empty((self._chunks, THIN, TILE))
+        self._wide = np.empty((self._chunks, level_sums.WIDE, self.gain.shape[0], TILE))
+        self._thin = np.empty((self._chunks, level_sums.THIN, TILE))
         self._schur = np.empty((self._chunks, m, m))
         self._vectors = np.empty((self._chunks, 2, m))
-        self._totals = np.empty((self._chunks, 7))
+        self._totals = np.empty((self._chunks, level_sums.PLACES))
 
     @property
     def top(self) -> float:
@@ -271,37 +262,38 @@ class LevelPath:
         return self.evaluate(at.prices * scale, at.level, width, fresh=True)
 
     def evaluate(self, prices: Floats, level: float, width: float, *, fresh: bool) -> Evaluation:
+        """One pass, nothing settled by it. `fresh` measures smoothing anew, in what rows have and pay there."""
         self._schur[:], self._vectors[:], self._totals[:] = 0.0, 0.0, 0.0
         floor = prices + _MONEY_FLOOR * float(prices.sum()) / max(prices.size, 1)
 
         def task(chunk: int) -> None:
             into = (self._schur[chunk], *self._vectors[chunk], self._totals[chunk])
             arguments: tuple[Any, ...] = (fresh, width, level, prices, floor, *self._tables(chunk))
-            respond_to(*arguments, *self._scratch(chunk), *into)
+            level_sums.respond_to(*arguments, *self._scratch(chunk), *into)
 
         self._run(task, self._chunks)
         self.passes += 1
-        totals, (use, rise) = _sum(self._totals), _sum(self._vectors)
-        self._exact = float(totals[EXACT])
-        size = float(totals[EXACT_RATE]) * level
+        totals, (use, rise) = added_up(self._totals), added_up(self._vectors)
+        self._exact = float(totals[level_sums.EXACT])
+        size = float(totals[level_sums.EXACT_RATE]) * level
         over = max(float((use - self.room).max(initial=0.0)), 0.0)
-        spare = float(prices @ self.room) - float(totals[EXACT])
+        spare = float(prices @ self.room) - float(totals[level_sums.EXACT])
         return Evaluation(
             prices=prices,
             level=level,
             width=width,
             use=use,
-            curvature=_sum(self._schur),
+            curvature=added_up(self._schur),
             rise=rise,
-            bill=float(totals[BILL]),
-            bend=float(totals[BEND]),
-            rate=max(float(totals[RATE]), 1e-300),
-            exact_rate=float(totals[EXACT_RATE]),
-            loss=max(float(totals[BILL] - totals[EXACT]), 0.0) / max(size, 1e-300),
-            strayed=max(over, abs(float(prices @ self.room) - float(totals[BILL])) / max(size, 1e-300)),
+            bill=float(totals[level_sums.BILL]),
+            bend=float(totals[level_sums.BEND]),
+            rate=max(float(totals[level_sums.RATE]), 1e-300),
+            exact_rate=float(totals[level_sums.EXACT_RATE]),
+            loss=max(float(totals[level_sums.BILL] - totals[level_sums.EXACT]), 0.0) / max(size, 1e-300),
+            strayed=max(over, abs(float(prices @ self.room) - float(totals[level_sums.BILL])) / max(size, 1e-300)),
             gap=max(spare, 0.0) / max(size, 1e-300) + over,
             over=over,
-            rising=int(totals[RISING]),
+            rising=int(totals[level_sums.RISING]),
         )
 
     def write(self, found: Evaluation, shares: Floats) -> None:
@@ -310,7 +302,7 @@ class LevelPath:
         def task(chunk: int) -> None:
             state: tuple[Any, ...] = (found.width, found.level, found.prices, *self._tables(chunk))
             arguments: tuple[Any, ...] = (*state, *self._scratch(chunk), self.layout.order, self._known, shares)
-            write_shares_at(*arguments)
+            level_sums.write_shares_at(*arguments)
 
         self._run(task, self._chunks)
 
@@ -328,10 +320,10 @@ class LevelPath:
             state: tuple[Any, ...] = (found.width, found.level, found.prices, believed)
             into = (self.layout.order, self._known, shares, taken[chunk])
             arguments: tuple[Any, ...] = (*state, *self._tables(chunk), *self._scratch(chunk), *into)
-            settled[chunk] = settle_rows(*arguments)
+            settled[chunk] = level_sums.settle_rows(*arguments)
 
         self._run(task, self._chunks)
-        self.room = np.where(believed > 0, 0.0, np.maximum(np.maximum(self.room, found.use) - _sum(taken), 0.0))
+        self.room = np.where(believed > 0, 0.0, np.maximum(np.maximum(self.room, found.use) - added_up(taken), 0.0))
         self.bottom = found.level * (1 - _BACK)
         return int(settled.sum())
 
@@ -342,10 +334,10 @@ class LevelPath:
         def task(chunk: int) -> None:
             state: tuple[Any, ...] = (found.width, found.level, found.prices)
             arguments: tuple[Any, ...] = (*state, *self._tables(chunk), *self._scratch(chunk), behind[chunk])
-            weigh_money(*arguments)
+            level_sums.weigh_money(*arguments)
 
         self._run(task, self._chunks)
-        scale: Floats = _sum(behind) / np.maximum(found.use, 1e-300)
+        scale: Floats = added_up(behind) / np.maximum(found.use, 1e-300)
         return scale
 
     def _step(self, now: Evaluation, reach: float, stride: float) -> tuple[Floats, float]:
@@ -398,11 +390,3 @@ class LevelPath:
 
     def _scratch(self, chunk: int) -> tuple[Any, ...]:
         return self._wide[chunk], self._thin[chunk]
-
-
-def _sum(parts: Floats) -> Floats:
-    """Over chunks, in order."""
-    total = np.zeros(parts.shape[1:])
-    for part in parts:
-        total += part
-    return total

@@ -21,7 +21,7 @@ from allocator.solvers.price_layout import Layout
 from allocator.solvers.solution import WarmStart
 
 _SAMPLE = 4096
-"""Rows, evenly spaced, whose level and prices a cold solve of many rows begins with."""
+"""Rows, drawn as `Layout.sample` does, whose level and prices a solve of many rows begins with."""
 _SAMPLED_FROM = 2 * _SAMPLE
 _SAMPLE_PASSES = 200
 _WIDEST, _FIRST_REACH = 0.3, 0.5
@@ -36,8 +36,6 @@ _SETTLED_BY, _CLEAR = 5.0, 1e-3
 """A level found with more than this many times the width, or with a larger gap, settles nobody."""
 _TELLING = 10.0
 """Prices, in widths of the smoothing and what rows have to pay with, from which on they are believed."""
-_PRICED = 1e-3
-"""Prices below this part of the largest one begin the next level anew."""
 
 
 def max_min_by_prices(
@@ -49,15 +47,15 @@ def max_min_by_prices(
 ) -> Candidate:
     """Shares of all levels that `iterations` passes reach, each to about `gap` relatively, and prices of the first.
 
-    Needs rows. `threads` changes no bit; by default as `formulation.chunks.usual_threads`. A cold solve of many rows
-    also makes passes over a sample of 4096, which are not counted.
+    Needs rows. `threads` changes no bit; by default as `formulation.chunks.usual_threads`. A solve of many rows
+    also makes passes over a sample of 4,096, which `iterations` leaves out.
     """
     with np.errstate(all="ignore"):
         wished = max(gap, _TIGHTEST)
         with workers(usual_threads(problem.row_count) if threads is None else threads) as run:
             layout = Layout.of(replace(problem, fairness=1.0), run)
             climb = _Climb(problem, layout, run, wished)
-            outcome = climb.through(iterations, warm_start)
+            outcome, complete = climb.through(iterations, warm_start)
             shares = climb.shares()
     prices = climb.first_prices()
     size = problem.capacity.size
@@ -67,6 +65,7 @@ def max_min_by_prices(
         limit_prices=prices[size:],
         iterations=climb.path.passes,
         outcome=outcome,
+        complete=complete,
     )
 
 
@@ -82,7 +81,9 @@ class _Climb:
         self.found: Evaluation | None = None
         self._shares = np.zeros(problem.throughput.shape)
 
-    def through(self, iterations: int, warm_start: WarmStart | None) -> str:
+    def through(self, iterations: int, warm_start: WarmStart | None) -> tuple[str, bool]:
+        """Climb until all are settled, a level is not found, or `iterations` passes are made; in words, and if all are.
+        """
         path, m, n = self.path, self.layout.scarce.size, self.layout.size
         left = n
         ends = self.all_at_their_ends() if m == 0 else None
@@ -96,13 +97,13 @@ class _Climb:
             left -= path.settle(now, self.believed(now), self._shares)
             self.found = now
             if left == 0:
-                return f"{path.passes} passes, all {n} rows settled in {levels} levels"
+                return f"{path.passes} passes, all {n} rows settled in {levels} levels", True
             if path.passes >= iterations:
                 break
             now = self.all_at_their_ends() or path.follow(
                 *self.onward(), self.aim, min(iterations, path.passes + _MOST_PASSES)
             )
-        return f"{path.passes} passes: {n - left} of {n} rows settled"
+        return f"{path.passes} passes: {n - left} of {n} rows settled", False
 
     def all_at_their_ends(self) -> Evaluation | None:
         """Where nothing stops anybody any more."""

@@ -20,6 +20,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from allocator.solvers.price_response import add_up
+
 Array = NDArray[Any]
 _MOST_CORNERS = 70
 _MOST_TURNS = 8
@@ -87,11 +89,11 @@ def walk_to(  # noqa: C901 - many loops, each with few arrays, are what becomes 
 def smooth_to(
     cost: Array, gain: Array, stiff: Array, count: int, y: Array, width: float, w: int, x: Array, thin: Array,
     lam: Array, t: Array, low_gain: Array, high_gain: Array, sums: Array,
-) -> int:  # fmt: skip
+) -> None:  # fmt: skip
     """The smooth response x (K, w) with its lam and t; stiff (K, w) gets s_k = min(1, 1 / g_k)^2 / width.
 
     Begins with the exact answer and overwrites it. sums (5, w) gets sum x, g . x, and over columns in use the sums of
-    s, s g and s g^2. Returns how many rows were finished one by one.
+    s, s g and s g^2. Rows that need more steps than others are finished one by one.
     """
     for q in range(count):
         gq, sq = gain[q], stiff[q]
@@ -100,19 +102,18 @@ def smooth_to(
             sq[i] = 1.0 / (most * most * width)
     _start(y, width, w, thin, lam, t, low_gain, high_gain)
     for _ in range(_MOST_TURNS):
-        _add_up(cost, gain, stiff, count, lam, t, w, x, sums)
+        add_up(cost, gain, stiff, count, lam, t, w, x, sums)
         if _move(sums, y, w, thin, lam, t) < _EXACT:
             break
-    _add_up(cost, gain, stiff, count, lam, t, w, x, sums)
-    one_by_one = 0
+    add_up(cost, gain, stiff, count, lam, t, w, x, sums)
+    one_by_one = False
     for i in range(w):
         late = sums[0, i] - 1.0 if t[i] > 0.0 else max(sums[0, i] - 1.0, 0.0)
         if not ((abs(late) <= _EXACT) & (abs(y[i] - sums[1, i]) <= _EXACT * y[i])):
-            one_by_one += 1
+            one_by_one = True
             lam[i], t[i] = _alone(cost, gain, stiff, count, y[i], i, lam[i])
     if one_by_one:
-        _add_up(cost, gain, stiff, count, lam, t, w, x, sums)
-    return one_by_one
+        add_up(cost, gain, stiff, count, lam, t, w, x, sums)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -134,27 +135,6 @@ def _start(
         t[i] = t[i] + back if mixed & (not alone) else 0.0
     for i in range(w):
         lam[i] = max(lam[i] + move[i], 1e-12 * width)
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _add_up(
-    cost: Array, gain: Array, stiff: Array, count: int, lam: Array, t: Array, w: int, x: Array, sums: Array
-) -> None:
-    shares, reached, s0, s1, s2 = sums[0], sums[1], sums[2], sums[3], sums[4]
-    sums[:, :w] = 0.0
-    for q in range(count):
-        cq, gq, sq, xq = cost[q], gain[q], stiff[q], x[q]
-        for i in range(w):
-            xq[i] = sq[i] * max(lam[i] * gq[i] - cq[i] - t[i], 0.0)
-        for i in range(w):
-            shares[i] += xq[i]
-            reached[i] += gq[i] * xq[i]
-        for i in range(w):
-            s0[i] += sq[i] if xq[i] > 0.0 else 0.0
-        for i in range(w):
-            once = gq[i] * sq[i] if xq[i] > 0.0 else 0.0
-            s1[i] += once
-            s2[i] += gq[i] * once
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")

@@ -22,12 +22,12 @@ from allocator.solvers.level_response import smooth_to, walk_to
 from allocator.solvers.price_response import add_costs
 
 Array = NDArray[Any]
-TILE = 128
 WIDE, THIN = 4, 24
 """Temporaries of a chunk: WIDE of (K, TILE), THIN of (TILE,)."""
-EXACT, BILL, BEND, RATE, EXACT_RATE, RISING, ALONE = range(7)
+EXACT, BILL, BEND, RATE, EXACT_RATE, RISING = range(6)
+PLACES = 6
 """Places in `totals`: cost of exact responses; bill and smoothing term of the smooth ones; what raising the level
-would cost, smooth and exact; rows that rise with the level; rows that were finished one by one.
+would cost, smooth and exact; rows that rise with the level.
 """
 _LEAST_UNIT = 1e-12
 """Part of its end that a row without any demand gets."""
@@ -43,7 +43,7 @@ def respond_to(
     rise: Array, totals: Array,
 ) -> None:  # fmt: skip
     """Add the rows of `tiles`, each at min(base + rate x level, end), to schur (m, m), what use falls by with prices,
-    use (m,), rise (m,), what it grows by with the level, and totals (7,).
+    use (m,), rise (m,), what it grows by with the level, and totals (PLACES,).
 
     `fresh` sets `unit` and `money` (n,), in which the smoothing of each row is measured: its utility, and what its
     columns cost on average, at prices of at least `floor` (m,).
@@ -76,7 +76,7 @@ def respond_to(
         totals[EXACT_RATE] += exact_rate
         totals[RISING] += more
         _rescale(cost, g, count, unit[a:b], money[a:b], om, w, weight, lam, t, y, low, high, rising)
-        totals[ALONE] += smooth_to(cost, g, stiff, count, y, width, w, x, rest, lam, t, low, high, sums)
+        smooth_to(cost, g, stiff, count, y, width, w, x, rest, lam, t, low, high, sums)
         bill[:w] = 0.0
         bend[:w] = 0.0
         for q in range(count):

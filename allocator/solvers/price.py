@@ -21,7 +21,7 @@ from allocator.solvers.price_path import FIRST_REACH, WIDEST, WINDOWS, Aim, foll
 from allocator.solvers.solution import WarmStart
 
 _SAMPLE = 4096
-"""Rows whose prices a cold solve of many rows begins with."""
+"""Least rows of the sample whose prices a cold solve of many rows begins with."""
 _THINNED = 16
 """A sample is larger if it would be a smaller part than this of all rows; it then begins with a sample of its own."""
 _SAMPLED_FROM = 2 * _SAMPLE
@@ -47,8 +47,9 @@ def price_discovery(
     """Shares and prices whose certified gap should be at most `gap`, or what `iterations` passes have reached.
 
     Needs rows and a finite alpha; ArithmeticError when the powers of utilities overflow. `threads` changes no bit; by
-    default as many as there are processors, at most four, and one for few rows. A cold solve of many rows also makes
-    up to `iterations` passes over a sample of 4096, which are not counted.
+    default as many as there are processors, at most four, and one for few rows. A solve of 8,192 rows and more also
+    makes passes over a sample of max(4096, rows / 16): up to `iterations`, which these do not count in, to as
+    good a gap as asked for but 1e-5 at least. A sample of so many rows begins with one of its own.
     """
     with np.errstate(all="ignore"):
         few_or_many = usual_threads(problem.row_count) if threads is None else threads

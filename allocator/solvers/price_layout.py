@@ -20,7 +20,7 @@ CHUNK = 4096
 """Least rows whose sums are added up before they meet those of others."""
 MOST_CHUNKS = 16
 _CURVED = 256
-"""Tiles of one pattern from which on only some of them make up the curvature."""
+"""Tiles of one pattern that make up the curvature, at least: with twice as many every second does, and so on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

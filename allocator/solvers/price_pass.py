@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.formulation.chunks import Run
+from allocator.formulation.chunks import Run, added_up
 from allocator.formulation.problem import Floats
 from allocator.solvers.price_guess import typical_prices
 from allocator.solvers.price_layout import Layout
@@ -100,7 +100,7 @@ class Passes:
 
         self._run(task, self._chunks)
         self.count += 1
-        totals, (use, through) = _sum(self._totals), _sum(self._vectors)
+        totals, (use, through) = added_up(self._totals), added_up(self._vectors)
         if fresh:
             self._unit_value = float(totals[UNITS])
         value = totals[VALUE] + self._unit_value
@@ -114,7 +114,7 @@ class Passes:
             value=float(value),
             dual=float(money + value - totals[BILL] - totals[BEND]),
             slope=1 - use,
-            curvature=_sum(self._schur),
+            curvature=added_up(self._schur),
             loss=float(totals[EXACT] - value + totals[BILL]),
             gap=float(money + totals[EXACT] - value + over @ through),
             bids=self._bids.max(axis=0) if self._bids.size else np.zeros(prices.size),
@@ -141,11 +141,3 @@ class Passes:
             layout.alpha, tiles, layout.columns, layout.column_count, layout.entries, layout.entry_count,
             layout.amount, layout.gain, layout.omega, layout.order, unit, self._wide[chunk], self._thin[chunk],
         )  # fmt: skip
-
-
-def _sum(parts: Floats) -> Floats:
-    """Over chunks, in order."""
-    total = np.zeros(parts.shape[1:])
-    for part in parts:
-        total += part
-    return total

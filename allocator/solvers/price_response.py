@@ -162,11 +162,11 @@ def _time_price(cost: Array, gain: Array, count: int, lam: Array, w: int, t: Arr
 def smooth(
     cost: Array, gain: Array, stiff: Array, count: int, alpha: float, width: float, w: int, x: Array, thin: Array,
     lam: Array, t: Array, y: Array, low_gain: Array, high_gain: Array, sums: Array,
-) -> int:  # fmt: skip
+) -> None:  # fmt: skip
     """The smooth response x (K, w) with its lam and t; stiff (K, w) gets s_k = min(1, 1 / g_k)^2 / width.
 
     Begins with the exact answer and overwrites it. sums (5, w) gets sum x, g . x, and over columns in use the sums of
-    s, s g and s g^2. Returns how many rows were finished one by one.
+    s, s g and s g^2. Rows that need more steps than others are finished one by one.
     """
     for q in range(count):
         gq, sq = gain[q], stiff[q]
@@ -175,23 +175,22 @@ def smooth(
             sq[i] = most * most / width
     _start(cost, gain, stiff, count, alpha, width, w, thin, lam, t, y, low_gain, high_gain)
     for _ in range(_MOST_TURNS):
-        _add_up(cost, gain, stiff, count, lam, t, w, x, sums)
+        add_up(cost, gain, stiff, count, lam, t, w, x, sums)
         worst = _move_time(sums, w, width, t) if alpha == 0.0 else _move_both(sums, alpha, w, width, thin, lam, t)
         if worst < _NEARLY:
-            _add_up(cost, gain, stiff, count, lam, t, w, x, sums)
-            return 0
-    _add_up(cost, gain, stiff, count, lam, t, w, x, sums)
-    one_by_one = 0
+            add_up(cost, gain, stiff, count, lam, t, w, x, sums)
+            return
+    add_up(cost, gain, stiff, count, lam, t, w, x, sums)
+    one_by_one = False
     demand_at(lam, alpha, w, y)
     for i in range(w):
         late = sums[0, i] - 1.0 if t[i] > 0.0 else max(sums[0, i] - 1.0, 0.0)
         short = y[i] - sums[1, i] if alpha > 0.0 else 0.0
         if not ((abs(late) <= _EXACT) & (abs(short) <= _EXACT * y[i]) & ((sums[1, i] > 0.0) | (alpha == 0.0))):
-            one_by_one += 1
+            one_by_one = True
             lam[i], t[i] = _alone(cost, gain, stiff, count, alpha, i, lam[i])
     if one_by_one:
-        _add_up(cost, gain, stiff, count, lam, t, w, x, sums)
-    return one_by_one
+        add_up(cost, gain, stiff, count, lam, t, w, x, sums)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -229,9 +228,10 @@ def _start(
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _add_up(
+def add_up(
     cost: Array, gain: Array, stiff: Array, count: int, lam: Array, t: Array, w: int, x: Array, sums: Array
 ) -> None:
+    """x (K, w) at (lam, t), and its `sums` (5, w) as in `smooth`."""
     shares, reached, s0, s1, s2 = sums[0], sums[1], sums[2], sums[3], sums[4]
     sums[:, :w] = 0.0
     for q in range(count):

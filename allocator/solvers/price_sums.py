@@ -27,10 +27,10 @@ TILE = 128
 WIDE, THIN = 4, 22
 """Temporaries of a chunk: WIDE of (K, TILE), THIN of (TILE,)."""
 _LEAST_UNIT, _LARGEST_UNIT = 1e-6, 1e6
-EXACT, UNITS, VALUE, BILL, BEND, WEIGHT, ALONE = range(7)
-PLACES = 7
+EXACT, UNITS, VALUE, BILL, BEND, WEIGHT = range(6)
+PLACES = 6
 """Places in `totals`: money left of exact responses; value of the units; value, bill and smoothing term of the smooth
-responses; sum of weights; rows that needed more steps than the others of their tile.
+responses; sum of weights.
 """
 
 
@@ -66,7 +66,7 @@ def respond(
         if fresh:
             totals[UNITS] += _set_units(g, count, alpha, om, w, bits, y, left, unit[a:b])
         _rescale(cost, g, count, alpha, unit[a:b], om, w, scale, weight, lam, t, y, low, high)
-        totals[ALONE] += smooth(cost, g, stiff, count, alpha, width, w, x, rest, lam, t, y, low, high, sums)
+        smooth(cost, g, stiff, count, alpha, width, w, x, rest, lam, t, y, low, high, sums)
         value_at(sums[1], alpha, w, bits, y)
         _bills(cost, stiff, x, count, w, bill, bend)
         totals[VALUE] += _weighted(weight, y, w)

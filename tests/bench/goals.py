@@ -124,7 +124,7 @@ def _grouped(rows: list[Row]) -> list[Goal]:
 
 
 def _warm(rows: list[Row]) -> list[Goal]:
-    """Where prices were discovered, from 2,000 jobs up, nothing merged."""
+    """Where prices were discovered, from 500 jobs up, nothing merged."""
     found = [
         (one.warm.seconds / one.seconds, one.warm.passes)
         for _, several in rows

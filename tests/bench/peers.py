@@ -1,7 +1,8 @@
 """What else can solve these problems, through the same door: the peer, its prices, then our certificate.
 
-Clarabel is stopped at the gap that was asked for: at the loosest of a few tolerances whose answer is certified within
-it, and only that run counts. HiGHS, for alpha = 0 alone, has its own tolerances.
+Clarabel's tolerance is the gap that was asked for, or a hundredth of it where the first answer is not certified within
+the gap; only the run with the tolerance that is chosen counts, and it may still miss the gap. For max-min it runs as
+in the chain. HiGHS, for alpha = 0 alone, has its own tolerances.
 """
 
 from __future__ import annotations

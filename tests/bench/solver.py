@@ -55,7 +55,8 @@ _LEGEND = """\
 {} processors, {} threads; {:.0f} s in all; all threads together read memory at {:.1f} GB/s
 ok: certified within the gap asked for, and nothing overused, without any tolerance; ok*: within it as a part of the
 weighted mean of u^(1 - alpha), which is above 1; "!": the warm start's answer was not
-passes: over all rows (a cold start also solves a sample of 4096, not counted); those of Clarabel are its iterations
+passes: over all rows (a cold start of 8,192 rows and more also solves a sample: max(4,096, rows / 16), drawn by money,
+whose passes are in the seconds but not here); those of Clarabel are its iterations
 x limit: the seconds, relative to passes that only read their input, in float32, as fast as memory can be read
 memory: what solving adds at most, its answer included, relative to the arrays handed in
 budget: 200 iterations; 50 from 200,000 jobs x columns up, where Clarabel, as the chain's second choice, takes minutes

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocator.formulation import Limit, Problem
-from allocator.formulation.problem import COMPILED_ROWS
+from allocator.formulation.kernels import COMPILED_ROWS
 
 WIDTH = 2
 LEAST = {"throughput": "at least 0", "demand": "at least 0", "capacity": "at least 0", "weight": "above 0",
@@ -82,8 +82,8 @@ def test_what_are_no_numbers_are_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [3, COMPILED_ROWS])
-def test_no_row_of_capacity_has_no_flavor_to_run_on(rows: int) -> None:
-    refused({"capacity": np.zeros((0, 3))}, "flavor[0, 0]: must be an index into the rows of capacity, got 0", rows)
+def test_no_row_of_capacity_is_no_flavor_to_run_on(rows: int) -> None:
+    refused({"capacity": np.zeros((0, 3))}, "capacity: must have a row for every flavor, has none", rows)
 
 
 @pytest.mark.parametrize("rows", [3, COMPILED_ROWS])
@@ -121,3 +121,14 @@ def test_wrong_limits_are_named() -> None:
 def test_valid_arrays_pass_at_both_sizes() -> None:
     for rows in (1, 3, COMPILED_ROWS):
         assert Problem.from_arrays(**arrays(rows)).row_count == rows
+
+
+def test_a_limit_must_be_a_limit() -> None:
+    with pytest.raises(ValueError, match=r"limits\[0\]: must be a Limit, got tuple"):
+        Problem.from_arrays(
+            throughput=[[1.0]],
+            flavor=[[0]],
+            demand=[[[1.0]]],
+            capacity=[[1.0]],
+            limits=[(0, 0, 1.0, [0])],  # type: ignore[list-item] # bad input
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allocator.formulation import Limit, Problem, certify, dual_bound, fused_bound, fused_repair, objective, repair
+from allocator.formulation import (
+    Limit,
+    Problem,
+    certify,
+    dual_bound,
+    fused_bound,
+    fused_repair,
+    kernels,
+    objective,
+    repair,
+)
 from allocator.formulation.certificate import gap_unit
-from allocator.formulation.problem import COMPILED_ROWS
+from allocator.formulation.kernels import COMPILED_ROWS
 from allocator.formulation.response import value_and_spending
+from allocator.solvers import Status, solve
 from tests.formulation.instances import problems
 from tests.formulation.test_certificate import assert_no_overuse, wild_shares
 
@@ -54,8 +64,7 @@ def many(rows: int, fairness: float, seed: int = 0) -> Problem:
 
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on nothing is compiled, however many rows there are."""
-    for name in ("problem", "certificate", "repair"):
-        monkeypatch.setattr(import_module(f"allocator.formulation.{name}"), "COMPILED_ROWS", 10**9)
+    monkeypatch.setattr(kernels, "COMPILED_ROWS", 10**9)
 
 
 @pytest.mark.parametrize("rows", [COMPILED_ROWS, 9000])
@@ -194,3 +203,27 @@ def test_few_rows_load_no_compiler() -> None:
         "certify(p, ones, np.ones((1, 1))); sys.exit('numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_a_place_for_compiled_kernels_the_plain_functions_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What numba says when there is no folder that it can write to."""
+
+    def no_place(*_: object, **__: object) -> object:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    for name in ("fused_bound", "fused_coupling", "fused_repair", "merging_kernels"):
+        monkeypatch.delitem(sys.modules, f"allocator.formulation.{name}", raising=False)
+        monkeypatch.delattr(f"allocator.formulation.{name}", raising=False)
+    monkeypatch.setattr("numba.njit", no_place)
+    kernels._load.cache_clear()
+    try:
+        assert not kernels.compiled(COMPILED_ROWS)
+        problem = Problem.from_arrays(
+            throughput=np.ones((COMPILED_ROWS, 1)),
+            flavor=np.zeros((COMPILED_ROWS, 1), dtype=int),
+            demand=np.ones((COMPILED_ROWS, 1, 1)),
+            capacity=[[10.0]],
+        )
+        assert solve(problem).status is Status.OPTIMAL
+    finally:
+        kernels._load.cache_clear()

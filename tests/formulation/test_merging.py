@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocator.formulation import Limit, Problem, dual_bound, merging, objective, repair
+from allocator.formulation.kernels import COMPILED_ROWS
 from allocator.formulation.merging import LARGEST_PART, Merged, merged
-from allocator.formulation.problem import COMPILED_ROWS
 from tests.formulation.instances import problems
 from tests.formulation.test_certificate import assert_no_overuse
 

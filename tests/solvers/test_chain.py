@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from allocator.formulation import Limit, Problem, certify
 from allocator.formulation.certificate import gap_unit
 from allocator.solvers import ChainSolver, Solution, Status, WarmStart, solve
 from allocator.solvers.candidate import Candidate
-from allocator.solvers.chain import METHODS, Method
+from allocator.solvers.chain import METHODS, Method, Request
 from allocator.solvers.equal_split import equal_split
+from allocator.solvers.max_min import max_min
 from allocator.solvers.surplus import surplus
 from tests.formulation.instances import problems, single_job
 from tests.formulation.test_certificate import assert_no_overuse
@@ -213,3 +215,21 @@ def test_a_warm_start_that_is_none_is_refused() -> None:
     prices: Any = np.ones((2, 3))
     with pytest.raises(TypeError, match="warm_start: must be a WarmStart or None, got ndarray"):
         solve(contended(), warm_start=prices)
+
+
+def test_levels_that_are_missing_are_looked_for_by_the_ladder_and_otherwise_confessed() -> None:
+    problem = contended(alpha=np.inf)
+
+    def ladder(problem: Problem, request: Request) -> Candidate:
+        found = max_min(problem, request.iterations)
+        assert found is not None
+        return found
+
+    def first_level_only(problem: Problem, request: Request) -> Candidate:
+        return replace(ladder(problem, request), outcome="one level", complete=False)
+
+    some = Method("levels", first_level_only)
+    alone = run(problem, (some,))
+    assert (alone.status, alone.attempts[0][:17]) == (Status.INACCURATE, "levels: one level")
+    both = run(problem, (some, Method("max_min", ladder, completes=True), Method("conic", ladder)))
+    assert (both.status, both.solver, len(both.attempts)) == (Status.OPTIMAL, "max_min", 2)

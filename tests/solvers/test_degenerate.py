@@ -1,4 +1,4 @@
-"""Degenerate problems by name: every method that could be asked answers each of them optimally."""
+"""Degenerate problems by name: the chain answers each of them optimally, and so does price discovery by itself."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_max_min_reaches_the_highest_level(name: str) -> None:
     "name", ["every job and every resource alike", "a limit without members", "identical resources"]
 )
 def test_what_nothing_tells_apart_is_worth_the_same(name: str) -> None:
-    """Equal jobs of equal weight: no answer is unique, the utilities and the cheapest prices are."""
+    """Equal jobs of equal weight: shares and prices are not unique, but the utilities are."""
     problem = DEGENERATE[name](2.0)
     ours, again = solve(problem, gap=1e-8), price_discovery(problem, 300, 1e-8)
     shares = certify(problem, again.shares, again.prices, again.limit_prices).shares

@@ -170,7 +170,8 @@ def test_any_budget_gives_a_feasible_answer_and_an_honest_bound() -> None:
 
 def test_threads_change_no_bit() -> None:
     problem = market(20_000, 4, 5, heavy=True)
-    one, two = (max_min_by_prices(problem, 200, 1e-4, threads=threads) for threads in (1, 2))
-    assert one.shares.tobytes() == two.shares.tobytes()
-    assert one.prices.tobytes() == two.prices.tobytes()
-    assert one.iterations == two.iterations
+    one, *others = (max_min_by_prices(problem, 200, 1e-4, threads=threads) for threads in (1, 2, 4))
+    for other in others:
+        assert one.shares.tobytes() == other.shares.tobytes()
+        assert one.prices.tobytes() == other.prices.tobytes()
+        assert one.iterations == other.iterations

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from allocator.formulation import Limit, Problem, dual_bound, objective
 from allocator.formulation.certificate import gap_unit
 from allocator.formulation.merging import merged
-from allocator.formulation.problem import COMPILED_ROWS
+from allocator.formulation.kernels import COMPILED_ROWS
 from allocator.solvers import ChainSolver, Solution, Status, WarmStart, merge_first, solve
 from tests.formulation.instances import problems
 from tests.formulation.test_certificate import assert_no_overuse
@@ -102,10 +102,12 @@ def test_a_surplus_stays_exact_with_columns_in_any_order() -> None:
 
 
 def test_known_prices_are_used_as_ever() -> None:
-    problem = contended(30, 5000, 1.0)
-    cold = solve(problem)
-    warm = solve(problem, warm_start=WarmStart(cold.prices, cold.limit_prices))
-    assert warm.status is Status.OPTIMAL
+    problem = contended(400, 5000, 1.0)
+    cold = solve(problem, gap=1e-6)
+    warm = solve(problem, gap=1e-6, warm_start=WarmStart(cold.prices, cold.limit_prices))
+    assert cold.attempts[0] == "merged: 5,000 rows into 400"
+    assert (cold.solver, warm.solver, warm.status) == ("price", "price", Status.OPTIMAL)
+    assert 2 * warm.iterations <= cold.iterations
     assert_answers(problem, warm)
 
 
