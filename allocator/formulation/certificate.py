@@ -51,7 +51,7 @@ def gap_unit(problem: Problem) -> float:
     if problem.row_count == 0:
         return 1.0
     if np.isinf(problem.fairness):
-        return float(problem.count.sum()) / problem.total_weight
+        return float(problem.count.sum(dtype=np.float64)) / problem.total_weight
     return problem.total_weight
 
 

@@ -18,4 +18,4 @@ def objective(problem: Problem, shares: Floats) -> float:
     utility = problem.utilities(shares)
     if np.isinf(problem.fairness):
         return float((utility / problem.weight).min())
-    return float((problem.weight * problem.count) @ phi(utility, problem.fairness))
+    return float((problem.weight * problem.count * phi(utility, problem.fairness)).sum())

@@ -127,6 +127,7 @@ class Problem:
         bounds = LimitArrays.of(limits, n, room.shape)
         derive = _derived_compiled if compiled(n) else _derived
         eligible, unit, utility, coupling = derive(speed, kind, need, room, multiplicity, bounds, reference)
+        _require_finite(coupling, columns)
         return cls(
             throughput=speed,
             flavor=kind,
@@ -189,6 +190,14 @@ class Problem:
     def limit_usage(self, shares: Floats) -> Floats:
         """(L,) what `shares` (n, K) use of every limit."""
         return self.coupled_usage(shares)[self.capacity.size :]
+
+
+def _require_finite(coupling: sp.csc_array[Any], columns: int) -> None:
+    """ValueError for the first row whose demand times its count is beyond what floats hold."""
+    if coupling.nnz and not np.isfinite(coupling.data.max()):
+        place = int(np.argmax(~np.isfinite(coupling.data)))
+        row = (int(np.searchsorted(coupling.indptr, place, side="right")) - 1) // columns
+        raise ValueError(f"demand[{row}]: times count[{row}] must be a finite number")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import scipy.linalg
+from numba import njit
+from numpy.typing import NDArray
 
 from allocator.formulation.problem import Floats
 
+Array = NDArray[Any]
 _MOST_TURNS = 60
 _SHIFTS = (1e-14, 1e-11, 1e-8, 1e-5)
 """Added to a unit diagonal until the matrix has a Cholesky factor."""
@@ -21,12 +25,12 @@ def box_minimum(curvature: Floats, slope: Floats, low: Floats, high: Floats) -> 
     x = np.zeros_like(slope)
     value = 0.0
     for _ in range(_MOST_TURNS):
-        gradient = slope + curvature @ x
+        gradient = slope + times(curvature, x)
         step = _step(curvature, gradient, x, low, high)
         if not step.any():
             break
         for trial in (np.clip(x + step, low, high), x + _inside(x, step, low, high) * step):
-            at_trial = float(slope @ trial + 0.5 * trial @ curvature @ trial)
+            at_trial = float((slope * trial).sum() + 0.5 * (trial * times(curvature, trial)).sum())
             if at_trial < value:
                 break
         else:
@@ -65,10 +69,40 @@ def _newton(curvature: Floats, gradient: Floats, width: Floats) -> Floats:
     scaled = curvature * scale[:, None] * scale
     np.fill_diagonal(scaled, 1.0)
     for shift in _SHIFTS:
-        try:
-            factor = scipy.linalg.cho_factor(scaled + shift * np.eye(len(scaled)), lower=True, check_finite=False)
-        except scipy.linalg.LinAlgError:
-            continue
-        solved: Floats = -scale * scipy.linalg.cho_solve(factor, scale * gradient, check_finite=False)
-        return solved
+        solved = _solved(scaled, shift, scale * gradient)
+        if solved.size:
+            return -scale * solved
     return -scale * scale * gradient
+
+
+def times(matrix: Floats, vector: Floats) -> Floats:
+    """matrix (m, m) x vector (m,), summed in an order that does not depend on how many threads a BLAS has."""
+    product: Floats = np.einsum("ij,j->i", matrix, vector)
+    return product
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _solved(matrix: Array, shift: float, right: Array) -> Array:
+    """(matrix + shift I)^-1 right by Cholesky's factors; empty where the matrix is not positive definite."""
+    m = right.size
+    factor, x = np.zeros((m, m)), right.copy()
+    for i in range(m):
+        for j in range(i + 1):
+            left = matrix[i, j]
+            for k in range(j):
+                left -= factor[i, k] * factor[j, k]
+            if i != j:
+                factor[i, j] = left / factor[j, j]
+            elif left + shift > 0.0:
+                factor[i, i] = np.sqrt(left + shift)
+            else:
+                return np.empty(0)
+    for i in range(m):
+        for k in range(i):
+            x[i] -= factor[i, k] * x[k]
+        x[i] /= factor[i, i]
+    for i in range(m - 1, -1, -1):
+        for k in range(i + 1, m):
+            x[i] -= factor[k, i] * x[k]
+        x[i] /= factor[i, i]
+    return x

@@ -31,6 +31,10 @@ apart. With fewer, Clarabel is quick and copes with more.
 """
 ROWS_PER_CAPACITY = 30
 """With fewer rows for every capacity and limit, up to LINEAR_ROWS, price discovery takes long to find the corners."""
+MOST_CAPACITIES, DENSITY = 300, 8
+"""More capacities and limits than the first cost price discovery more than Clarabel, where that is an alternative. The
+second is how many times as much as the sparse rows the dense ones may take.
+"""
 MERGED_ROWS = 100
 """The same where many identical rows were merged and alpha is not 0: what has to be loaded is loaded already."""
 LEVEL_ROWS = 4000
@@ -92,11 +96,18 @@ def _levels(problem: Problem, request: Request) -> Candidate | None:
 def _price(problem: Problem, request: Request) -> Candidate | None:
     crowded = min(ROWS_PER_CAPACITY * problem.available.size, LINEAR_ROWS)
     least = LINEAR_ROWS if problem.fairness == 0 else max(MERGED_ROWS if request.large else PRICE_ROWS, crowded)
-    if np.isinf(problem.fairness) or problem.row_count < least:
+    if np.isinf(problem.fairness) or problem.row_count < least or not _dense_enough(problem):
         return None
     from allocator.solvers.price import price_discovery  # noqa: PLC0415 - numba takes half a second to import
 
     return price_discovery(problem, request.iterations, request.gap, request.warm_start)
+
+
+def _dense_enough(problem: Problem) -> bool:
+    """Whether rows touch capacities and limits evenly, and not too many: price discovery lays them out densely."""
+    many = problem.available.size > MOST_CAPACITIES and problem.utility.size <= CONIC_SIZE
+    deepest = int(np.diff(problem.coupling.indptr[:: problem.column_count]).max(initial=0))
+    return not many and deepest * problem.row_count <= DENSITY * max(problem.coupling.nnz, problem.utility.size)
 
 
 def _conic(problem: Problem, request: Request) -> Candidate | None:

@@ -65,7 +65,7 @@ def _first_prices(problem: Problem, split: Floats, warm_start: WarmStart | None)
     if np.isinf(problem.fairness):
         worth = float((utility / problem.weight).min())
     else:
-        worth = float((problem.weight * problem.count) @ (slope(utility, problem.fairness) * utility))
+        worth = float((problem.weight * problem.count * slope(utility, problem.fairness) * utility).sum())
     used = np.bincount(problem.coupling.indices, minlength=problem.available.size) > 0
     each = worth / max(int(used.sum()), 1)
     prices = np.divide(each, problem.available, out=np.zeros_like(problem.available), where=used)

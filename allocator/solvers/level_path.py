@@ -22,7 +22,7 @@ import numpy as np
 from allocator.formulation.chunks import Run, added_up
 from allocator.formulation.problem import Floats, Problem
 from allocator.solvers import level_sums
-from allocator.solvers.box import box_minimum
+from allocator.solvers.box import box_minimum, times
 from allocator.solvers.price_layout import Layout
 from allocator.solvers.price_sums import TILE
 
@@ -201,7 +201,8 @@ class LevelPath:
 
     def _foreseen(self, now: Evaluation, move: Floats) -> float:
         """By how much `move` makes the prices allow less, relatively, if the quadratic model is right."""
-        return -float((self.room - now.use) @ move + 0.5 * move @ now.curvature @ move) / (now.rate * now.level)
+        bent = 0.5 * float((move * times(now.curvature, move)).sum())
+        return -(float(((self.room - now.use) * move).sum()) + bent) / (now.rate * now.level)
 
     @staticmethod
     def _arrived(now: Evaluation, foreseen: float, length: float, leash: _Leash, aim: Aim) -> bool:
@@ -349,6 +350,8 @@ class LevelPath:
         """
         scale = self._scale(now.prices)
         low, high = np.maximum(-now.prices / scale, -reach), np.full(scale.size, reach)
+        gone = self.room <= 0  # its price could rise for ever: nothing is left to be shared
+        low[gone], high[gone] = np.minimum(-now.prices / scale, 0.0)[gone], 0.0
         curvature = now.curvature * scale[:, None] * scale
         slope, border = (self.room - now.use) * scale, now.rise * scale
 

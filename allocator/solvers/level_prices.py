@@ -82,8 +82,7 @@ class _Climb:
         self._shares = np.zeros(problem.throughput.shape)
 
     def through(self, iterations: int, warm_start: WarmStart | None) -> tuple[str, bool]:
-        """Climb until all are settled, a level is not found, or `iterations` passes are made; in words, and if all are.
-        """
+        """Climb until all are settled, a level is not found, or `iterations` passes are made; in words; if all are."""
         path, m, n = self.path, self.layout.scarce.size, self.layout.size
         left = n
         ends = self.all_at_their_ends() if m == 0 else None

@@ -116,7 +116,7 @@ class Passes:
             slope=1 - use,
             curvature=added_up(self._schur),
             loss=float(totals[EXACT] - value + totals[BILL]),
-            gap=float(money + totals[EXACT] - value + over @ through),
+            gap=float(money + totals[EXACT] - value + (over * through).sum()),
             bids=self._bids.max(axis=0) if self._bids.size else np.zeros(prices.size),
             scale=float(totals[WEIGHT]),
         )

@@ -26,12 +26,12 @@ from enum import Enum, auto
 import numpy as np
 
 from allocator.formulation.problem import Floats
-from allocator.solvers.box import box_minimum
+from allocator.solvers.box import box_minimum, times
 from allocator.solvers.price_pass import Evaluation, Passes
 
 WIDEST = 0.3
 """The window at which nothing need be known about prices."""
-_NARROWEST = 1e-9
+_NARROW, _NARROWEST = 1e-4, 1e-9
 FIRST_REACH, WINDOWS = 0.5, 10.0
 """How far a first step may go, relative to prices: without knowing anything, and in windows."""
 _RISE = 10.0
@@ -101,6 +101,10 @@ def follow(passes: Passes, prices: Floats, width: float, reach: float, aim: Aim,
     `reach` is how far the first step may go, relative to prices.
     """
     stage = _Stage(passes.evaluate(prices, width), reach, _patience(width))
+    if not np.isfinite(stage.now.gap):
+        raise ArithmeticError(
+            "numbers that floats do not hold: alpha is too near to 0, or too large for such utilities"
+        )
     best, fall = stage.now, _FALL
     before: Evaluation | None = None
     reached: Evaluation | None = None
@@ -109,8 +113,9 @@ def follow(passes: Passes, prices: Floats, width: float, reach: float, aim: Aim,
         best = stage.now if stage.now.gap < best.gap else best
         if outcome is _Outcome.GOES_ON:
             continue
-        if outcome is _Outcome.STRAYED and reached is None and stage.now.width < WIDEST:  # not as good as was thought
-            width = min(_RISE * stage.now.width, WIDEST)
+        begun_too_narrow = outcome is _Outcome.STRAYED or stage.now.width <= _NARROWEST
+        if begun_too_narrow and reached is None and stage.now.width < WIDEST:  # not as good as was thought
+            width = min(_RISE * max(stage.now.width, _NARROW), WIDEST)
             stage = _Stage(
                 passes.evaluate(stage.now.prices, width), min(WINDOWS * width, FIRST_REACH), _patience(width)
             )
@@ -182,7 +187,7 @@ def _newton(passes: Passes, stage: _Stage, aim: Aim, budget: int) -> _Outcome:
         kept = (now.dual - then.dual + _ROUNDING * now.scale) / max(_foreseen(now, part * step), _ROUNDING * now.scale)
         if kept > _GOOD or passes.count >= budget:
             break
-        part *= _shorter(float(now.slope @ step), float(then.slope @ step))
+        part *= _shorter(float((now.slope * step).sum()), float((then.slope * step).sum()))
     if part < 1:
         stage.reach = part * length
     elif kept > _VERY_GOOD:
@@ -194,7 +199,7 @@ def _newton(passes: Passes, stage: _Stage, aim: Aim, budget: int) -> _Outcome:
 
 def _foreseen(now: Evaluation, step: Floats) -> float:
     """By how much the quadratic model falls."""
-    return -float(now.slope @ step + 0.5 * step @ now.curvature @ step)
+    return -float((now.slope * step).sum() + 0.5 * (step * times(now.curvature, step)).sum())
 
 
 def _shorter(before: float, after: float) -> float:

@@ -1,8 +1,8 @@
 """What else can solve these problems, through the same door: the peer, its prices, then our certificate.
 
 Clarabel's tolerance is the gap that was asked for, or a hundredth of it where the first answer is not certified within
-the gap; only the run with the tolerance that is chosen counts, and it may still miss the gap. For max-min it runs as
-in the chain. HiGHS, for alpha = 0 alone, has its own tolerances.
+the gap; only the run with the tolerance that is chosen counts, and it may still miss the gap. For max-min it
+finds the lowest level only. HiGHS, for alpha = 0 alone, has its own tolerances.
 """
 
 from __future__ import annotations

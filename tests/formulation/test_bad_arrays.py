@@ -132,3 +132,17 @@ def test_a_limit_must_be_a_limit() -> None:
             capacity=[[1.0]],
             limits=[(0, 0, 1.0, [0])],  # type: ignore[list-item] # bad input
         )
+
+
+@pytest.mark.parametrize("rows", [3, COMPILED_ROWS])
+def test_amounts_beyond_floats_are_named(rows: int) -> None:
+    demand = np.ones((rows, 1, 1))
+    demand[1] = 1e306
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match=r"demand\[1\]: times count\[1\] must be a finite"):
+        Problem.from_arrays(
+            throughput=np.ones((rows, 1)),
+            flavor=np.zeros((rows, 1), dtype=int),
+            demand=demand,
+            capacity=[[1.0]],
+            count=np.full(rows, 10**6),
+        )

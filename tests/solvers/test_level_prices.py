@@ -118,7 +118,7 @@ def test_one_crowded_capacity_is_water_filling() -> None:
 
 @pytest.mark.parametrize(
     "problem",
-    [market(3000, 4, 0), market(3000, 4, 1, heavy=True), market(3000, 8, 2), scattered(3000, 0), scattered(3000, 1)],
+    [market(3000, 4, 0), market(3000, 4, 1, heavy=True), market(3000, 8, 2), scattered(3000, 3), scattered(3000, 1)],
     ids=["market", "heavy weights", "8 flavors", "scattered", "scattered 1"],
 )
 def test_all_levels_are_those_of_the_ladder_of_programs(problem: Problem) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from allocator.formulation import Limit, Problem, dual_bound, objective
 from allocator.formulation.certificate import gap_unit
-from allocator.formulation.merging import merged
 from allocator.formulation.kernels import COMPILED_ROWS
+from allocator.formulation.merging import merged
 from allocator.solvers import ChainSolver, Solution, Status, WarmStart, merge_first, solve
 from tests.formulation.instances import problems
 from tests.formulation.test_certificate import assert_no_overuse
