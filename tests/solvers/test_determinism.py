@@ -68,26 +68,41 @@ def test_the_same_process_twice() -> None:
     assert digest(first.shares, first.prices) == digest(again.shares, again.prices)
 
 
-def test_other_processes_with_other_hashes_and_fewer_processors() -> None:
-    solution = solve(many(1.0), gap=1e-4)
-    here = digest(solution.shares, solution.prices, solution.limit_prices)
+def wide() -> Problem:
+    """More than a hundred scarce capacities: matrices of that size are where a BLAS begins to use threads."""
+    random = np.random.default_rng(1)
+    return Problem.from_arrays(
+        throughput=random.uniform(0.1, 1.0, (6000, 64)),
+        flavor=np.broadcast_to(np.arange(64), (6000, 64)),
+        demand=np.ones((6000, 64, 2)) * [1.0, 0.7],
+        capacity=np.outer(random.uniform(0.1, 1.0, 64), [1.0, 0.69]) * 6000 / 64,
+        weight=random.uniform(0.5, 2.0, 6000),
+    )
+
+
+def answer() -> str:
+    """What this process makes of them."""
+    found = [solve(problem, gap=1e-4) for problem in (many(1.0), wide())]
+    numbers = np.array([(one.objective, one.bound, one.gap) for one in found])
+    return digest(numbers, *(array for one in found for array in (one.shares, one.prices, one.limit_prices)))
+
+
+@pytest.mark.parametrize(("seed", "blas"), [("1", "1"), ("12345", "2")])
+def test_other_processes_with_other_hashes_fewer_processors_and_another_blas(seed: str, blas: str) -> None:
     program = (
         "import os\n"
-        "if hasattr(os, 'sched_setaffinity'):\n"
+        "if hasattr(os, 'sched_setaffinity') and os.environ['OPENBLAS_NUM_THREADS'] == '1':\n"
         "    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
-        "from tests.solvers.test_determinism import digest, many\n"
-        "from allocator.solvers import solve\n"
-        "answer = solve(many(1.0), gap=1e-4)\n"
-        "print(digest(answer.shares, answer.prices, answer.limit_prices))\n"
+        "from tests.solvers.test_determinism import answer\n"
+        "print(answer())\n"
     )
-    for seed in ("1", "12345"):
-        there = subprocess.run(
-            [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            cwd=Path(__file__).resolve().parents[2],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=200,
-        ).stdout.strip()
-        assert there == here
+    there = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONHASHSEED": seed, "OPENBLAS_NUM_THREADS": blas},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=200,
+    ).stdout.strip()
+    assert there == answer()

@@ -175,3 +175,23 @@ def test_threads_change_no_bit() -> None:
         assert one.shares.tobytes() == other.shares.tobytes()
         assert one.prices.tobytes() == other.prices.tobytes()
         assert one.iterations == other.iterations
+
+
+def test_levels_of_separate_capacities_are_each_their_own_water_level() -> None:
+    """Rows of one flavor each: min(w t, 1) adds up to what the flavor has, flavor by flavor, however many there are."""
+    random = np.random.default_rng(4)
+    flavor, weight = np.arange(5000) % 10, random.integers(1, 11, 5000).astype(float)
+    room = np.linspace(0.1, 0.55, 10) * 500
+    problem = Problem.from_arrays(
+        throughput=np.ones((5000, 1)), flavor=flavor[:, None], demand=np.ones((5000, 1, 1)),
+        capacity=room[:, None], weight=weight, fairness=math.inf,
+    )  # fmt: skip
+    found = max_min_by_prices(problem, 600, 1e-6)
+    assert "all 5000 rows settled in 10 levels" in found.outcome
+    for f in range(10):
+        here = flavor == f
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            level = 0.5 * (low + high)
+            low, high = (level, high) if np.minimum(weight[here] * level, 1).sum() < room[f] else (low, level)
+        assert found.shares[here, 0] == pytest.approx(np.minimum(weight[here] * level, 1), rel=1e-3)
