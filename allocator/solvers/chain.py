@@ -179,7 +179,8 @@ class ChainSolver:
                 attempts.append(f"{method.name}: no iterations left")
                 continue
             left = iterations - spent
-            allowance = left if method.takes_all else _allowance(left)
+            alone = problem.utility.size > CONIC_SIZE  # the methods after it do not apply
+            allowance = left if method.takes_all or alone else _allowance(left)
             try:
                 candidate = method.propose(problem, Request(allowance, gap, warm_start, best, large))
                 certificate = None if candidate is None else _certified(problem, candidate, gap if large else 0.0)

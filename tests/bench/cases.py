@@ -5,18 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from allocator.solvers.chain import DEFAULT_ITERATIONS
+
 EXACT_JOBS = 20_000
 """Up to so many jobs a gap of 1e-6 is asked for, beyond it 1e-4."""
 ON_DEMAND = "wide"
 """The section that is left out unless it is named."""
-_LARGE = 200_000
-"""With more numbers than that, the chain's budget is what price discovery alone may spend: were it to fail, Clarabel
-would take minutes, and the row says MISSED instead.
-"""
-
-
-_MERGED = ("rank one", "identical", "1 type", "20 types", "500 types", "500 shapes, alike")
-"""Families that merging makes small, so that there is no such danger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +35,7 @@ class Case:
 
     @property
     def iterations(self) -> int:
-        return 50 if self.jobs * self.columns > _LARGE and self.family not in _MERGED else 200
+        return DEFAULT_ITERATIONS
 
     @property
     def size(self) -> str:
