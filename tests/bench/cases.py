@@ -60,12 +60,13 @@ def _small() -> list[Case]:
 
 
 def _fairness() -> list[Case]:
-    return [
+    found = [
         Case("alpha", jobs, 4, fairness=alpha, clarabel=_ALL if jobs == 1000 else 1, highs=1 if alpha == 0 else 0)
         for jobs in (1000, 10_000)
         for alpha in _ALPHAS
         if alpha != 1 and (math.isfinite(alpha) or jobs == 1000)
     ]
+    return [*found, Case("alpha", 10_000, 4, fairness=math.inf)]
 
 
 def _large() -> list[Case]:
@@ -79,10 +80,12 @@ def _large() -> list[Case]:
         Case("size", 100_000, 4, fairness=0.0),
         Case("size", 100_000, 4, fairness=0.5),
         Case("size", 100_000, 4, fairness=2.0),
+        Case("size", 100_000, 4, fairness=math.inf, most_seeds=1),
         Case("size", 100_000, 16, memory=True),
         Case("size", 1_000_000, 1, most_seeds=1),
         Case("size", 1_000_000, 4, memory=True),
         Case("size", 1_000_000, 4, fairness=0.0, most_seeds=1),
+        Case("size", 1_000_000, 4, fairness=math.inf, most_seeds=1),
         Case("size", 1_000_000, 4, fairness=2.0, most_seeds=1),
         Case("size", 1_000_000, 16, memory=True),
     ]
