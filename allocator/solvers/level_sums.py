@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from allocator.solvers.level_response import smooth_to, walk_to
 from allocator.solvers.price_response import add_costs
+from allocator.solvers.price_sums import add_pairs
 
 Array = NDArray[Any]
 WIDE, THIN = 4, 24
@@ -290,14 +291,14 @@ def _rescale(
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _add_changes(  # noqa: C901 - many loops, each with few arrays, are what becomes vector instructions
+def _add_changes(
     x: Array, g: Array, stiff: Array, sums: Array, t: Array, om: Array, money: Array, rising: Array, count: int,
     listed: Array, listed_count: int, amount: Array, a: int, w: int, thin: Array, bent: Array, schur: Array,
     rise: Array,
 ) -> None:  # fmt: skip
     """Add to schur (m, m), one pair of columns after the other, and to rise (m,); overwrites `stiff` and `bent`."""
     s0, s1, s2 = sums[2], sums[3], sums[4]
-    inverse, mean, zeta, pair, rate = thin[0], thin[1], thin[2], thin[3], thin[4]
+    inverse, mean, zeta, rate = thin[0], thin[1], thin[2], thin[4]
     for i in range(w):
         inverse[i] = 1.0 / s0[i] if (t[i] > 0.0) & (s0[i] > 0.0) else 0.0
     for i in range(w):
@@ -321,34 +322,4 @@ def _add_changes(  # noqa: C901 - many loops, each with few arrays, are what bec
         for i in range(w):
             part += ae[i] * bq[i] * rising[i]
         rise[listed[e, 1]] += part
-    first = 0
-    while first < listed_count:
-        k, past = listed[first, 0], first
-        while past < listed_count and listed[past, 0] == k:
-            past += 1
-        second = first
-        while second < listed_count:
-            j, end = listed[second, 0], second
-            while end < listed_count and listed[end, 0] == j:
-                end += 1
-            dk, dj, bk, bj = stiff[k], stiff[j], bent[k], bent[j]
-            if j == k:
-                for i in range(w):
-                    pair[i] = max(dk[i] * (1.0 - dk[i] * inverse[i]) - zeta[i] * bk[i] * bk[i], 0.0)
-            else:
-                for i in range(w):
-                    pair[i] = -(dk[i] * dj[i] * inverse[i] + zeta[i] * bk[i] * bj[i])
-            for i in range(w):
-                pair[i] *= rate[i]
-            for e in range(first, past):
-                ae = amount[listed[e, 2], a : a + w]
-                for f in range(max(e, second), end):
-                    af = amount[listed[f, 2], a : a + w]
-                    part = 0.0
-                    for i in range(w):
-                        part += ae[i] * af[i] * pair[i]
-                    schur[listed[e, 1], listed[f, 1]] += part
-                    if e != f:
-                        schur[listed[f, 1], listed[e, 1]] += part
-            second = end
-        first = past
+    add_pairs(stiff, bent, thin, listed, listed_count, amount, a, w, schur)

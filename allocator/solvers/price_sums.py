@@ -222,8 +222,26 @@ def _add_curvature(
     schur: Array,
 ) -> None:  # fmt: skip
     """Add `times` the rows' curvature to schur (m, m), one pair of columns after the other; spoils `stiff`, `bent`."""
-    inverse, zeta, pair, rate = thin[0], thin[2], thin[3], thin[4]
     _prepare(times, x, g, stiff, sums, lam, t, alpha, om, scale, count, w, thin, bent)
+    add_pairs(stiff, bent, thin, listed, listed_count, amount, a, w, schur)
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def add_pairs(
+    stiff: Array,
+    bent: Array,
+    thin: Array,
+    listed: Array,
+    listed_count: int,
+    amount: Array,
+    a: int,
+    w: int,
+    schur: Array,
+) -> None:
+    """Add the sums of dx_k / dc_j over the rows, one pair of columns after the other; thin holds 1 / sum delta, -, zeta,
+    a scratch and the rows' weight.
+    """
+    inverse, zeta, pair, rate = thin[0], thin[2], thin[3], thin[4]
     first = 0
     while first < listed_count:
         k, past = listed[first, 0], first
