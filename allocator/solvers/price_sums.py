@@ -238,8 +238,9 @@ def add_pairs(
     w: int,
     schur: Array,
 ) -> None:
-    """Add the sums of dx_k / dc_j over the rows, one pair of columns after the other; thin holds 1 / sum delta, -, zeta,
-    a scratch and the rows' weight.
+    """Add the sums of dx_k / dc_j over the rows, one pair of columns after the other.
+
+    thin holds 1 / sum delta, -, zeta, a scratch, and the rows' weight.
     """
     inverse, zeta, pair, rate = thin[0], thin[2], thin[3], thin[4]
     first = 0
