@@ -195,7 +195,7 @@ def show_round(summary: RoundSummary) -> None:
             ("bound", significant(summary.bound, 6)),
             ("gap", significant(summary.gap, 3)),
             ("rounding loss", words.percent(summary.rounding_loss)),
-            ("jobs", f"{summary.started} started, {summary.moved} moved, {summary.kept} kept"),
+            ("jobs", _done(summary)),
             ("preempted", _counts(summary.preempted)),
             ("waiting", _counts(summary.waiting)),
             ("refused", f"{summary.rejected} changes at the commit" if summary.rejected else ""),
@@ -209,6 +209,11 @@ def show_round(summary: RoundSummary) -> None:
     if summary.queues:
         screen.heading("Queues")
         screen.show(_queue_usage_table(summary.queues))
+
+
+def _done(summary: RoundSummary) -> str:
+    resized = f"{summary.resized} resized, " if summary.resized else ""
+    return f"{summary.started} started, {summary.moved} moved, {resized}{summary.kept} kept"
 
 
 def price(value: float) -> str:

@@ -9,6 +9,7 @@ from allocator.cli.quantities import age, format_duration, significant
 from allocator.cli.screen import Column, Table
 from allocator.client import ClusterStatus, Job
 from allocator.domain.job import JobState
+from allocator.domain.placement import WHOLE, Allocation
 
 _JOB_COLUMNS = (
     Column("JOB"),
@@ -76,6 +77,9 @@ def _what(job: Job, status: ClusterStatus, now: float) -> list[tuple[str, str]]:
         ("restart cost", format_duration(spec.restart_cost_seconds) if spec.restart_cost_seconds else ""),
         ("expected", _expected(spec.expected_duration_seconds)),
         ("labels", "\n".join(f"{key}={value}" for key, value in spec.labels)),
+        ("place", "\n".join(words.constraints(spec.constraints))),
+        ("resizable", "yes: it changes its number of replicas without a restart" if spec.resizable else ""),
+        ("divisible", _part(held) if spec.divisible else ""),
     ]
 
 
@@ -85,6 +89,12 @@ def _queue_share(queue: str, status: ClusterStatus) -> str:
     if usage is None:
         return ""
     return f"  (holds {words.percent(usage.actual_share)} of the cluster, fair share {words.percent(usage.fair_share)})"
+
+
+def _part(held: Allocation | None) -> str:
+    """What of its demand a divisible job holds."""
+    part = f", now {words.percent(held.placement.millis / WHOLE)}" if held else ""
+    return f"yes: it holds its share of its demand all the time{part}"
 
 
 def _expected(seconds: float | None) -> str:

@@ -10,6 +10,7 @@ A file is a list of jobs, or a mapping with `jobs:` and optionally `defaults:`, 
         gpu: 1
         flavors: {v100: 2.0, t4: 1.0}        # flavor: throughput; also a list of names (throughput 1 each)
         restart_cost: 30s
+        constraints: {within: rack}          # as in `allocator.cli.place_fields`
         count: 3                             # three such jobs
 
 `FIELDS` lists every field. A value in `defaults` stands wherever a job does not say otherwise; `labels` and `resources`
@@ -22,14 +23,13 @@ is only what may come of another fault.
 
 from __future__ import annotations
 
-import math
-import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
+from allocator.cli import field_types as f
 from allocator.cli.documents import Document
+from allocator.cli.place_fields import FLAGS, ReplicaRange, read_constraints, read_curve, read_replicas
 from allocator.cli.quantities import parse_amount, parse_duration
 from allocator.domain.cluster import Labels
 from allocator.domain.errors import FailedPrecondition, InvalidInput, Violation
@@ -57,8 +57,8 @@ class JobDraft:
             raise FailedPrecondition(
                 "cluster", "has no nodes, so there is no flavor to accept; name the flavors that the job accepts"
             )
-        template = self.spec.configurations[0]
-        expanded = tuple(replace(template, flavor=flavor) for flavor in flavors)
+        templates = self.spec.configurations
+        expanded = tuple(replace(template, flavor=flavor) for flavor in flavors for template in templates)
         return (replace(self.spec, configurations=expanded),) * self.copies
 
 
@@ -87,14 +87,17 @@ def draft_of_flags(values: Mapping[str, object]) -> JobDraft:
     fields, doubts = _parse_fields(dict(values), "", faults)
     drafts = _drafted(fields, "", doubts, faults)
     if faults:
-        raise InvalidInput(*(Violation(_as_flag(fault.field), fault.description) for fault in faults))
+        raise InvalidInput(*(Violation(as_flag(fault.field), fault.description) for fault in faults))
     return drafts[0]
 
 
-def _as_flag(field: str) -> str:
+def as_flag(field: str) -> str:
     """`restart_cost` as `--restart-cost`, `labels.k` as `--label k`."""
     if not field:
         return ""
+    for path, given_as in FLAGS.items():
+        if field.startswith(path):
+            return given_as
     head, separator, key = field.partition(".")
     flag = {"flavors": "flavor", "labels": "label", "resources": "resource", "preemptible": "non-preemptible"}
     name = flag.get(head, head).replace("_", "-")
@@ -117,7 +120,7 @@ def _layout(value: object, faults: list[Violation]) -> tuple[object, list[Any]]:
             return {}, []
         defaults, jobs = value.get("defaults") or {}, value["jobs"]
     else:
-        faults.append(Violation("", f"must be a list of jobs, or a mapping with 'jobs'; got {_shown(value)}"))
+        faults.append(Violation("", f"must be a list of jobs, or a mapping with 'jobs'; got {f.shown(value)}"))
         return {}, []
     if not isinstance(jobs, list) or not jobs:
         faults.append(Violation("jobs" if isinstance(value, dict) else "", "must be a list of at least one job"))
@@ -130,7 +133,7 @@ def _parse_fields(given: object, path: str, faults: list[Violation]) -> tuple[di
     doubt. That is what could not be read, and anything if the field meant is not even known.
     """
     before = len(faults)
-    parsed = _parse_known(given, path, faults, FIELDS, "job")
+    parsed = f.fields(given, path, faults, FIELDS, "job")
     if len(faults) == before or not isinstance(given, dict):
         return parsed, frozenset(FIELDS if len(faults) > before else ())
     if any(key not in FIELDS for key in given):
@@ -145,6 +148,10 @@ def _drafted(
     if "flavors" in fields and "configurations" in fields:
         faults.append(Violation(path, "has both flavors and configurations: give one of them"))
         return ()
+    size_fault = _size_fault(fields, path, doubts)
+    if size_fault is not None:
+        faults.append(size_fault)
+        return ()
     try:
         return (_draft(fields, path),)
     except InvalidInput as error:
@@ -152,34 +159,33 @@ def _drafted(
         return ()
 
 
+def _size_fault(fields: Mapping[str, Any], path: str, doubts: frozenset[str]) -> Violation | None:
+    """Whether the range of replicas and the throughputs of its counts go together, and with the rest."""
+    replicas, curve = fields.get("replicas"), fields.get("throughput")
+    prefix = f"{path}." if path else ""
+    if isinstance(replicas, ReplicaRange):
+        if "configurations" in fields:
+            return Violation(f"{prefix}replicas", "must be a number where there are configurations: these say the rest")
+        if curve is not None and len(curve) != len(replicas.counts):
+            counts = f"{len(replicas.counts)} numbers, one for each of {replicas.least} to {replicas.most} replicas"
+            return Violation(f"{prefix}throughput", f"must have {counts}; got {len(curve)}")
+    elif curve is not None and "replicas" not in doubts:
+        return Violation(
+            f"{prefix}throughput", "goes with replicas {min, max}; with one number of replicas write it with flavors"
+        )
+    return None
+
+
 def _rests_on(field: str) -> frozenset[str]:
     """The fields of a job that a fault at this place in it may come of."""
     parts = [part.partition("[")[0] for part in field.split(".") if part]
     if parts and parts[0] != "configurations":
         return frozenset(parts[:1])
-    return frozenset({"configurations", parts[1]} if len(parts) > 1 else {"configurations", "flavors", *_DEMAND_FIELDS})
-
-
-def _parse_known(
-    given: object, path: str, faults: list[Violation], known: Mapping[str, Callable[[Any, str], Any]], what: str
-) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        faults.append(Violation(path, f"must be a mapping of a {what}'s fields, got {_shown(given)}"))
-        return {}
-    parsed = {}
-    for key, value in given.items():
-        where = f"{path}.{key}" if path else str(key)
-        parser = known.get(key) if isinstance(key, str) else None
-        if parser is None:
-            close = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"a {what} has: {', '.join(known)}"
-            faults.append(Violation(where, f"unknown field; {hint}"))
-        elif value is not None:
-            try:
-                parsed[key] = parser(value, where)
-            except InvalidInput as error:
-                faults += error.violations
-    return parsed
+    return frozenset(
+        {"configurations", parts[1]}
+        if len(parts) > 1
+        else {"configurations", "flavors", "replicas", "throughput", *_DEMAND_FIELDS}
+    )
 
 
 def _merge(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,7 +208,9 @@ def _draft(fields: Mapping[str, Any], path: str) -> JobDraft:
         configurations = tuple(_configuration({**fields, **own}, own["flavor"]) for own in explicit)
     else:
         configurations = tuple(
-            _configuration({**fields, "throughput": throughput}, flavor) for flavor, throughput in flavors.items()
+            _configuration({**fields, "replicas": count, "throughput": throughput * speed}, flavor)
+            for flavor, throughput in flavors.items()
+            for count, speed in _sizes(fields)
         )
     labels: Labels = tuple(sorted(fields.get("labels", {}).items()))
     spec = JobSpec(
@@ -211,7 +219,7 @@ def _draft(fields: Mapping[str, Any], path: str) -> JobDraft:
         labels=labels,
         expected_duration_seconds=fields.get("expected_duration"),
         restart_cost_seconds=fields.get("restart_cost", 0.0),
-        **{key: fields[key] for key in ("name", "weight", "priority_class", "preemptible") if key in fields},
+        **{key: fields[key] for key in _AS_THEY_ARE if key in fields},
     )
     found = dict.fromkeys(_in_file_words(violation, path, short=explicit is None) for violation in spec.violations())
     if found:
@@ -219,11 +227,20 @@ def _draft(fields: Mapping[str, Any], path: str) -> JobDraft:
     return JobDraft(spec, explicit is None and "flavors" not in fields, fields.get("count", 1))
 
 
+def _sizes(fields: Mapping[str, Any]) -> list[tuple[int, float]]:
+    """(replicas, throughput) of each size; of a range without throughputs they are proportional to the replicas."""
+    replicas = fields.get("replicas", 1)
+    if isinstance(replicas, ReplicaRange):
+        return list(zip(replicas.counts, fields.get("throughput") or map(float, replicas.counts), strict=True))
+    return [(replicas, 1.0)]
+
+
 def _configuration(fields: Mapping[str, Any], flavor: str) -> Configuration:
     amounts = {name: fields[name] for name in STANDARD_RESOURCES if name in fields} | fields.get("resources", {})
     return Configuration(flavor, fields.get("replicas", 1), Resources.of(amounts), fields.get("throughput", 1.0))
 
 
+_AS_THEY_ARE = ("name", "weight", "priority_class", "preemptible", "constraints", "resizable", "divisible")
 _FILE_NAME = {field: name for name, field in FIELD_BY_RESOURCE.items()} | {
     "extra": "resources",
     "labels": "labels",
@@ -249,40 +266,13 @@ def _in_file_words(violation: Violation, path: str, *, short: bool) -> Violation
     return Violation(".".join([path, *parts] if path else parts), description)
 
 
-def _text(value: object, path: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidInput.of(path, f"must be text, got {_shown(value)}; put it in quotes")
-    return value
-
-
-def _whole(low: int, high: int) -> Callable[[object, str], int]:
-    def parse(value: object, path: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise InvalidInput.of(path, f"must be a whole number between {low} and {high}, got {_shown(value)}")
-        return value
-
-    return parse
-
-
-def _number(value: object, path: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300 or math.isnan(value):
-        raise InvalidInput.of(path, f"must be a number, got {_shown(value)}")
-    return float(value)
-
-
-def _truth(value: object, path: str) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidInput.of(path, f"must be true or false, got {_shown(value)}")
-    return value
-
-
 def _amount(resource: str) -> Callable[[object, str], int]:
     return lambda value, path: parse_amount(resource, value, path)
 
 
 def _extras(value: object, path: str) -> dict[str, int]:
     amounts = {}
-    for name, amount in _mapping(value, path, "resource names to whole numbers").items():
+    for name, amount in f.mapping(value, path, "resource names to whole numbers").items():
         if name in FIELD_BY_RESOURCE:
             raise InvalidInput.of(f"{path}.{name}", f"is a standard resource: write it as the field {name}")
         amounts[name] = parse_amount(name, amount, f"{path}.{name}")
@@ -293,38 +283,26 @@ def _flavors(value: object, path: str) -> dict[str, float]:
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list):
-        names = [_text(name, f"{path}[{index}]") for index, name in enumerate(value)]
+        names = [f.text(name, f"{path}[{index}]") for index, name in enumerate(value)]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise InvalidInput.of(path, f"{twice[0]!r} is given twice: each flavor once")
         value = dict.fromkeys(names, 1.0)
     throughputs = {
-        name: _number(throughput, f"{path}.{name}")
-        for name, throughput in _mapping(value, path, "flavor names to throughputs").items()
+        name: f.number(throughput, f"{path}.{name}")
+        for name, throughput in f.mapping(value, path, "flavor names to throughputs").items()
     }
     if not throughputs:
         raise InvalidInput.of(path, "must name at least one flavor; leave the field out to accept every flavor")
     return throughputs
 
 
-def _labels(value: object, path: str) -> dict[str, str]:
-    return {key: _text(text, f"{path}.{key}") for key, text in _mapping(value, path, "keys to text").items()}
-
-
-def _mapping(value: object, path: str, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidInput.of(path, f"must be a mapping of {what}, got {_shown(value)}")
-    for key in value:
-        _text(key, f"{path}.{key}")
-    return value
-
-
 def _configurations(value: object, path: str) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not value:
-        raise InvalidInput.of(path, f"must be a list of at least one configuration, got {_shown(value)}")
+        raise InvalidInput.of(path, f"must be a list of at least one configuration, got {f.shown(value)}")
     faults: list[Violation] = []
     parsed = [
-        _parse_known(item, f"{path}[{index}]", faults, _CONFIGURATION_FIELDS, "configuration")
+        f.fields(item, f"{path}[{index}]", faults, _CONFIGURATION_FIELDS, "configuration")
         for index, item in enumerate(value)
     ]
     faults += [
@@ -338,33 +316,35 @@ def _configurations(value: object, path: str) -> list[dict[str, Any]]:
     return parsed
 
 
-def _shown(value: object) -> str:
-    """A value in a message: short, whatever it is."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "nothing"}[value]
-    return reprlib.repr(value)
-
-
-_DEMAND_FIELDS: dict[str, Callable[[Any, str], Any]] = {
-    "replicas": _whole(1, MAX_REPLICAS),
+_DEMAND_FIELDS: dict[str, f.Reader] = {
     **{resource: _amount(resource) for resource in STANDARD_RESOURCES},
     "resources": _extras,
 }
-_CONFIGURATION_FIELDS: dict[str, Callable[[Any, str], Any]] = {"flavor": _text, "throughput": _number, **_DEMAND_FIELDS}
-FIELDS: dict[str, Callable[[Any, str], Any]] = {
-    "name": _text,
-    "queue": _text,
+_CONFIGURATION_FIELDS: dict[str, f.Reader] = {
+    "flavor": f.text,
+    "throughput": f.number,
+    "replicas": f.whole(1, MAX_REPLICAS),
+    **_DEMAND_FIELDS,
+}
+FIELDS: dict[str, f.Reader] = {
+    "name": f.text,
+    "queue": f.text,
+    "replicas": read_replicas,
+    "throughput": read_curve,
     **_DEMAND_FIELDS,
     "flavors": _flavors,
     "configurations": _configurations,
-    "weight": _number,
-    "priority_class": _text,
-    "preemptible": _truth,
+    "weight": f.number,
+    "priority_class": f.text,
+    "preemptible": f.truth,
     "restart_cost": parse_duration,
     "expected_duration": parse_duration,
-    "labels": _labels,
-    "count": _whole(1, MAX_COPIES),
+    "labels": f.labels,
+    "constraints": read_constraints,
+    "resizable": f.truth,
+    "divisible": f.truth,
+    "count": f.whole(1, MAX_COPIES),
 }
 """Every field of a job in a file, with what reads it."""
 
-__all__ = ["FIELDS", "JobDraft", "draft_of_flags", "read_drafts"]
+__all__ = ["FIELDS", "JobDraft", "as_flag", "draft_of_flags", "read_drafts"]

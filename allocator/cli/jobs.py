@@ -12,7 +12,8 @@ from allocator.cli import completion, documents, schema, screen
 from allocator.cli.app import Session, app, as_given, command, session
 from allocator.cli.exits import ExitCode, of_batch
 from allocator.cli.job_view import job_table, show_job
-from allocator.cli.jobfile import JobDraft, draft_of_flags, read_drafts
+from allocator.cli.jobfile import JobDraft, as_flag, draft_of_flags, read_drafts
+from allocator.cli.place_fields import PlaceFlags, read_curve_flag
 from allocator.client import Client, ItemResult, Job, JobChange, JobSpec, JobState, JobUpdate
 from allocator.domain.errors import AllocatorError, InvalidInput
 
@@ -68,7 +69,62 @@ def submit(
     expected_duration: Annotated[
         str | None, typer.Option(metavar="TIME", help="Run time in its best configuration: 2h, 1h30m.")
     ] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="For your own use. Repeatable.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="For your own use, and for others' --near and --away-from. Repeatable."),
+    ] = None,
+    min_replicas: Annotated[
+        int | None, typer.Option(metavar="N", help="Least size of the gang, instead of --replicas.")
+    ] = None,
+    max_replicas: Annotated[int | None, typer.Option(metavar="N", help="Largest size of the gang.")] = None,
+    throughput_curve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,..",
+            help="Work per second of each size from --min-replicas to --max-replicas. Default: in proportion.",
+        ),
+    ] = None,
+    resizable: Annotated[bool, typer.Option("--resizable", help="It can change its size without a restart.")] = False,
+    divisible: Annotated[
+        bool, typer.Option("--divisible", help="It can hold a part of its cpu and bandwidth, all the time.")
+    ] = False,
+    node_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY[=VALUE]", help="Only nodes with this label. Repeatable; values of one key are alternatives."
+        ),
+    ] = None,
+    not_node_label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="Only nodes without this label. Repeatable.")
+    ] = None,
+    tolerate: Annotated[
+        list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="A taint that it accepts. Repeatable.")
+    ] = None,
+    max_per_node: Annotated[
+        int | None, typer.Option(metavar="N", help="At most N of its replicas on one node.")
+    ] = None,
+    max_per: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=N", help="At most N of its replicas per value of a node label: rack=2. Repeatable."
+        ),
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="All replicas in one rack (or other node label), or one node.")
+    ] = None,
+    near: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[LABEL:]KEY=VALUE", help="On nodes (rack:..: in racks) where a job so labelled runs. Repeatable."
+        ),
+    ] = None,
+    away_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[LABEL:]KEY=VALUE",
+            help="Not on nodes (rack:..: in racks) where a job so labelled runs. Repeatable.",
+        ),
+    ] = None,
     count: Annotated[int | None, typer.Option(metavar="N", help="Submit N such jobs. Default: 1.")] = None,
     request_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Submitting again with the same id and jobs changes nothing.")
@@ -80,12 +136,21 @@ def submit(
     A file is a list of jobs, or a mapping with 'jobs' and 'defaults'; its fields are named as the flags are.
     A malformed file is told fault by fault, and then nothing is submitted.
     """
+    place = PlaceFlags(
+        node_label or [], not_node_label or [], tolerate or [], max_per_node, max_per or [], within, near or [],
+        away_from or [],
+    )  # fmt: skip
+    labels = _pairs("--label", label)
     flags = {
-        "queue": queue, "name": name, "replicas": replicas, "cpu": cpu, "gpu": gpu, "memory": memory,
+        "queue": queue, "name": name, "replicas": _replicas(replicas, min_replicas, max_replicas),
+        "cpu": cpu, "gpu": gpu, "memory": memory,
         "bandwidth": bandwidth, "disk": disk, "resources": _pairs("--resource", resource),
         "flavors": _flavors(flavor), "weight": weight, "priority_class": priority_class,
         "preemptible": False if non_preemptible else None, "restart_cost": restart_cost,
-        "expected_duration": expected_duration, "labels": _pairs("--label", label), "count": count,
+        "expected_duration": expected_duration, "labels": labels, "count": count,
+        "throughput": None if throughput_curve is None else read_curve_flag(throughput_curve),
+        "resizable": resizable or None, "divisible": divisible or None,
+        "constraints": place.constraints(tuple((labels or {}).items())),
     }  # fmt: skip
     drafts = _drafts(file, {key: value for key, value in flags.items() if value is not None})
     settings = session(context)
@@ -101,7 +166,9 @@ def _drafts(file: str | None, flags: dict[str, object]) -> tuple[JobDraft, ...]:
     if file is None:
         return (draft_of_flags(flags),)
     if flags:
-        named = ", ".join(sorted(f"--{key.replace('_', '-')}" for key in flags))
+        place = flags.pop("constraints", None)
+        paths = [*flags, *(f"constraints.{part}" for part in (place if isinstance(place, dict) else ()))]
+        named = ", ".join(sorted(map(as_flag, paths)))
         raise InvalidInput.of("--file", f"cannot be combined with {named}: write defaults into the file")
     return read_drafts(documents.read(file))
 
@@ -282,6 +349,18 @@ def _pairs(flag: str, given: list[str] | None) -> dict[str, str] | None:
             raise InvalidInput.of(flag, f"{key!r} is given twice: each key once")
         pairs[key] = value
     return pairs
+
+
+def _replicas(exactly: int | None, least: int | None, most: int | None) -> int | dict[str, int] | None:
+    """As a file would say it."""
+    if least is None and most is None:
+        return exactly
+    if exactly is not None:
+        raise InvalidInput.of("--replicas", "cannot be combined with --min-replicas and --max-replicas")
+    if least is None or most is None:
+        missing = "--min-replicas" if least is None else "--max-replicas"
+        raise InvalidInput.of(missing, "must be given: the gang has from --min-replicas to --max-replicas replicas")
+    return {"min": least, "max": most}
 
 
 def _flavors(given: list[str] | None) -> dict[str, float] | None:

@@ -1,4 +1,4 @@
-"""`allocator nodes [list | drain | cordon | uncordon | remove]`."""
+"""`allocator nodes [list | drain | cordon | uncordon | taint | remove]`."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from typing import Annotated
 
 import typer
 
-from allocator.cli import completion, schema, screen
+from allocator.cli import completion, schema, screen, words
 from allocator.cli.app import command, group, session
 from allocator.cli.quantities import approximate
 from allocator.cli.screen import Column, Table
 from allocator.client import Client
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.errors import InvalidInput
 from allocator.domain.resources import STANDARD_RESOURCES, display_unit, resource_names
 
-nodes = group("nodes", "List nodes, and close, empty, reopen or forget them.", "Cluster")
+nodes = group("nodes", "List nodes, and close, empty, reopen, taint or forget them.", "Cluster")
 
 _Name = Annotated[str, typer.Argument(metavar="NODE", help="The node's name.", autocompletion=completion.node_names)]
 
 
 @nodes.callback()
 def _alone(context: typer.Context) -> None:
-    """List nodes, and close, empty, reopen or forget them; alone: list."""
+    """List nodes, and close, empty, reopen, taint or forget them; alone: list."""
     if context.invoked_subcommand is None:
         _list(context, None)
 
@@ -56,6 +57,33 @@ def uncordon(context: typer.Context, name: _Name) -> None:
     _change(context, lambda client: client.cordon_node(name, cordoned=False))
 
 
+@command(nodes, "taint")
+def taint(
+    context: typer.Context,
+    name: _Name,
+    taints: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY[=VALUE]]...", help="Taints to add; one of the same key is replaced."),
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="KEY", help="A taint to remove. Repeatable.")
+    ] = None,
+) -> None:
+    """Keep a node for jobs that tolerate its taints; what runs there stays."""
+    if not taints and not remove:
+        raise InvalidInput.of("", "nothing to change: give taints such as dedicated=training, or --remove")
+    added = {key: value for key, _, value in (given.partition("=") for given in taints or ())}
+    settings = session(context)
+    with settings.client() as client:
+        node = client.taint_node(name, added, remove=remove or ())
+    if settings.json:
+        screen.emit_json(schema.node(node))
+    else:
+        screen.line(
+            f"node {node.name} has {'the taints ' + words.labelled(node.taints) if node.taints else 'no taints'}"
+        )
+
+
 @command(nodes, "remove")
 def remove(context: typer.Context, name: _Name) -> None:
     """Forget a node that is lost or drained, and empty."""
@@ -79,8 +107,9 @@ def _list(context: typer.Context, flavor: str | None) -> None:
 
 
 def node_table(found: list[Node]) -> Table:
-    """One line per node; a column per resource that any of them has, in its display unit."""
+    """One line per node; a column per resource that any of them has, in its display unit, and one for taints if any."""
     resources = resource_names([node.capacity for node in found])
+    tainted = any(node.taints for node in found)
     table = Table(
         (
             Column("NODE"),
@@ -92,6 +121,7 @@ def node_table(found: list[Node]) -> Table:
             ),
             Column("AGENT", give_way=2),
             Column("LABELS", give_way=1, elastic=True),
+            *([Column("TAINTS", give_way=2, elastic=True)] if tainted else []),
         )
     )
     for node in found:
@@ -101,7 +131,8 @@ def node_table(found: list[Node]) -> Table:
             node_state(node),
             *(approximate(resource, node.capacity.get(resource)) for resource in resources),
             "simulated" if node.simulated else "-",
-            ", ".join(f"{key}={value}" for key, value in node.labels) or "-",
+            words.labelled(node.labels) or "-",
+            *([words.labelled(node.taints) or "-"] if tainted else []),
         )
     return table
 

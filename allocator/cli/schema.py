@@ -14,6 +14,7 @@ from typing import Any
 
 from allocator.client import ClusterStatus, EndOfSnapshot, JobEvent, QueueStatus
 from allocator.domain.cluster import Labels, Node
+from allocator.domain.constraints import Constraints
 from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.domain.job import Job, JobSpec
 from allocator.domain.placement import Allocation, Epoch
@@ -61,6 +62,19 @@ def spec(job_spec: JobSpec) -> Json:
         "restart_cost_seconds": finite(job_spec.restart_cost_seconds),
         "expected_duration_seconds": finite(job_spec.expected_duration_seconds),
         "labels": labels(job_spec.labels),
+        "constraints": constraints(job_spec.constraints),
+        "resizable": job_spec.resizable,
+        "divisible": job_spec.divisible,
+    }
+
+
+def constraints(wanted: Constraints) -> Json:
+    return {
+        "nodes": [{"key": rule.key, "values": list(rule.values), "negated": rule.negated} for rule in wanted.nodes],
+        "at_most": [{"replicas": limit.replicas, "per": limit.per, "of": labels(limit.of)} for limit in wanted.at_most],
+        "near": [{"per": near.per, "of": labels(near.of)} for near in wanted.near],
+        "within": wanted.within,
+        "tolerations": [{"key": key, "value": value} for key, value in wanted.tolerations],
     }
 
 
@@ -91,6 +105,8 @@ def allocation(held: Allocation) -> Json:
         "epoch": epoch(held.epoch),
         "start_time": time_text(held.start_time),
         "finished_replicas": sorted(held.finished),
+        "millis": held.placement.millis,
+        "start_epoch": epoch(held.start_epoch),
     }
 
 
@@ -147,6 +163,7 @@ def node(node: Node) -> Json:
         "availability": node.availability.value,
         "health": node.health.value,
         "simulated": node.simulated,
+        "taints": labels(node.taints),
     }
 
 
@@ -208,6 +225,7 @@ def round_summary(summary: RoundSummary) -> Json:
         "flavors": [flavor_usage(usage) for usage in summary.flavors],
         "queues": [queue_usage(usage) for usage in summary.queues],
         "stages": [{"stage": stage, "seconds": finite(seconds)} for stage, seconds in summary.stages],
+        "resized_jobs": summary.resized,
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from allocator.cli.quantities import approximate, format_amount, significant
+from allocator.domain.cluster import Labels
+from allocator.domain.constraints import Constraints
 from allocator.domain.job import Configuration, Job, JobState
 from allocator.domain.placement import Allocation
 from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
@@ -16,6 +18,9 @@ _CAUSES = {
     PendingCause.EXCEEDS_CLUSTER: "never, as the cluster is: the gang is larger than all nodes of a flavor together",
     PendingCause.INSUFFICIENT_CAPACITY: "no room now, and others are owed it more",
     PendingCause.FRAGMENTED: "room enough in total, but not in pieces that fit its replicas",
+    PendingCause.NO_MATCHING_NODE: "never, as the cluster is: no open node has the labels and taints it accepts",
+    PendingCause.CONSTRAINED: "room enough, but its limits per node or rack, or what it must be near to, leave too few",
+    PendingCause.RESERVED: "it would fit, but the place is reserved for a job that is owed more",
     PendingCause.SCHEDULER_STALE: "the last round had no trustworthy solution and changed nothing; next round",
     PendingCause.CHANGED_SINCE_SNAPSHOT: "it had a place, but the cluster changed before the commit; next round",
 }
@@ -25,6 +30,9 @@ _SHORT_CAUSES = {
     PendingCause.EXCEEDS_CLUSTER: "gang larger than the cluster",
     PendingCause.INSUFFICIENT_CAPACITY: "no room",
     PendingCause.FRAGMENTED: "fragmented",
+    PendingCause.NO_MATCHING_NODE: "no open node that it accepts",
+    PendingCause.CONSTRAINED: "its constraints leave no room",
+    PendingCause.RESERVED: "place reserved for others",
     PendingCause.SCHEDULER_STALE: "scheduler stale",
     PendingCause.CHANGED_SINCE_SNAPSHOT: "cluster changed; next round",
 }
@@ -149,6 +157,28 @@ def asks(job: Job) -> str:
         configuration = max(job.spec.configurations, key=job.throughput)
     wanted = _brief(configuration.demand)
     return f"{configuration.replicas} × {wanted}" if configuration.replicas > 1 else wanted
+
+
+def constraints(wanted: Constraints) -> list[str]:
+    """One line per demand on the place: `only nodes with zone=a or zone=b`, `at most 2 of its replicas per rack`."""
+    lines = []
+    for rule in wanted.nodes:
+        labels = " or ".join(f"{rule.key}={value}" for value in rule.values) or rule.key
+        lines.append(f"only nodes {'without' if rule.negated else 'with'} {labels}")
+    for limit in wanted.at_most:
+        whose = f"replicas of jobs with {labelled(limit.of)}" if limit.of else "of its replicas"
+        count = f"at most {limit.replicas}" if limit.replicas else "no"
+        lines.append(f"{count} {whose} per {limit.per}")
+    lines += [f"each replica in a {near.per} where a job with {labelled(near.of)} runs" for near in wanted.near]
+    if wanted.within:
+        lines.append(f"all replicas in one {wanted.within}")
+    lines += [f"tolerates {key}={value}" if value else f"tolerates {key}" for key, value in wanted.tolerations]
+    return lines
+
+
+def labelled(pairs: Labels) -> str:
+    """`app=web, tier=1`; a key alone where there is no value."""
+    return ", ".join(f"{key}={value}" if value else key for key, value in pairs)
 
 
 def price_of(configuration: Configuration, prices: Mapping[tuple[str, str], float]) -> float:

@@ -5,6 +5,7 @@ from allocator.client.errors import DeadlineExceeded, UnexpectedAnswer, Unreacha
 from allocator.client.retry import RetryPolicy
 from allocator.client.sync import Client
 from allocator.client.views import EndOfSnapshot, JobChange, JobEvent, Lease, QueueStatus, Registration
+from allocator.domain.constraints import AtMost, Constraints, Near, NodeRule
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
@@ -13,9 +14,11 @@ from allocator.wire.rounds import ClusterStatus, NodeCounts
 
 __all__ = [
     "AsyncClient",
+    "AtMost",
     "Client",
     "ClusterStatus",
     "Configuration",
+    "Constraints",
     "DeadlineExceeded",
     "EndOfSnapshot",
     "ItemResult",
@@ -26,7 +29,9 @@ __all__ = [
     "JobState",
     "JobUpdate",
     "Lease",
+    "Near",
     "NodeCounts",
+    "NodeRule",
     "Queue",
     "QueueStatus",
     "Registration",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -157,6 +157,16 @@ class AsyncClient:
 
     async def cordon_node(self, name: str, *, cordoned: bool = True, timeout: float | None = None) -> Node:
         return await self._call(calls.cordon_node(name, cordoned=cordoned), timeout)
+
+    async def taint_node(
+        self,
+        name: str,
+        taints: Mapping[str, str] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        timeout: float | None = None,
+    ) -> Node:
+        return await self._call(calls.taint_node(name, taints or {}, remove), timeout)
 
     async def remove_node(self, name: str, *, timeout: float | None = None) -> None:
         await self._call(calls.remove_node(name), timeout)

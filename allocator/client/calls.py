@@ -6,7 +6,7 @@ id always. Field paths in refusals are those of the request.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +27,7 @@ from allocator.intake.commands import (
     ReplicaReport,
     ReportProgress,
     SubmitJobs,
+    TaintNode,
     UpdateJobs,
     UpdateQueue,
 )
@@ -66,6 +67,7 @@ _GET_NODE = Method("NodeService", "GetNode", node_pb.GetNodeResponse)
 _LIST_NODES = Method("NodeService", "ListNodes", node_pb.ListNodesResponse)
 _DRAIN_NODE = Method("NodeService", "DrainNode", node_pb.DrainNodeResponse)
 _CORDON_NODE = Method("NodeService", "CordonNode", node_pb.CordonNodeResponse)
+_TAINT_NODE = Method("NodeService", "TaintNode", node_pb.TaintNodeResponse)
 _REMOVE_NODE = Method("NodeService", "RemoveNode", node_pb.RemoveNodeResponse)
 _GET_ROUND = Method("SchedulerService", "GetRound", scheduler_pb.GetRoundResponse)
 _LIST_ROUNDS = Method("SchedulerService", "ListRounds", scheduler_pb.ListRoundsResponse)
@@ -180,6 +182,11 @@ def drain_node(name: str) -> Call[Node]:
 
 def cordon_node(name: str, *, cordoned: bool) -> Call[Node]:
     return Call(_CORDON_NODE, lambda: node_pb.CordonNodeRequest(name=name, cordoned=cordoned), _node)
+
+
+def taint_node(name: str, taints: Mapping[str, str], removed: Iterable[str]) -> Call[Node]:
+    command = TaintNode(name, tuple(sorted(taints.items())), tuple(removed))
+    return Call(_TAINT_NODE, lambda: wire.taint_node_to_proto(command), _node)
 
 
 def remove_node(name: str) -> Call[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -205,12 +205,25 @@ class Client:
         """Close a node for new work, or open a cordoned or draining one. NotFound."""
         return self._call(calls.cordon_node(name, cordoned=cordoned), timeout)
 
+    def taint_node(
+        self,
+        name: str,
+        taints: Mapping[str, str] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        timeout: float | None = None,
+    ) -> Node:
+        """Remove the taints with the keys `remove`, then add or replace `taints`. What runs there stays. NotFound."""
+        return self._call(calls.taint_node(name, taints or {}, remove), timeout)
+
     def remove_node(self, name: str, *, timeout: float | None = None) -> None:
         """Forget a node. NotFound; FailedPrecondition unless it is lost or draining, and empty."""
         self._call(calls.remove_node(name), timeout)
 
     def register_node(self, node: Node, *, timeout: float | None = None) -> Registration:
-        """For agents: make a node known, or tell what it has now. Its availability is the operator's and stays."""
+        """For agents: make a node known, or tell what it has now. Its availability and, once
+        it is known, its taints are the operator's and stay.
+        """
         return self._call(calls.register_node(node), timeout)
 
     def heartbeat(self, node: str, reports: Iterable[ReplicaReport] = (), *, timeout: float | None = None) -> Lease:

@@ -18,6 +18,8 @@ MOST_SECONDS = 1e9
 """Of a restart's cost or an expected run time: about 32 years."""
 MOST_GPUS = 1024
 """Of one node: its devices are told apart one by one."""
+MOST_REPLICAS = 100_000
+"""Of one gang."""
 MOST_NAME = 253
 """Characters of a name."""
 

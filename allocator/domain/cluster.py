@@ -12,7 +12,13 @@ from allocator.domain.resources import GPU_MILLIS, Resources
 Labels = tuple[tuple[str, str], ...]
 """Sorted (key, value) pairs with unique keys."""
 
-_MOST_LABEL_VALUE = 1024
+RACK_LABEL = "rack"
+"""Key of the node label that names the rack."""
+NODE_DOMAIN = "node"
+"""As the name of a kind of domain: every node is one. Any other name is the key of a node label."""
+
+MOST_LABEL_VALUE = 1024
+MOST_TAINTS = 16
 
 
 class NodeHealth(Enum):
@@ -44,6 +50,10 @@ class Node:
     health: NodeHealth = NodeHealth.READY
     simulated: bool = False
     """The agent only pretends to run what it is given."""
+    taints: Labels = ()
+    """Only jobs that tolerate every one of them are placed here; whoever runs here already stays. The operator's, once
+    the node is known: registering again does not change them.
+    """
 
     @property
     def gpu_count(self) -> int:
@@ -52,6 +62,15 @@ class Node:
     @property
     def takes_new_work(self) -> bool:
         return self.availability is NodeAvailability.OPEN and self.health is NodeHealth.READY
+
+    def label(self, key: str) -> str | None:
+        """The value of a label; None if the node does not have it."""
+        return next((value for known, value in self.labels if known == key), None)
+
+    def domain(self, per: str) -> tuple[str, str]:
+        """The domain of `per` that the node is in: equal for two nodes exactly if they are in the same one."""
+        value = None if per == NODE_DOMAIN else self.label(per)
+        return (NODE_DOMAIN, self.name) if value is None else ("label", value)
 
     def violations(self) -> tuple[Violation, ...]:
         """What is wrong with this node, whatever else exists."""
@@ -74,18 +93,21 @@ class Node:
                 )
             )
         found += label_violations(self.labels)
+        if len(self.taints) > MOST_TAINTS:
+            found.append(Violation("taints", f"must hold at most {MOST_TAINTS} entries, got {len(self.taints)}"))
+        found += label_violations(self.taints, "taints")
         return tuple(found)
 
 
-def label_violations(labels: Labels) -> list[Violation]:
+def label_violations(labels: Labels, field: str = "labels") -> list[Violation]:
     """Keys must be there, both sides short, and neither with control characters."""
     found: list[Violation] = []
     for key, value in labels:
-        where = f"labels[{key!r}]"
-        if not 1 <= len(key) <= MOST_NAME or len(value) > _MOST_LABEL_VALUE:
+        where = f"{field}[{key!r}]"
+        if not 1 <= len(key) <= MOST_NAME or len(value) > MOST_LABEL_VALUE:
             found.append(
-                Violation(where, f"key must have 1 to {MOST_NAME} characters and value at most {_MOST_LABEL_VALUE}")
+                Violation(where, f"key must have 1 to {MOST_NAME} characters and value at most {MOST_LABEL_VALUE}")
             )
             continue
-        found += [*text_violations(where, key, MOST_NAME), *text_violations(where, value, _MOST_LABEL_VALUE)][:1]
+        found += [*text_violations(where, key, MOST_NAME), *text_violations(where, value, MOST_LABEL_VALUE)][:1]
     return found

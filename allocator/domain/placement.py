@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from allocator.domain.resources import Resources
 
+WHOLE = 1000
+"""Thousandths of its demand that a job holds, unless it is divisible."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Epoch:
@@ -28,28 +31,48 @@ class ReplicaPlacement:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A whole gang: `replicas[r]` says where replica r of `configuration` (an index into the spec's) runs."""
+    """A whole gang: `replicas[r]` says where replica r of `configuration` (an index into the spec's) runs.
+
+    `millis`: of a divisible job, the thousandths of its demand that it holds, 1 to 1000; 1000 for every other job.
+    """
 
     job_id: str
     configuration: int
     replicas: tuple[ReplicaPlacement, ...]
+    millis: int = WHOLE
 
     @property
     def nodes(self) -> tuple[str, ...]:
         """Node names, sorted, each once."""
+        if len(self.replicas) == 1:
+            return (self.replicas[0].node,)
         return tuple(sorted({replica.node for replica in self.replicas}))
+
+
+def held(demand: Resources, millis: int) -> Resources:
+    """What a replica with this demand holds of it: every amount times millis / 1000, rounded up to integer units."""
+    if millis == WHOLE:
+        return demand
+    return Resources.of({name: -(-amount * millis // WHOLE) for name, amount in demand.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
     """A committed placement. `finished` holds the replicas that have ended well while others still run; they have given
-    their places back.
+    their places back. A resize gives it a new epoch, but no new start: `started` is then the epoch of its last start.
     """
 
     placement: Placement
     epoch: Epoch
     start_time: float
     finished: frozenset[int] = frozenset()
+    started: Epoch | None = None
+    """None: `epoch` is that of its start."""
+
+    @property
+    def start_epoch(self) -> Epoch:
+        """When the run began that goes on now: the same through every resize."""
+        return self.epoch if self.started is None else self.started
 
     @property
     def standing(self) -> tuple[ReplicaPlacement, ...]:
@@ -62,7 +85,12 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class DesiredReplica:
-    """What one node is asked to run for one replica of one job."""
+    """What one node is asked to run for one replica of one job.
+
+    `start_epoch`: what already runs here of the job since that very start goes on, whatever number and epoch it had
+    before; a job's replicas on one node keep their order. `demand` is what it may use: of a divisible job, `millis`
+    thousandths of the configuration's.
+    """
 
     job_id: str
     replica: int
@@ -71,6 +99,8 @@ class DesiredReplica:
     flavor: str
     demand: Resources
     gpus: tuple[int, ...]
+    start_epoch: Epoch
+    millis: int = WHOLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,21 @@ class Preempt:
     pending: PendingReason
 
 
-Change = Start | Move | Preempt
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """A running job goes on with another number of replicas, or another part of its demand; it does not restart.
+
+    Replicas that stay keep node and GPUs and come first, in the order they had (`JobSpec.goes_on`).
+    """
+
+    placement: Placement
+
+    @property
+    def job_id(self) -> str:
+        return self.placement.job_id
+
+
+Change = Start | Move | Resize | Preempt
 
 
 @dataclass(frozen=True, slots=True)

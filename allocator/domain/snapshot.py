@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import operator
+from array import array
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job
@@ -37,6 +40,22 @@ class Snapshot:
             if not all(map(operator.lt, keys, keys[1:])):
                 raise AssertionError(f"snapshot {kind} are not strictly sorted")
 
+    @classmethod
+    def of_sorted(
+        cls,
+        revision: int,
+        round: int,  # noqa: A002 - the field's name
+        time: float,
+        queues: tuple[Queue, ...],
+        nodes: tuple[Node, ...],
+        jobs: tuple[Job, ...],
+    ) -> Self:
+        """Of what its owner keeps sorted: without a look at every job, which takes longer than all the rest."""
+        found = object.__new__(cls)
+        for name, value in zip(cls.__slots__, (revision, round, time, queues, nodes, jobs), strict=True):
+            object.__setattr__(found, name, value)
+        return found
+
     @property
     def flavors(self) -> tuple[str, ...]:
         """Names of the flavors that any node has, sorted."""
@@ -45,20 +64,54 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one round hands to the next, settled from what was applied.
+    """What one round hands to the next, settled from what was applied; not to be changed.
 
-    `credits`: seconds of run time owed (above 0) or received in advance (below 0) at `time`, by job id; absent means 0.
-    `pace`: by how much each credit changes per second since then: the share the optimum gave minus 1 if the job runs.
+    Jobs are named by their sequence. `sequences` (n, signed 64-bit, strictly ascending) names those that anything is
+    remembered about; aligned with it, `credits` (n, doubles): seconds of run time owed (above 0) or received in advance
+    (below 0) at `time`, and `pace` (n, doubles): by how much each credit changes per second since then, the share the
+    optimum gave minus 1 if the job runs. Jobs that are not named have 0 and 0.
+
     `prices`: capacity prices of the last solution by (flavor, resource), and `limit_prices` those of queues' limits by
     (queue, flavor, resource), for warm starts; the last known ones where the last solution had none.
     """
 
     time: float = 0.0
-    credits: Mapping[str, float] = field(default_factory=dict)
-    pace: Mapping[str, float] = field(default_factory=dict)
+    sequences: array[int] = field(default_factory=lambda: array("q"))
+    credits: array[float] = field(default_factory=lambda: array("d"))
+    pace: array[float] = field(default_factory=lambda: array("d"))
     prices: Mapping[tuple[str, str], float] = field(default_factory=dict)
     limit_prices: Mapping[LimitName, float] = field(default_factory=dict)
 
-    def credit(self, job_id: str, now: float) -> float:
-        """Seconds owed to a job at `now`."""
-        return self.credits.get(job_id, 0.0) + self.pace.get(job_id, 0.0) * max(0.0, now - self.time)
+    def __post_init__(self) -> None:
+        if (self.sequences.typecode, self.credits.typecode, self.pace.typecode) != ("q", "d", "d"):
+            raise AssertionError("a memory's arrays are of type q, d and d")
+        if not len(self.sequences) == len(self.credits) == len(self.pace):
+            raise AssertionError("a memory's arrays are not of one length")
+
+    @classmethod
+    def of(
+        cls,
+        time: float = 0.0,
+        credits: Mapping[int, float] | None = None,  # noqa: A002 - the field's name
+        pace: Mapping[int, float] | None = None,
+        prices: Mapping[tuple[str, str], float] | None = None,
+        limit_prices: Mapping[LimitName, float] | None = None,
+    ) -> Self:
+        """From mappings by sequence, for few jobs."""
+        owed, rates = credits or {}, pace or {}
+        sequences = sorted(owed.keys() | rates.keys())
+        return cls(
+            time,
+            array("q", sequences),
+            array("d", [owed.get(sequence, 0.0) for sequence in sequences]),
+            array("d", [rates.get(sequence, 0.0) for sequence in sequences]),
+            prices or {},
+            limit_prices or {},
+        )
+
+    def credit(self, sequence: int, now: float) -> float:
+        """Seconds owed to a job at `now`. Of many jobs, read the arrays."""
+        index = bisect_left(self.sequences, sequence)
+        if index == len(self.sequences) or self.sequences[index] != sequence:
+            return 0.0
+        return self.credits[index] + self.pace[index] * max(0.0, now - self.time)

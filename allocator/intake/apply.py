@@ -13,6 +13,7 @@ from allocator.domain.bounds import LEAST_THROUGHPUT, MOST_THROUGHPUT, is_throug
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
 from allocator.domain.job import PRIORITY_CLASSES, Job, JobState
+from allocator.domain.placement import WHOLE
 from allocator.domain.queue import Queue
 from allocator.intake import commands as c
 from allocator.intake import receipts
@@ -45,6 +46,8 @@ def apply(command: c.Command, facts: Facts, now: float) -> Outcome:
             return _heartbeat(command, facts, now)
         case c.SetNodeAvailability():
             return _node_changed(_node(command.node, facts), availability=command.availability)
+        case c.TaintNode():
+            return _taint_node(command, facts)
         case c.LoseNode():
             return _node_changed(_node(command.node, facts), health=NodeHealth.LOST)
         case c.RemoveNode():
@@ -162,14 +165,15 @@ def _report_progress(command: c.ReportProgress, facts: Facts) -> Outcome:
     configuration = job.spec.configurations[job.allocation.placement.configuration]
     reference = job.reference_configuration(configuration.flavor)
     # Three digits: more would only make jobs that are alike look different to the grouping.
-    measured = float(f"{command.throughput * reference.throughput / configuration.throughput:.3g}")
+    declared = configuration.throughput * job.allocation.placement.millis / WHOLE
+    measured = float(f"{command.throughput * reference.throughput / declared:.3g}")
     known = dict(job.measured_throughput) | {configuration.flavor: measured}
     changed = replace(job, measured_throughput=tuple(sorted(known.items())))
     for index, other in enumerate(job.spec.configurations):
         if other.throughput > 0 and not is_throughput(changed.throughput(other)):
             raise InvalidInput.of(
                 "throughput",
-                f"is too far from the declared {configuration.throughput:g}, got {command.throughput:g}: "
+                f"is too far from the declared {declared:g}, got {command.throughput:g}: "
                 f"configurations[{index}] would count with {changed.throughput(other):g} and must stay within "
                 f"{LEAST_THROUGHPUT:g} to {MOST_THROUGHPUT:g}",
             )
@@ -255,6 +259,16 @@ def _node_changed(
     return Outcome(changed, ChangeSet(nodes=(changed,) if changed != node else ()))
 
 
+def _taint_node(command: c.TaintNode, facts: Facts) -> Outcome:
+    node = _node(command.node, facts)
+    kept = {key: value for key, value in node.taints if key not in command.removed}
+    changed = replace(node, taints=tuple(sorted((kept | dict(command.taints)).items())))
+    wrong = [violation for violation in changed.violations() if violation.field.startswith("taints")]
+    if wrong:
+        raise InvalidInput(*wrong)
+    return Outcome(changed, ChangeSet(nodes=(changed,) if changed != node else ()))
+
+
 def _register(node: Node, facts: Facts) -> Outcome:
     violations = node.violations()
     if violations:
@@ -262,7 +276,7 @@ def _register(node: Node, facts: Facts) -> Outcome:
     known = facts.node(node.name)
     registered = replace(node, health=NodeHealth.READY)
     if known is not None:
-        registered = replace(registered, availability=known.availability)
+        registered = replace(registered, availability=known.availability, taints=known.taints)
         holds = len(facts.jobs_on(node.name))
         if known.flavor != node.flavor and holds:
             raise FailedPrecondition(
@@ -286,10 +300,19 @@ def _heartbeat(command: c.Heartbeat, facts: Facts, now: float) -> Outcome:
 
 
 def _replica_reported(job: Job, report: c.ReplicaReport, node: str, now: float) -> Job | None:
-    """The job after what its replica's agent said; None if that changes nothing, or is about an earlier epoch."""
+    """The job after what its replica's agent said; None if that changes nothing, or is about an earlier epoch.
+
+    After a resize numbers may mean other replicas. A failure fails the job, whichever replica it was; an end is told
+    again by the agent, with the new epoch.
+    """
     allocation = job.allocation
-    if allocation is None or report.epoch != allocation.epoch:
+    if allocation is None:
         return None
+    if report.epoch != allocation.epoch:
+        before_resize = allocation.start_epoch <= report.epoch < allocation.epoch and node in allocation.placement.nodes
+        if not before_resize or report.state is not c.ReplicaState.FAILED:
+            return None
+        return _ended(job, JobState.FAILED, now, f"a replica failed on node {node}{_because(report.message)}")
     replicas = allocation.placement.replicas
     if not 0 <= report.replica < len(replicas) or replicas[report.replica].node != node:
         return None
@@ -297,7 +320,7 @@ def _replica_reported(job: Job, report: c.ReplicaReport, node: str, now: float) 
         case c.ReplicaState.RUNNING:
             return None
         case c.ReplicaState.FAILED:
-            why = f": {report.message}" if report.message else ""
+            why = _because(report.message)
             return _ended(job, JobState.FAILED, now, f"replica {report.replica} failed on node {node}{why}")
         case c.ReplicaState.SUCCEEDED:
             finished = allocation.finished | {report.replica}
@@ -322,6 +345,10 @@ def _remove_node(name: str, facts: Facts) -> Outcome:
 
 
 # --- words --------------------------------------------------------------------------------------------------------
+
+
+def _because(message: str) -> str:
+    return f": {message}" if message else ""
 
 
 def _one_or_many(count: int, one: str, many: str) -> str:

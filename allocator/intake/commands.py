@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from allocator.domain.cluster import Node, NodeAvailability
+from allocator.domain.cluster import Labels, Node, NodeAvailability
 from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.domain.job import Job, JobSpec
 from allocator.domain.placement import Epoch
@@ -148,6 +148,15 @@ class SetNodeAvailability:
 
 
 @dataclass(frozen=True, slots=True)
+class TaintNode:
+    """Remove the taints with `removed` keys, then add or replace `taints`. What runs there stays. Answer: Node."""
+
+    node: str
+    taints: Labels = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LoseNode:
     """The node is gone (no heartbeat in time). Answer: Node. What ran there is preempted by the next round."""
 
@@ -173,6 +182,7 @@ Command = (
     | RegisterNode
     | Heartbeat
     | SetNodeAvailability
+    | TaintNode
     | LoseNode
     | RemoveNode
 )

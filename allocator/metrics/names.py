@@ -149,6 +149,12 @@ SUBMITTED = _counter(
 )
 FINISHED = _counter("jobs_finished", "jobs", ("state",), "Jobs that ended; state is succeeded, failed or cancelled.")
 STARTS = _counter("job_starts", "jobs", (), "Pending jobs that got a place, restarts after a preemption included.")
+RESIZES = _counter(
+    "job_resizes",
+    "jobs",
+    (),
+    "Running jobs that went on with another number of replicas, or another part of their demand.",
+)
 MOVES = _counter("job_moves", "jobs", ("reason",), "Running jobs that got another place and restarted there.")
 PREEMPTIONS = _counter("preemptions", "jobs", ("reason",), "Running jobs that lost their place and wait again.")
 REJECTED = _counter(
@@ -223,7 +229,7 @@ SOURCE_FAILURES = _counter(
 )
 
 SECTIONS: Mapping[str, tuple[Family, ...]] = {
-    "Jobs": (JOBS, WAITING, WAIT, SUBMITTED, FINISHED, STARTS, MOVES, PREEMPTIONS, REJECTED),
+    "Jobs": (JOBS, WAITING, WAIT, SUBMITTED, FINISHED, STARTS, MOVES, RESIZES, PREEMPTIONS, REJECTED),
     "Queues": (QUEUE_WEIGHT, FAIR_SHARE, ACTUAL_SHARE),
     "Capacity": (*AMOUNTS.values(), UTILIZATION, *LOST.values()),
     "Prices": (PRICE, PRICE_BUDGET),

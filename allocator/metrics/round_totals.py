@@ -15,6 +15,7 @@ FAMILIES = (
     names.WAIT,
     names.STARTS,
     names.MOVES,
+    names.RESIZES,
     names.PREEMPTIONS,
     names.REJECTED,
     names.ROUNDS,
@@ -52,6 +53,7 @@ def add_round(totals: Accumulators, report: RoundReport, labels: RoundLabels) ->
         totals.add(names.SOLVES, (summary.solver,))
         totals.add(names.ITERATIONS, (summary.solver,), summary.iterations)
     totals.add(names.STARTS, (), summary.started)
+    totals.add(names.RESIZES, (), summary.resized)
     totals.add(names.REJECTED, (), summary.rejected)
     for reason, count in summary.preempted:
         totals.add(names.PREEMPTIONS, (reason,), count)

@@ -61,6 +61,10 @@ class NodeService(pb_grpc.NodeServiceServicer):
         node = await self._backend.write(SetNodeAvailability(request.name, availability), context)
         return pb.CordonNodeResponse(node=node_to_proto(node))
 
+    async def TaintNode(self, request: pb.TaintNodeRequest, context: Context) -> pb.TaintNodeResponse:
+        node = await self._backend.write(commands.taint_node_from_proto(request), context)
+        return pb.TaintNodeResponse(node=node_to_proto(node))
+
     async def RemoveNode(self, request: pb.RemoveNodeRequest, context: Context) -> pb.RemoveNodeResponse:
         await self._backend.write(RemoveNode(request.name), context)
         return pb.RemoveNodeResponse()

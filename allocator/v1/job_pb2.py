@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from allocator.v1 import constraints_pb2 as allocator_dot_v1_dot_constraints__pb2
 from allocator.v1 import epoch_pb2 as allocator_dot_v1_dot_epoch__pb2
 from allocator.v1 import reason_pb2 as allocator_dot_v1_dot_reason__pb2
 from allocator.v1 import resources_pb2 as allocator_dot_v1_dot_resources__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61llocator/v1/job.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/epoch.proto\x1a\x19\x61llocator/v1/reason.proto\x1a\x1c\x61llocator/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x01\n\rConfiguration\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x15\n\x08replicas\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\'\n\x06\x64\x65mand\x18\x03 \x01(\x0b\x32\x17.allocator.v1.Resources\x12\x17\n\nthroughput\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x0b\n\t_replicasB\r\n\x0b_throughput\"\x83\x03\n\x07JobSpec\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x33\n\x0e\x63onfigurations\x18\x02 \x03(\x0b\x32\x1b.allocator.v1.Configuration\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x06weight\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0epriority_class\x18\x05 \x01(\t\x12\x18\n\x0bpreemptible\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12\x1c\n\x14restart_cost_seconds\x18\x07 \x01(\x01\x12&\n\x19\x65xpected_duration_seconds\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x31\n\x06labels\x18\t \x03(\x0b\x32!.allocator.v1.JobSpec.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_weightB\x0e\n\x0c_preemptibleB\x1c\n\x1a_expected_duration_seconds\".\n\x10ReplicaPlacement\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04gpus\x18\x02 \x03(\x05\"\xc4\x01\n\nAllocation\x12\x15\n\rconfiguration\x18\x01 \x01(\x05\x12\x30\n\x08replicas\x18\x02 \x03(\x0b\x32\x1e.allocator.v1.ReplicaPlacement\x12\"\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x66inished_replicas\x18\x05 \x03(\x05\"\x95\x05\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12#\n\x04spec\x18\x03 \x01(\x0b\x32\x15.allocator.v1.JobSpec\x12/\n\x0bsubmit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05state\x18\x05 \x01(\x0e\x32\x16.allocator.v1.JobState\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12,\n\nallocation\x18\x07 \x01(\x0b\x32\x18.allocator.v1.Allocation\x12\x33\n\x0epending_reason\x18\x08 \x01(\x0b\x32\x1b.allocator.v1.PendingReason\x12\x34\n\x10\x66irst_start_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_start_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10preemption_count\x18\x0c \x01(\x05\x12\x37\n\x0flast_preemption\x18\r \x01(\x0e\x32\x1e.allocator.v1.PreemptionReason\x12\x46\n\x13measured_throughput\x18\x0e \x03(\x0b\x32).allocator.v1.Job.MeasuredThroughputEntry\x12\x0f\n\x07message\x18\x0f \x01(\t\x1a\x39\n\x17MeasuredThroughputEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*\x9b\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61llocator/v1/job.proto\x12\x0c\x61llocator.v1\x1a\x1e\x61llocator/v1/constraints.proto\x1a\x18\x61llocator/v1/epoch.proto\x1a\x19\x61llocator/v1/reason.proto\x1a\x1c\x61llocator/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x01\n\rConfiguration\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x15\n\x08replicas\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\'\n\x06\x64\x65mand\x18\x03 \x01(\x0b\x32\x17.allocator.v1.Resources\x12\x17\n\nthroughput\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x0b\n\t_replicasB\r\n\x0b_throughput\"\xd9\x03\n\x07JobSpec\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x33\n\x0e\x63onfigurations\x18\x02 \x03(\x0b\x32\x1b.allocator.v1.Configuration\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x06weight\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0epriority_class\x18\x05 \x01(\t\x12\x18\n\x0bpreemptible\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12\x1c\n\x14restart_cost_seconds\x18\x07 \x01(\x01\x12&\n\x19\x65xpected_duration_seconds\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x31\n\x06labels\x18\t \x03(\x0b\x32!.allocator.v1.JobSpec.LabelsEntry\x12.\n\x0b\x63onstraints\x18\n \x01(\x0b\x32\x19.allocator.v1.Constraints\x12\x11\n\tresizable\x18\x0b \x01(\x08\x12\x11\n\tdivisible\x18\x0c \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_weightB\x0e\n\x0c_preemptibleB\x1c\n\x1a_expected_duration_seconds\".\n\x10ReplicaPlacement\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04gpus\x18\x02 \x03(\x05\"\xfe\x01\n\nAllocation\x12\x15\n\rconfiguration\x18\x01 \x01(\x05\x12\x30\n\x08replicas\x18\x02 \x03(\x0b\x32\x1e.allocator.v1.ReplicaPlacement\x12\"\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x66inished_replicas\x18\x05 \x03(\x05\x12\x0e\n\x06millis\x18\x06 \x01(\x05\x12(\n\x0bstart_epoch\x18\x07 \x01(\x0b\x32\x13.allocator.v1.Epoch\"\x95\x05\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12#\n\x04spec\x18\x03 \x01(\x0b\x32\x15.allocator.v1.JobSpec\x12/\n\x0bsubmit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05state\x18\x05 \x01(\x0e\x32\x16.allocator.v1.JobState\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12,\n\nallocation\x18\x07 \x01(\x0b\x32\x18.allocator.v1.Allocation\x12\x33\n\x0epending_reason\x18\x08 \x01(\x0b\x32\x1b.allocator.v1.PendingReason\x12\x34\n\x10\x66irst_start_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_start_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10preemption_count\x18\x0c \x01(\x05\x12\x37\n\x0flast_preemption\x18\r \x01(\x0e\x32\x1e.allocator.v1.PreemptionReason\x12\x46\n\x13measured_throughput\x18\x0e \x03(\x0b\x32).allocator.v1.Job.MeasuredThroughputEntry\x12\x0f\n\x07message\x18\x0f \x01(\t\x1a\x39\n\x17MeasuredThroughputEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*\x9b\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,20 +40,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSPEC_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_JOB_MEASUREDTHROUGHPUTENTRY']._loaded_options = None
   _globals['_JOB_MEASUREDTHROUGHPUTENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSTATE']._serialized_start=1609
-  _globals['_JOBSTATE']._serialized_end=1764
-  _globals['_CONFIGURATION']._serialized_start=157
-  _globals['_CONFIGURATION']._serialized_end=305
-  _globals['_JOBSPEC']._serialized_start=308
-  _globals['_JOBSPEC']._serialized_end=695
-  _globals['_JOBSPEC_LABELSENTRY']._serialized_start=593
-  _globals['_JOBSPEC_LABELSENTRY']._serialized_end=638
-  _globals['_REPLICAPLACEMENT']._serialized_start=697
-  _globals['_REPLICAPLACEMENT']._serialized_end=743
-  _globals['_ALLOCATION']._serialized_start=746
-  _globals['_ALLOCATION']._serialized_end=942
-  _globals['_JOB']._serialized_start=945
-  _globals['_JOB']._serialized_end=1606
-  _globals['_JOB_MEASUREDTHROUGHPUTENTRY']._serialized_start=1549
-  _globals['_JOB_MEASUREDTHROUGHPUTENTRY']._serialized_end=1606
+  _globals['_JOBSTATE']._serialized_start=1785
+  _globals['_JOBSTATE']._serialized_end=1940
+  _globals['_CONFIGURATION']._serialized_start=189
+  _globals['_CONFIGURATION']._serialized_end=337
+  _globals['_JOBSPEC']._serialized_start=340
+  _globals['_JOBSPEC']._serialized_end=813
+  _globals['_JOBSPEC_LABELSENTRY']._serialized_start=711
+  _globals['_JOBSPEC_LABELSENTRY']._serialized_end=756
+  _globals['_REPLICAPLACEMENT']._serialized_start=815
+  _globals['_REPLICAPLACEMENT']._serialized_end=861
+  _globals['_ALLOCATION']._serialized_start=864
+  _globals['_ALLOCATION']._serialized_end=1118
+  _globals['_JOB']._serialized_start=1121
+  _globals['_JOB']._serialized_end=1782
+  _globals['_JOB_MEASUREDTHROUGHPUTENTRY']._serialized_start=1725
+  _globals['_JOB_MEASUREDTHROUGHPUTENTRY']._serialized_end=1782
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from allocator.v1 import constraints_pb2 as _constraints_pb2
 from allocator.v1 import epoch_pb2 as _epoch_pb2
 from allocator.v1 import reason_pb2 as _reason_pb2
 from allocator.v1 import resources_pb2 as _resources_pb2
@@ -139,6 +140,9 @@ class JobSpec(_message.Message):
     RESTART_COST_SECONDS_FIELD_NUMBER: _builtins.int
     EXPECTED_DURATION_SECONDS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    RESIZABLE_FIELD_NUMBER: _builtins.int
+    DIVISIBLE_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     """Name of the queue that it waits in; a leaf of the queue tree."""
     name: _builtins.str
@@ -155,6 +159,14 @@ class JobSpec(_message.Message):
     """Seconds of work that are lost each time it is stopped and started again; 0 to 1e9."""
     expected_duration_seconds: _builtins.float
     """Expected seconds of run time in its best configuration; above 0, at most 1e9. Absent: nobody knows."""
+    resizable: _builtins.bool
+    """Whether it may change without a restart between configurations of one flavor and one demand per replica, which
+    differ in their number of replicas.
+    """
+    divisible: _builtins.bool
+    """Whether it holds its share of its demand all the time, instead of the whole demand for its share of the time. Only
+    for jobs whose configurations have one replica each and ask for nothing but cpu and bandwidth.
+    """
     @_builtins.property
     def configurations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Configuration]:
         """The ways to run it: at least one, at most 256, each pair of flavor and replica count once."""
@@ -164,6 +176,10 @@ class JobSpec(_message.Message):
         """Free key and value pairs for the client's own use; at most 64, keys 1 to 253 and values at most 1024 characters,
         no control characters.
         """
+
+    @_builtins.property
+    def constraints(self) -> _constraints_pb2.Constraints:
+        """Where it may run beyond what fits."""
 
     def __init__(
         self,
@@ -177,10 +193,13 @@ class JobSpec(_message.Message):
         restart_cost_seconds: _builtins.float = ...,
         expected_duration_seconds: _builtins.float | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        constraints: _constraints_pb2.Constraints | None = ...,
+        resizable: _builtins.bool = ...,
+        divisible: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds", "_preemptible", b"_preemptible", "_weight", b"_weight", "expected_duration_seconds", b"expected_duration_seconds", "preemptible", b"preemptible", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds", "_preemptible", b"_preemptible", "_weight", b"_weight", "constraints", b"constraints", "expected_duration_seconds", b"expected_duration_seconds", "preemptible", b"preemptible", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds", "_preemptible", b"_preemptible", "_weight", b"_weight", "configurations", b"configurations", "expected_duration_seconds", b"expected_duration_seconds", "labels", b"labels", "name", b"name", "preemptible", b"preemptible", "priority_class", b"priority_class", "queue", b"queue", "restart_cost_seconds", b"restart_cost_seconds", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds", "_preemptible", b"_preemptible", "_weight", b"_weight", "configurations", b"configurations", "constraints", b"constraints", "divisible", b"divisible", "expected_duration_seconds", b"expected_duration_seconds", "labels", b"labels", "name", b"name", "preemptible", b"preemptible", "priority_class", b"priority_class", "queue", b"queue", "resizable", b"resizable", "restart_cost_seconds", b"restart_cost_seconds", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_duration_seconds: _TypeAlias = _typing.Literal["expected_duration_seconds"]  # noqa: Y015
     _WhichOneofArgType__expected_duration_seconds: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds"]  # noqa: Y015
@@ -236,8 +255,12 @@ class Allocation(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     FINISHED_REPLICAS_FIELD_NUMBER: _builtins.int
+    MILLIS_FIELD_NUMBER: _builtins.int
+    START_EPOCH_FIELD_NUMBER: _builtins.int
     configuration: _builtins.int
     """Index into the spec's configurations."""
+    millis: _builtins.int
+    """Of a divisible job, how many thousandths of its demand it holds, 1 to 1000; 1000 for every other job."""
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaPlacement]:
         """Where each replica runs, in order of the replica's number."""
@@ -254,6 +277,12 @@ class Allocation(_message.Message):
     def finished_replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Numbers of the replicas that have ended well while others still run, ascending."""
 
+    @_builtins.property
+    def start_epoch(self) -> _epoch_pb2.Epoch:
+        """When the run was decided that goes on now: the epoch of the last start, or of the last move. It stays the same when
+        the job is resized.
+        """
+
     def __init__(
         self,
         *,
@@ -262,10 +291,12 @@ class Allocation(_message.Message):
         epoch: _epoch_pb2.Epoch | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         finished_replicas: _abc.Iterable[_builtins.int] | None = ...,
+        millis: _builtins.int = ...,
+        start_epoch: _epoch_pb2.Epoch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "start_epoch", b"start_epoch", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "epoch", b"epoch", "finished_replicas", b"finished_replicas", "replicas", b"replicas", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "epoch", b"epoch", "finished_replicas", b"finished_replicas", "millis", b"millis", "replicas", b"replicas", "start_epoch", b"start_epoch", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -127,6 +127,26 @@ class Node(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class TaintsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     FLAVOR_FIELD_NUMBER: _builtins.int
     CAPACITY_FIELD_NUMBER: _builtins.int
@@ -134,6 +154,7 @@ class Node(_message.Message):
     AVAILABILITY_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
     SIMULATED_FIELD_NUMBER: _builtins.int
+    TAINTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, unique: letters, digits, '.', '_' or '-', at most 253 of them, a letter or digit first and last."""
     flavor: _builtins.str
@@ -154,6 +175,12 @@ class Node(_message.Message):
         characters.
         """
 
+    @_builtins.property
+    def taints(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Key and value pairs, at most 16: only jobs that tolerate every one of them are placed here. What runs here already
+        stays. Registering a node anew does not change them.
+        """
+
     def __init__(
         self,
         *,
@@ -164,10 +191,11 @@ class Node(_message.Message):
         availability: Global___NodeAvailability.ValueType = ...,
         health: Global___NodeHealth.ValueType = ...,
         simulated: _builtins.bool = ...,
+        taints: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "capacity", b"capacity", "flavor", b"flavor", "health", b"health", "labels", b"labels", "name", b"name", "simulated", b"simulated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "capacity", b"capacity", "flavor", b"flavor", "health", b"health", "labels", b"labels", "name", b"name", "simulated", b"simulated", "taints", b"taints"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -186,6 +214,8 @@ class DesiredReplica(_message.Message):
     FLAVOR_FIELD_NUMBER: _builtins.int
     DEMAND_FIELD_NUMBER: _builtins.int
     GPUS_FIELD_NUMBER: _builtins.int
+    START_EPOCH_FIELD_NUMBER: _builtins.int
+    MILLIS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job's id."""
     replica: _builtins.int
@@ -194,6 +224,10 @@ class DesiredReplica(_message.Message):
     """Number of replicas of the gang."""
     flavor: _builtins.str
     """Flavor of the configuration that the job runs in."""
+    millis: _builtins.int
+    """Of a divisible job, the thousandths of its demand that it holds, 1 to 1000 (`demand` is that part); 1000 for every
+    other job.
+    """
     @_builtins.property
     def epoch(self) -> _epoch_pb2.Epoch:
         """Epoch of the job's allocation; reports about the replica carry it."""
@@ -206,6 +240,13 @@ class DesiredReplica(_message.Message):
     def gpus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Indices of its GPU devices: all wholly its own, or a single one of which it has a part."""
 
+    @_builtins.property
+    def start_epoch(self) -> _epoch_pb2.Epoch:
+        """Epoch at which the job last started. What already runs here of the job since that very start goes on, whatever
+        number and epoch it had before: only the number, the count, the epoch or the demand is new. A job's replicas on one
+        node keep their order. If one has ended, its end is reported again with the new epoch.
+        """
+
     def __init__(
         self,
         *,
@@ -216,10 +257,12 @@ class DesiredReplica(_message.Message):
         flavor: _builtins.str = ...,
         demand: _resources_pb2.Resources | None = ...,
         gpus: _abc.Iterable[_builtins.int] | None = ...,
+        start_epoch: _epoch_pb2.Epoch | None = ...,
+        millis: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["demand", b"demand", "epoch", b"epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["demand", b"demand", "epoch", b"epoch", "start_epoch", b"start_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["demand", b"demand", "epoch", b"epoch", "flavor", b"flavor", "gpus", b"gpus", "job_id", b"job_id", "replica", b"replica", "replicas", b"replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["demand", b"demand", "epoch", b"epoch", "flavor", b"flavor", "gpus", b"gpus", "job_id", b"job_id", "millis", b"millis", "replica", b"replica", "replicas", b"replicas", "start_epoch", b"start_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

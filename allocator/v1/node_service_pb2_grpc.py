@@ -60,6 +60,11 @@ class NodeServiceStub:
                 request_serializer=allocator_dot_v1_dot_node__service__pb2.CordonNodeRequest.SerializeToString,
                 response_deserializer=allocator_dot_v1_dot_node__service__pb2.CordonNodeResponse.FromString,
                 _registered_method=True)
+        self.TaintNode = channel.unary_unary(
+                '/allocator.v1.NodeService/TaintNode',
+                request_serializer=allocator_dot_v1_dot_node__service__pb2.TaintNodeRequest.SerializeToString,
+                response_deserializer=allocator_dot_v1_dot_node__service__pb2.TaintNodeResponse.FromString,
+                _registered_method=True)
         self.GetNode = channel.unary_unary(
                 '/allocator.v1.NodeService/GetNode',
                 request_serializer=allocator_dot_v1_dot_node__service__pb2.GetNodeRequest.SerializeToString,
@@ -82,7 +87,8 @@ class NodeServiceServicer:
     """
 
     def RegisterNode(self, request, context):
-        """Makes a node known, or updates what it has. Registering again makes a lost node ready and keeps its availability.
+        """Makes a node known, or updates what it has. Registering again makes a lost node ready; its availability and its
+        taints are the operator's then, and stay.
         Errors: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -114,6 +120,13 @@ class NodeServiceServicer:
 
     def CordonNode(self, request, context):
         """Closes a node for new work, or opens a cordoned or draining one. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TaintNode(self, request, context):
+        """Adds and removes taints. What runs on the node stays. Errors: INVALID_ARGUMENT, NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,6 +180,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.CordonNode,
                     request_deserializer=allocator_dot_v1_dot_node__service__pb2.CordonNodeRequest.FromString,
                     response_serializer=allocator_dot_v1_dot_node__service__pb2.CordonNodeResponse.SerializeToString,
+            ),
+            'TaintNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.TaintNode,
+                    request_deserializer=allocator_dot_v1_dot_node__service__pb2.TaintNodeRequest.FromString,
+                    response_serializer=allocator_dot_v1_dot_node__service__pb2.TaintNodeResponse.SerializeToString,
             ),
             'GetNode': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNode,
@@ -320,6 +338,33 @@ class NodeService:
             '/allocator.v1.NodeService/CordonNode',
             allocator_dot_v1_dot_node__service__pb2.CordonNodeRequest.SerializeToString,
             allocator_dot_v1_dot_node__service__pb2.CordonNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TaintNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/allocator.v1.NodeService/TaintNode',
+            allocator_dot_v1_dot_node__service__pb2.TaintNodeRequest.SerializeToString,
+            allocator_dot_v1_dot_node__service__pb2.TaintNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

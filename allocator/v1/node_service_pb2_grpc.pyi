@@ -34,7 +34,8 @@ class NodeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NodeServiceAsyncStub: ...
     RegisterNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.RegisterNodeRequest, _node_service_pb2.RegisterNodeResponse]
-    """Makes a node known, or updates what it has. Registering again makes a lost node ready and keeps its availability.
+    """Makes a node known, or updates what it has. Registering again makes a lost node ready; its availability and its
+    taints are the operator's then, and stay.
     Errors: INVALID_ARGUMENT.
     """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.HeartbeatRequest, _node_service_pb2.HeartbeatResponse]
@@ -48,6 +49,8 @@ class NodeServiceStub:
     """Closes a node and empties it. Errors: NOT_FOUND."""
     CordonNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.CordonNodeRequest, _node_service_pb2.CordonNodeResponse]
     """Closes a node for new work, or opens a cordoned or draining one. Errors: NOT_FOUND."""
+    TaintNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.TaintNodeRequest, _node_service_pb2.TaintNodeResponse]
+    """Adds and removes taints. What runs on the node stays. Errors: INVALID_ARGUMENT, NOT_FOUND."""
     GetNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.GetNodeRequest, _node_service_pb2.GetNodeResponse]
     """Answers one node. Errors: NOT_FOUND."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ListNodesRequest, _node_service_pb2.ListNodesResponse]
@@ -61,7 +64,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.RegisterNodeRequest, _node_service_pb2.RegisterNodeResponse]  # type: ignore[assignment]
-    """Makes a node known, or updates what it has. Registering again makes a lost node ready and keeps its availability.
+    """Makes a node known, or updates what it has. Registering again makes a lost node ready; its availability and its
+    taints are the operator's then, and stay.
     Errors: INVALID_ARGUMENT.
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_node_service_pb2.HeartbeatRequest, _node_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
@@ -75,6 +79,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Closes a node and empties it. Errors: NOT_FOUND."""
     CordonNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.CordonNodeRequest, _node_service_pb2.CordonNodeResponse]  # type: ignore[assignment]
     """Closes a node for new work, or opens a cordoned or draining one. Errors: NOT_FOUND."""
+    TaintNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.TaintNodeRequest, _node_service_pb2.TaintNodeResponse]  # type: ignore[assignment]
+    """Adds and removes taints. What runs on the node stays. Errors: INVALID_ARGUMENT, NOT_FOUND."""
     GetNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.GetNodeRequest, _node_service_pb2.GetNodeResponse]  # type: ignore[assignment]
     """Answers one node. Errors: NOT_FOUND."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ListNodesRequest, _node_service_pb2.ListNodesResponse]  # type: ignore[assignment]
@@ -91,7 +97,8 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_service_pb2.RegisterNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_service_pb2.RegisterNodeResponse, _abc.Awaitable[_node_service_pb2.RegisterNodeResponse]]:
-        """Makes a node known, or updates what it has. Registering again makes a lost node ready and keeps its availability.
+        """Makes a node known, or updates what it has. Registering again makes a lost node ready; its availability and its
+        taints are the operator's then, and stay.
         Errors: INVALID_ARGUMENT.
         """
 
@@ -129,6 +136,14 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_service_pb2.CordonNodeResponse, _abc.Awaitable[_node_service_pb2.CordonNodeResponse]]:
         """Closes a node for new work, or opens a cordoned or draining one. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def TaintNode(
+        self,
+        request: _node_service_pb2.TaintNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.TaintNodeResponse, _abc.Awaitable[_node_service_pb2.TaintNodeResponse]]:
+        """Adds and removes taints. What runs on the node stays. Errors: INVALID_ARGUMENT, NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GetNode(

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61llocator/v1/reason.proto\x12\x0c\x61llocator.v1\"=\n\x08Shortage\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x01(\x03\"e\n\rPendingReason\x12)\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1a.allocator.v1.PendingCause\x12)\n\tshortages\x18\x02 \x03(\x0b\x32\x16.allocator.v1.Shortage\"G\n\x0cPendingCount\x12)\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1a.allocator.v1.PendingCause\x12\x0c\n\x04jobs\x18\x02 \x01(\x03\"O\n\x0fPreemptionCount\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.allocator.v1.PreemptionReason\x12\x0c\n\x04jobs\x18\x02 \x01(\x03*\xaa\x02\n\x0cPendingCause\x12\x1d\n\x19PENDING_CAUSE_UNSPECIFIED\x10\x00\x12$\n PENDING_CAUSE_NO_ELIGIBLE_FLAVOR\x10\x01\x12\x1e\n\x1aPENDING_CAUSE_EXCEEDS_NODE\x10\x02\x12!\n\x1dPENDING_CAUSE_EXCEEDS_CLUSTER\x10\x03\x12\'\n#PENDING_CAUSE_INSUFFICIENT_CAPACITY\x10\x04\x12\x1c\n\x18PENDING_CAUSE_FRAGMENTED\x10\x05\x12!\n\x1dPENDING_CAUSE_SCHEDULER_STALE\x10\x06\x12(\n$PENDING_CAUSE_CHANGED_SINCE_SNAPSHOT\x10\x07*\x88\x02\n\x10PreemptionReason\x12!\n\x1dPREEMPTION_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cPREEMPTION_REASON_FAIR_SHARE\x10\x01\x12\x1e\n\x1aPREEMPTION_REASON_PRIORITY\x10\x02\x12\x1f\n\x1bPREEMPTION_REASON_NODE_LOST\x10\x03\x12#\n\x1fPREEMPTION_REASON_NODE_DRAINING\x10\x04\x12%\n!PREEMPTION_REASON_CAPACITY_SHRUNK\x10\x05\x12\"\n\x1ePREEMPTION_REASON_RECONFIGURED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61llocator/v1/reason.proto\x12\x0c\x61llocator.v1\"=\n\x08Shortage\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x01(\x03\"e\n\rPendingReason\x12)\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1a.allocator.v1.PendingCause\x12)\n\tshortages\x18\x02 \x03(\x0b\x32\x16.allocator.v1.Shortage\"G\n\x0cPendingCount\x12)\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1a.allocator.v1.PendingCause\x12\x0c\n\x04jobs\x18\x02 \x01(\x03\"O\n\x0fPreemptionCount\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.allocator.v1.PreemptionReason\x12\x0c\n\x04jobs\x18\x02 \x01(\x03*\x89\x03\n\x0cPendingCause\x12\x1d\n\x19PENDING_CAUSE_UNSPECIFIED\x10\x00\x12$\n PENDING_CAUSE_NO_ELIGIBLE_FLAVOR\x10\x01\x12\x1e\n\x1aPENDING_CAUSE_EXCEEDS_NODE\x10\x02\x12!\n\x1dPENDING_CAUSE_EXCEEDS_CLUSTER\x10\x03\x12\'\n#PENDING_CAUSE_INSUFFICIENT_CAPACITY\x10\x04\x12\x1c\n\x18PENDING_CAUSE_FRAGMENTED\x10\x05\x12!\n\x1dPENDING_CAUSE_SCHEDULER_STALE\x10\x06\x12(\n$PENDING_CAUSE_CHANGED_SINCE_SNAPSHOT\x10\x07\x12\"\n\x1ePENDING_CAUSE_NO_MATCHING_NODE\x10\x08\x12\x1d\n\x19PENDING_CAUSE_CONSTRAINED\x10\t\x12\x1a\n\x16PENDING_CAUSE_RESERVED\x10\n*\x88\x02\n\x10PreemptionReason\x12!\n\x1dPREEMPTION_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cPREEMPTION_REASON_FAIR_SHARE\x10\x01\x12\x1e\n\x1aPREEMPTION_REASON_PRIORITY\x10\x02\x12\x1f\n\x1bPREEMPTION_REASON_NODE_LOST\x10\x03\x12#\n\x1fPREEMPTION_REASON_NODE_DRAINING\x10\x04\x12%\n!PREEMPTION_REASON_CAPACITY_SHRUNK\x10\x05\x12\"\n\x1ePREEMPTION_REASON_RECONFIGURED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'allocator.v1.reason_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PENDINGCAUSE']._serialized_start=364
-  _globals['_PENDINGCAUSE']._serialized_end=662
-  _globals['_PREEMPTIONREASON']._serialized_start=665
-  _globals['_PREEMPTIONREASON']._serialized_end=929
+  _globals['_PENDINGCAUSE']._serialized_end=757
+  _globals['_PREEMPTIONREASON']._serialized_start=760
+  _globals['_PREEMPTIONREASON']._serialized_end=1024
   _globals['_SHORTAGE']._serialized_start=43
   _globals['_SHORTAGE']._serialized_end=104
   _globals['_PENDINGREASON']._serialized_start=106

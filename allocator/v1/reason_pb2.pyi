@@ -41,6 +41,12 @@ class _PendingCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PendingC
     """Next round: this one had no trustworthy solution and changed nothing."""
     PENDING_CAUSE_CHANGED_SINCE_SNAPSHOT: _PendingCause.ValueType  # 7
     """Next round: it had a place, but the cluster changed before the commit."""
+    PENDING_CAUSE_NO_MATCHING_NODE: _PendingCause.ValueType  # 8
+    """Never, as the cluster is: no open node satisfies the job's constraints (labels, taints)."""
+    PENDING_CAUSE_CONSTRAINED: _PendingCause.ValueType  # 9
+    """Not now: enough nodes have room, but its limits per node or rack, or what it must be near to, leave too few."""
+    PENDING_CAUSE_RESERVED: _PendingCause.ValueType  # 10
+    """Not now: it would fit, but a larger or non-preemptible job that is owed more has the place reserved."""
 
 class PendingCause(_PendingCause, metaclass=_PendingCauseEnumTypeWrapper):
     """Why a job has no place in a round, from "never" over "not now" to "next round"."""
@@ -61,6 +67,12 @@ PENDING_CAUSE_SCHEDULER_STALE: PendingCause.ValueType  # 6
 """Next round: this one had no trustworthy solution and changed nothing."""
 PENDING_CAUSE_CHANGED_SINCE_SNAPSHOT: PendingCause.ValueType  # 7
 """Next round: it had a place, but the cluster changed before the commit."""
+PENDING_CAUSE_NO_MATCHING_NODE: PendingCause.ValueType  # 8
+"""Never, as the cluster is: no open node satisfies the job's constraints (labels, taints)."""
+PENDING_CAUSE_CONSTRAINED: PendingCause.ValueType  # 9
+"""Not now: enough nodes have room, but its limits per node or rack, or what it must be near to, leave too few."""
+PENDING_CAUSE_RESERVED: PendingCause.ValueType  # 10
+"""Not now: it would fit, but a larger or non-preemptible job that is owed more has the place reserved."""
 Global___PendingCause: _TypeAlias = PendingCause  # noqa: Y015
 
 class _PreemptionReason:

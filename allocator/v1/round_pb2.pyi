@@ -226,6 +226,7 @@ class RoundSummary(_message.Message):
     FLAVORS_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
+    RESIZED_JOBS_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """The round's number; each is one above the last."""
     revision: _builtins.int
@@ -254,6 +255,8 @@ class RoundSummary(_message.Message):
     """Number of jobs that go on where they ran."""
     rejected_changes: _builtins.int
     """Number of changes that were no longer possible at the commit."""
+    resized_jobs: _builtins.int
+    """Number of jobs that go on with another number of replicas, or another part of their demand."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When the round looked."""
@@ -306,10 +309,11 @@ class RoundSummary(_message.Message):
         flavors: _abc.Iterable[Global___FlavorUsage] | None = ...,
         queues: _abc.Iterable[Global___QueueUsage] | None = ...,
         stages: _abc.Iterable[Global___StageTime] | None = ...,
+        resized_jobs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "fairness", b"fairness", "flavors", b"flavors", "gap", b"gap", "iterations", b"iterations", "kept_jobs", b"kept_jobs", "lost", b"lost", "moved_jobs", b"moved_jobs", "objective", b"objective", "outcome", b"outcome", "preempted", b"preempted", "queues", b"queues", "rejected_changes", b"rejected_changes", "revision", b"revision", "round", b"round", "rounding_loss", b"rounding_loss", "solver", b"solver", "stages", b"stages", "started_jobs", b"started_jobs", "time", b"time", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "fairness", b"fairness", "flavors", b"flavors", "gap", b"gap", "iterations", b"iterations", "kept_jobs", b"kept_jobs", "lost", b"lost", "moved_jobs", b"moved_jobs", "objective", b"objective", "outcome", b"outcome", "preempted", b"preempted", "queues", b"queues", "rejected_changes", b"rejected_changes", "resized_jobs", b"resized_jobs", "revision", b"revision", "round", b"round", "rounding_loss", b"rounding_loss", "solver", b"solver", "stages", b"stages", "started_jobs", b"started_jobs", "time", b"time", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

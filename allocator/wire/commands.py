@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 
 from allocator.domain.bounds import text_violations
+from allocator.domain.cluster import MOST_TAINTS
 from allocator.domain.errors import AllocatorError, InvalidInput, Violation
 from allocator.domain.job import Job, JobSpec
 from allocator.intake import commands as c
 from allocator.v1 import job_service_pb2, node_service_pb2, queue_service_pb2
 from allocator.wire.errors import error_from_status, error_to_status
-from allocator.wire.fields import MAX_REQUEST_ID, MAX_TEXT, bounded, valid, within
+from allocator.wire.fields import MAX_REQUEST_ID, MAX_TEXT, bounded, labels_from_proto, valid, within
 from allocator.wire.jobs import job_from_proto, job_to_proto, spec_to_proto, valid_spec_from_proto
 from allocator.wire.nodes import node_to_proto, registered_node_from_proto, report_from_proto, report_to_proto
 from allocator.wire.queues import queue_from_proto, queue_to_proto
@@ -165,6 +166,19 @@ def cordon_queue_from_proto(message: queue_service_pb2.CordonQueueRequest) -> c.
 
 
 # --- nodes --------------------------------------------------------------------------------------------------------
+
+
+def taint_node_to_proto(command: c.TaintNode) -> node_service_pb2.TaintNodeRequest:
+    return node_service_pb2.TaintNodeRequest(
+        name=command.node, taints=dict(command.taints), removed_keys=command.removed
+    )
+
+
+def taint_node_from_proto(message: node_service_pb2.TaintNodeRequest) -> c.TaintNode:
+    """The taints are judged with those that the node has."""
+    bounded("removed_keys", len(message.removed_keys))
+    taints = labels_from_proto(message.taints, "taints", MOST_TAINTS)
+    return c.TaintNode(message.name, taints, tuple(message.removed_keys))
 
 
 def register_node_to_proto(command: c.RegisterNode) -> node_service_pb2.RegisterNodeRequest:

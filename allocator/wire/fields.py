@@ -78,10 +78,10 @@ def time_from_proto(message: Timestamp, field: str) -> float:
     return message.seconds + message.nanos / _NANOS
 
 
-def labels_from_proto(labels: Mapping[str, str]) -> Labels:
+def labels_from_proto(labels: Mapping[str, str], field: str = "labels", most: int = MAX_LABELS) -> Labels:
     """Sorted by key."""
-    if len(labels) > MAX_LABELS:
-        raise InvalidInput.of("labels", f"must be at most {MAX_LABELS}, got {len(labels)}")
+    if len(labels) > most:
+        raise InvalidInput.of(field, f"must be at most {most}, got {len(labels)}")
     return tuple(sorted(labels.items()))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from allocator.domain.constraints import UNCONSTRAINED
 from allocator.domain.errors import InvalidInput
 from allocator.domain.job import DEFAULT_PRIORITY_CLASS, Configuration, Job, JobSpec, JobState
-from allocator.domain.placement import Allocation, Placement, ReplicaPlacement
+from allocator.domain.placement import WHOLE, Allocation, Placement, ReplicaPlacement
 from allocator.domain.resources import NOTHING
 from allocator.v1 import job_pb2, reason_pb2
+from allocator.wire.constraints import constraints_from_proto, constraints_to_proto
 from allocator.wire.fields import (
     MAX_CONFIGURATIONS,
     Enumeration,
@@ -57,6 +59,9 @@ def spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
         restart_cost_seconds=spec.restart_cost_seconds,
         expected_duration_seconds=spec.expected_duration_seconds,
         labels=dict(spec.labels),
+        constraints=constraints_to_proto(spec.constraints),
+        resizable=spec.resizable,
+        divisible=spec.divisible,
     )
 
 
@@ -72,6 +77,12 @@ def spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
             configurations.append(configuration_from_proto(configuration))
         except InvalidInput as error:
             raise within(error, f"configurations[{index}]") from None
+    constraints = UNCONSTRAINED
+    if message.HasField("constraints"):
+        try:
+            constraints = constraints_from_proto(message.constraints)
+        except InvalidInput as error:
+            raise within(error, "constraints") from None
     return JobSpec(
         message.queue,
         tuple(configurations),
@@ -82,6 +93,9 @@ def spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
         message.restart_cost_seconds,
         message.expected_duration_seconds if message.HasField("expected_duration_seconds") else None,
         labels_from_proto(message.labels) if message.labels else (),
+        constraints,
+        message.resizable,
+        message.divisible,
     )
 
 
@@ -101,17 +115,22 @@ def allocation_to_proto(allocation: Allocation) -> job_pb2.Allocation:
         epoch=epoch_to_proto(allocation.epoch),
         start_time=time_to_proto(allocation.start_time),
         finished_replicas=sorted(allocation.finished),
+        millis=allocation.placement.millis,
+        start_epoch=epoch_to_proto(allocation.start_epoch),
     )
 
 
 def allocation_from_proto(job_id: str, message: job_pb2.Allocation) -> Allocation:
+    """A start epoch that is absent, or the epoch itself, says that there was no resize since the start."""
+    replicas = tuple(ReplicaPlacement(r.node, tuple(r.gpus)) for r in message.replicas)
+    epoch = epoch_from_proto(message.epoch)
+    started = epoch_from_proto(message.start_epoch) if message.HasField("start_epoch") else epoch
     return Allocation(
-        Placement(
-            job_id, message.configuration, tuple(ReplicaPlacement(r.node, tuple(r.gpus)) for r in message.replicas)
-        ),
-        epoch_from_proto(message.epoch),
+        Placement(job_id, message.configuration, replicas, message.millis or WHOLE),
+        epoch,
         time_from_proto(message.start_time, "allocation.start_time"),
         frozenset(message.finished_replicas),
+        None if started == epoch else started,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from allocator.domain.bounds import printable
-from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import MOST_TAINTS, Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import InvalidInput, Violation
-from allocator.domain.placement import DesiredReplica, NodeDesired
+from allocator.domain.placement import WHOLE, DesiredReplica, NodeDesired
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.v1 import node_pb2
 from allocator.wire.fields import MAX_TEXT, Enumeration, labels_from_proto, within
@@ -25,6 +25,7 @@ def node_to_proto(node: Node) -> node_pb2.Node:
         availability=NODE_AVAILABILITIES.number(node.availability),
         health=NODE_HEALTHS.number(node.health),
         simulated=node.simulated,
+        taints=dict(node.taints),
     )
 
 
@@ -39,6 +40,7 @@ def node_from_proto(message: node_pb2.Node) -> Node:
         NODE_AVAILABILITIES.member(message.availability, "availability"),
         NODE_HEALTHS.member(message.health, "health"),
         registered.simulated,
+        registered.taints,
     )
 
 
@@ -48,7 +50,14 @@ def registered_node_from_proto(message: node_pb2.Node) -> Node:
         capacity = resources_from_proto(message.capacity)
     except InvalidInput as error:
         raise within(error, "capacity") from None
-    return Node(message.name, message.flavor, capacity, labels_from_proto(message.labels), simulated=message.simulated)
+    return Node(
+        message.name,
+        message.flavor,
+        capacity,
+        labels_from_proto(message.labels),
+        simulated=message.simulated,
+        taints=labels_from_proto(message.taints, "taints", MOST_TAINTS),
+    )
 
 
 def desired_to_proto(desired: NodeDesired) -> node_pb2.NodeDesired:
@@ -64,6 +73,8 @@ def desired_to_proto(desired: NodeDesired) -> node_pb2.NodeDesired:
                 flavor=replica.flavor,
                 demand=resources_to_proto(replica.demand),
                 gpus=replica.gpus,
+                start_epoch=epoch_to_proto(replica.start_epoch),
+                millis=replica.millis,
             )
             for replica in desired.replicas
         ],
@@ -83,6 +94,8 @@ def desired_from_proto(message: node_pb2.NodeDesired) -> NodeDesired:
                 replica.flavor,
                 resources_from_proto(replica.demand),
                 tuple(replica.gpus),
+                epoch_from_proto(replica.start_epoch if replica.HasField("start_epoch") else replica.epoch),
+                replica.millis or WHOLE,
             )
             for replica in message.replicas
         ),

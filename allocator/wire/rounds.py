@@ -97,6 +97,7 @@ def round_to_proto(summary: RoundSummary) -> round_pb2.RoundSummary:
         rounding_loss=summary.rounding_loss,
         started_jobs=summary.started,
         moved_jobs=summary.moved,
+        resized_jobs=summary.resized,
         kept_jobs=summary.kept,
         rejected_changes=summary.rejected,
         preempted=reasons.preemption_counts_to_proto(summary.preempted),
@@ -140,6 +141,7 @@ def round_from_proto(message: round_pb2.RoundSummary) -> RoundSummary:
         flavors=tuple(flavor_usage_from_proto(usage) for usage in message.flavors),
         queues=tuple(queue_usage_from_proto(usage) for usage in message.queues),
         stages=tuple((stage.stage, stage.seconds) for stage in message.stages),
+        resized=message.resized_jobs,
     )
 
 

@@ -259,6 +259,7 @@ ROUNDS = (
         (
             Query(rate(names.STARTS, ""), "started"),
             Query(rate(names.MOVES, ""), "moved"),
+            Query(rate(names.RESIZES, ""), "resized"),
             Query(rate(names.PREEMPTIONS, ""), "preempted"),
             Query(rate(names.REJECTED, ""), "rejected at commit"),
         ),

@@ -98,10 +98,10 @@ def test_the_readme_tells_the_exit_codes_and_the_fields_of_a_job_file() -> None:
     text = (Path(allocator.cli.__file__).parent / "README.md").read_text()
     for code, meaning in MEANINGS.items():
         assert f"| {code.value} | {meaning} |" in text
-    table = text[text.index("| field | value | default |") :]
+    table = text[text.index("| field | value | default |") :].partition("\n\n")[0]
     rows = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|")]
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert documented == set(FIELDS)
     example = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert example is not None
-    assert [draft.copies for draft in read_drafts(documents.parse(example[1], "README.md"))] == [3, 1]
+    assert [draft.copies for draft in read_drafts(documents.parse(example[1], "README.md"))] == [3, 1, 1]

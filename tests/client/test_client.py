@@ -149,6 +149,8 @@ def test_nodes_and_their_agents(served: Served, client: Client) -> None:
     assert client.job(job.id).state is JobState.SUCCEEDED
     assert client.cordon_node("n1").availability is NodeAvailability.CORDONED
     assert client.cordon_node("n1", cordoned=False).availability is NodeAvailability.OPEN
+    assert client.taint_node("n1", {"spot": "", "dedicated": "web"}).taints == (("dedicated", "web"), ("spot", ""))
+    assert client.taint_node("n1", {"dedicated": "db"}, remove=["spot", "gone"]).taints == (("dedicated", "db"),)
     assert client.drain_node("n1").availability is NodeAvailability.DRAINING
     assert [n.name for n in client.nodes()] == ["n1"]
     assert client.node("n1").health is NodeHealth.READY

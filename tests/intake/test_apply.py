@@ -315,6 +315,16 @@ class TestNodes:
         assert again.availability is NodeAvailability.CORDONED
         assert again.capacity.cpu_millicores == 5
 
+    def test_taints_are_the_operators_once_the_node_is_known(self, store: MemoryStore) -> None:
+        first = execute(store, c.RegisterNode(replace(node("n2"), taints=(("spot", ""),))))
+        assert first.taints == (("spot", ""),)
+        changed = execute(store, c.TaintNode("n2", (("dedicated", "web"),), ("spot", "unknown")))
+        assert changed.taints == (("dedicated", "web"),)
+        assert execute(store, c.RegisterNode(replace(node("n2"), taints=(("spot", ""),)))) == changed
+        assert execute(store, c.TaintNode("n2", (("dedicated", "web"),))) == changed
+        with pytest.raises(InvalidInput, match="taints: must hold at most 16 entries, got 17"):
+            execute(store, c.TaintNode("n2", tuple((f"k{number:02}", "") for number in range(16))))
+
     def test_another_flavor_while_jobs_run(self, store: MemoryStore) -> None:
         running(store)
         with pytest.raises(FailedPrecondition, match="drain it before"):

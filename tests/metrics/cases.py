@@ -13,10 +13,11 @@ from allocator.domain.cluster import Node
 from allocator.domain.job import Configuration, Job, JobSpec
 from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
 from allocator.domain.plan import Applied, Change, Commit, Plan, Start
+from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
 from allocator.domain.snapshot import Snapshot
-from allocator.formulation.build import Formulation
+from allocator.formulation.build import Formulation, build
 from allocator.formulation.problem import Problem
 from allocator.metrics import Metrics
 from allocator.rounds.report import STAGES, FlavorUsage, QueueUsage, RoundOutcome, RoundReport, RoundSummary
@@ -72,7 +73,8 @@ def formulation(budget: float) -> Formulation:
         capacity=np.ones((1, 1)),
         weight=np.array([budget]),
     )
-    return Formulation(problem, ("a100",), ("gpu",), (("j1",),), ((0,),), frozenset(), {}, {"j1": 0})
+    nobody = Snapshot(revision=1, round=1, time=NOW, queues=(), nodes=(), jobs=())
+    return replace(build(nobody, Policy()), problem=problem)
 
 
 def report(

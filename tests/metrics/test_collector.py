@@ -169,6 +169,7 @@ def test_changes_and_what_they_cost_add_up(metrics: Metrics) -> None:
                 jobs=[runner],
                 applied=[move],
                 moved=1,
+                resized=5,
                 rejected=3,
                 preempted=(("fair_share", 2),),
                 lost=(
@@ -183,6 +184,7 @@ def test_changes_and_what_they_cost_add_up(metrics: Metrics) -> None:
     assert value(samples, "allocator_preemptions_total", reason="fair_share") == 4
     assert value(samples, "allocator_preemptions_total", reason="node_lost") == 0
     assert value(samples, "allocator_job_moves_total", reason="reconfigured") == 2
+    assert value(samples, "allocator_job_resizes_total") == 10
     assert value(samples, "allocator_changes_rejected_total") == 6
     assert value(samples, "allocator_cpu_lost_core_seconds_total", flavor="a100") == 480
     assert value(samples, "allocator_gpu_lost_gpu_seconds_total", flavor="a100") == 120

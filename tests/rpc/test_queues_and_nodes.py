@@ -90,6 +90,10 @@ async def test_the_life_of_a_node(served: Served) -> None:
     assert draining.node.availability == node_pb2.NODE_AVAILABILITY_DRAINING
     again = await stub.RegisterNode(nodes.RegisterNodeRequest(node=message))
     assert again.node.availability == node_pb2.NODE_AVAILABILITY_DRAINING
+    tainted = await stub.TaintNode(nodes.TaintNodeRequest(name="n2", taints={"dedicated": "web", "spot": ""}))
+    assert dict(tainted.node.taints) == {"dedicated": "web", "spot": ""}
+    changed = await stub.TaintNode(nodes.TaintNodeRequest(name="n2", taints={"spot": "x"}, removed_keys=["dedicated"]))
+    assert dict(changed.node.taints) == {"spot": "x"}
     await stub.RemoveNode(nodes.RemoveNodeRequest(name="n2"))
     assert [n.name for n in served.store.nodes()] == ["n1"]
 

@@ -19,7 +19,7 @@ PATIENCE = 20
 
 def desired(number: int, replicas: int = 0, node: str = "n1") -> NodeDesired:
     epoch = Epoch(number, number)
-    replica = DesiredReplica("j1", 0, 1, epoch, "a100", resources(cpu=1), ())
+    replica = DesiredReplica("j1", 0, 1, epoch, "a100", resources(cpu=1), (), epoch)
     return NodeDesired(node, epoch, (replica,) * replicas)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.constraints import UNCONSTRAINED, AtMost, Constraints, Near, NodeRule
 from allocator.domain.errors import (
     AllocatorError,
     AlreadyExists,
@@ -47,6 +48,17 @@ resources = st.builds(
     extras.map(lambda pairs: tuple(sorted(pairs.items()))),
 )
 configurations = st.builds(Configuration, names, st.integers(1, 100_000), resources, positive)
+some_labels = labels.filter(bool)
+constraints = st.builds(
+    Constraints,
+    st.lists(st.builds(NodeRule, names, st.lists(written, max_size=2).map(tuple), st.booleans()), max_size=2).map(
+        tuple
+    ),
+    st.lists(st.builds(AtMost, st.integers(1, 100_000), names, labels), max_size=2).map(tuple),
+    st.lists(st.builds(Near, names, some_labels), max_size=2).map(tuple),
+    st.just("") | names,
+    labels,
+)
 specs = st.builds(
     JobSpec,
     names,
@@ -58,6 +70,8 @@ specs = st.builds(
     st.floats(0, 1e9),
     st.none() | positive,
     labels,
+    st.just(UNCONSTRAINED) | constraints,
+    st.booleans(),
 )
 shortages = st.builds(Shortage, names, names, amounts)
 reasons = st.builds(PendingReason, st.sampled_from(PendingCause), st.lists(shortages, max_size=3).map(tuple))
@@ -69,10 +83,11 @@ def jobs(draw: st.DrawFn) -> Job:
     job_id = draw(names)
     replicas = draw(st.lists(st.builds(ReplicaPlacement, names, device_indices), max_size=3).map(tuple))
     allocation = Allocation(
-        Placement(job_id, draw(st.integers(0, 3)), replicas),
-        draw(epochs),
+        Placement(job_id, draw(st.integers(0, 3)), replicas, draw(st.integers(1, 1000))),
+        Epoch(draw(st.integers(1, 10**6)), draw(counts)),
         draw(times),
         frozenset(draw(st.sets(st.integers(0, 10), max_size=3))),
+        draw(st.sampled_from([None, Epoch(0, draw(counts))])),
     )
     return Job(
         job_id,
@@ -103,13 +118,18 @@ nodes = st.builds(
     st.sampled_from(NodeAvailability),
     st.sampled_from(NodeHealth),
     st.booleans(),
+    labels,
 )
 desired = st.builds(
     NodeDesired,
     names,
     epochs,
     st.lists(
-        st.builds(DesiredReplica, names, counts, counts, epochs, names, resources, device_indices), max_size=3
+        st.builds(
+            DesiredReplica,
+            *(names, counts, counts, epochs, names, resources, device_indices, epochs, st.integers(1, 1000)),
+        ),
+        max_size=3,
     ).map(tuple),
 )
 reports = st.builds(ReplicaReport, names, counts, epochs, st.sampled_from(ReplicaState), written)
@@ -137,6 +157,7 @@ rounds = st.builds(
     flavors=st.lists(usages, max_size=3).map(tuple),
     queues=st.lists(st.builds(QueueUsage, names, positive, counts, counts, numbers, numbers), max_size=3).map(tuple),
     stages=st.lists(st.tuples(names, numbers), max_size=3).map(tuple),
+    resized=counts,
 )
 errors: st.SearchStrategy[AllocatorError] = st.one_of(
     st.lists(st.builds(Violation, texts, texts), max_size=4).map(lambda found: InvalidInput(*found)),

@@ -66,6 +66,18 @@ def configured(**fields: Any) -> dict[str, Any]:
         (configured(demand={"extra": {"cpu": 1}}), "configurations[1].demand.extra['cpu']"),
         (configured(demand={"extra": {"fpga": -1}}), "configurations[1].demand.extra['fpga']"),
         (configured(demand={"extra": {f"x{i}": 1 for i in range(65)}}), "configurations[1].demand.extra"),
+        (a_job(constraints={"at_most": [{"replicas": 1}, {"replicas": -1}]}), "constraints.at_most[1].replicas"),
+        (a_job(constraints={"at_most": [{}]}), "constraints.at_most[0].replicas"),
+        (a_job(constraints={"at_most": [{"replicas": 1}] * 17}), "constraints.at_most"),
+        (a_job(constraints={"at_most": [{"of": {f"k{i}": "v" for i in range(17)}}]}), "constraints.at_most[0].of"),
+        (a_job(constraints={"nodes": [{"values": ["a"]}]}), "constraints.nodes[0].key"),
+        (a_job(constraints={"nodes": [{"key": "a", "values": ["x"] * 65}]}), "constraints.nodes[0].values"),
+        (a_job(constraints={"near": [{"per": "rack"}]}), "constraints.near[0].of"),
+        (a_job(constraints={"near": [{"of": {"a": "b"}}] * 17}), "constraints.near"),
+        (a_job(constraints={"within": "a\nb"}), "constraints.within"),
+        (a_job(constraints={"tolerations": [{"value": "x"}]}), "constraints.tolerations['']"),
+        (a_job(constraints={"tolerations": [{"key": "x"}] * 17}), "constraints.tolerations"),
+        (configured(replicas=2) | {"divisible": True}, "divisible"),
     ],
 )
 def test_a_bad_job_is_refused_in_its_place_with_the_path_of_its_field(job: dict[str, Any], field: str) -> None:

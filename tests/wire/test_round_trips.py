@@ -146,6 +146,7 @@ def test_a_registration_is_of_an_open_and_ready_node_whatever_it_says(node: Node
         NodeAvailability.OPEN,
         NodeHealth.READY,
         node.simulated,
+        node.taints,
     )
     assert read == expected
 

@@ -10,7 +10,7 @@ from allocator.client import AsyncClient, Lease
 from allocator.domain.cluster import Node
 from allocator.domain.errors import AllocatorError, NotFound
 from allocator.domain.job import JobSpec
-from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
+from allocator.domain.placement import WHOLE, DesiredReplica, Epoch, NodeDesired
 from allocator.intake.commands import ReplicaReport, ReplicaState
 
 
@@ -26,11 +26,16 @@ class PretendedWork:
         self.left[job_id] = work_seconds
         self.specs[job_id] = spec
 
-    def throughput(self, job_id: str, flavor: str) -> float:
-        spec = self.specs.get(job_id)
+    def throughput(self, replica: DesiredReplica) -> float:
+        """Work per second of the gang that the replica is part of; 1 where nothing else is known."""
+        spec = self.specs.get(replica.job_id)
         if spec is None:
             return 1.0
-        return max((c.throughput for c in spec.configurations if c.flavor == flavor), default=1.0)
+        fitting = [c.throughput for c in spec.configurations if c.flavor == replica.flavor]
+        exact = [
+            c.throughput for c in spec.configurations if (c.flavor, c.replicas) == (replica.flavor, replica.replicas)
+        ]
+        return max(exact or fitting, default=1.0) * replica.millis / WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +88,42 @@ class SimulatedAgent:
                 self._follow(desired)
 
     def _follow(self, desired: NodeDesired) -> None:
-        """Stop what is no longer wanted, start what is new; a new epoch of the same replica is a restart."""
+        """Stop what is no longer wanted, start what is new. What runs since the same start goes on: a job that was
+        resized does not restart, though its replicas may have other numbers now.
+        """
         now = time.monotonic()
-        wanted = {(replica.job_id, replica.replica): replica for replica in desired.replicas}
-        for key, pretence in list(self._running.items()):
-            replica = wanted.get(key)
-            if replica is None or replica.epoch != pretence.desired.epoch:
-                del self._running[key]
+        before = self._running
+        self._running = {}
+        since_start: dict[tuple[str, Epoch], list[Pretence]] = {}
+        for pretence in before.values():
+            since_start.setdefault((pretence.desired.job_id, pretence.desired.start_epoch), []).append(pretence)
+        for replica in desired.replicas:
+            going_on = since_start.get((replica.job_id, replica.start_epoch))
+            key = (replica.job_id, replica.replica)
+            self._running[key] = self._resume(going_on.pop(0), replica, now) if going_on else self._begin(replica, now)
+        for left_over in since_start.values():
+            for pretence in left_over:
                 self._leave(pretence, now)
-        for key, replica in wanted.items():
-            if key not in self._running:
-                self._running[key] = self._begin(replica, now)
 
     def _begin(self, replica: DesiredReplica, now: float) -> Pretence:
         work = self._work.left.get(replica.job_id, 1.0)
         spec = self._work.specs.get(replica.job_id)
-        if replica.job_id in self._work.started and spec is not None:
+        if replica.start_epoch != replica.epoch:
+            pass  # it joins a gang that goes on
+        elif replica.job_id in self._work.started and spec is not None:
             work += spec.restart_cost_seconds
         elif replica.replica == replica.replicas - 1:
             self._work.started.add(replica.job_id)
-        return Pretence(replica, now, self._work.throughput(replica.job_id, replica.flavor), work)
+        return Pretence(replica, now, self._work.throughput(replica), work)
+
+    def _resume(self, pretence: Pretence, replica: DesiredReplica, now: float) -> Pretence:
+        """The same replica under its new name, from now on at its new speed."""
+        if replica == pretence.desired:
+            return pretence
+        left = max(0.0, pretence.work_seconds - pretence.done(now))
+        if replica.job_id in self._work.left:
+            self._work.left[replica.job_id] = left
+        return Pretence(replica, now, self._work.throughput(replica), left)
 
     def _leave(self, pretence: Pretence, now: float) -> None:
         """Keep what was done, once per gang."""
