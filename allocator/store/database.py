@@ -17,10 +17,13 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from allocator.domain.errors import FailedPrecondition, InvalidInput, StoreUnavailable
+from allocator.store.checkpoints import LOG_PAGES
 
 BUSY_TIMEOUT_MILLISECONDS = 5000
 CONNECT_TIMEOUT_SECONDS = 5
 READ_CONNECTIONS = 8
+WRITE_CACHE_KIB = 64 * 1024
+"""What one transaction changes shall fit: otherwise SQLite writes pages out before they are finished."""
 _ADVISORY_LOCK = 0x616C6C6F6361746F
 """Ours among the advisory locks of a PostgreSQL database: "allocato" as a number."""
 
@@ -96,6 +99,8 @@ def _make_durable(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA cache_size=-{WRITE_CACHE_KIB}")
+    cursor.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
     cursor.close()
 
 

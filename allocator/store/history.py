@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, select, tuple_
+from sqlalchemy import Connection, Engine, Select, select, text, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from allocator.domain.errors import NotFound, StoreUnavailable
@@ -15,15 +15,17 @@ from allocator.domain.job import Job, JobState
 from allocator.intake.ports import Receipt
 from allocator.rounds.report import RoundSummary
 from allocator.store.feed import LAST, ChangeFeed, Cursor
-from allocator.store.mapping import JOB_COLUMNS, job_from, node_from, queue_from, read_memory, receipt_from, write
+from allocator.store.mapping import JOB_COLUMNS, job_from, memory_from, node_from, queue_from, receipt_from, write
 from allocator.store.overlay import Overlay
-from allocator.store.state import LIVE, Archive, Position, State
+from allocator.store.state import Archive, Position, State
 from allocator.store.summaries import read_summary
-from allocator.store.tables import ONLY, JobRow, MemoryRow, NodeRow, PositionRow, QueueRow, ReceiptRow, RoundRow
+from allocator.store.tables import ENDED, ONLY, JobRow, MemoryRow, NodeRow, PositionRow, QueueRow, ReceiptRow, RoundRow
 from allocator.store.writing import table
 
 JOB, RECEIPT, ROUND = table(JobRow), table(ReceiptRow), table(RoundRow)
 JOB_ROW = tuple(JOB.c[name] for name in JOB_COLUMNS)
+HAS_ENDED = text(ENDED)
+"""In the words of the indexes, so that they are used."""
 KEYS_PER_QUERY = 500
 
 
@@ -42,45 +44,43 @@ class History:
             raise NotFound("job", job_id)
         return job_from(row)
 
-    def jobs(self, queue: str | None, states: Collection[JobState], after_sequence: int, limit: int) -> tuple[Job, ...]:
-        """See `Reads.list_jobs`. One query per state, each of which an index answers in order."""
+    def ended_jobs(
+        self, queue: str | None, states: Iterable[JobState], after_sequence: int, limit: int
+    ) -> tuple[Job, ...]:
+        """See `Reads.list_jobs`; `states` are final. One query per state, each of which an index answers in order."""
         if not may_exist(queue or ""):
             return ()
-        page = select(*JOB_ROW).where(JOB.c.sequence > min(after_sequence, LAST)).order_by(JOB.c.sequence).limit(limit)
+        page = select(*JOB_ROW).where(HAS_ENDED, JOB.c.sequence > min(after_sequence, LAST))
         if queue is not None:
             page = page.where(JOB.c.queue == queue)
-        if queue is None and not states:
-            queries = [page]
-        else:
-            queries = [page.where(JOB.c.state == state.value) for state in states or JobState]
+        page = page.order_by(JOB.c.sequence).limit(limit)
         with self._reading() as connection:
-            rows = [row for query in queries for row in connection.execute(query)]
+            rows = [row for state in states for row in connection.execute(page.where(JOB.c.state == state.value))]
         rows.sort(key=lambda row: row.sequence)
         return tuple(job_from(row) for row in rows[:limit])
 
-    def jobs_changed_since(self, cursor: tuple[int, int], limit: int) -> tuple[Job, ...]:
+    def ended_since(self, cursor: tuple[int, int], revision: int, limit: int) -> tuple[Job, ...]:
+        """The first `limit` ended jobs whose last change lies behind `cursor`, up to `revision`, in that order."""
         order = (JOB.c.revision, JOB.c.sequence)
         behind = tuple(min(part, LAST) for part in cursor)
-        return self._jobs(select(*JOB_ROW).where(tuple_(*order) > behind).order_by(*order).limit(limit))
+        changed = select(*JOB_ROW).where(HAS_ENDED, tuple_(*order) > behind, JOB.c.revision <= revision)
+        with self._reading() as connection:
+            return tuple(job_from(row) for row in connection.execute(changed.order_by(*order).limit(limit)))
 
     def round(self, number: int) -> RoundSummary:
         with self._reading() as connection:
             query = select(ROUND.c.summary).where(ROUND.c.number == min(number, LAST))
-            text = connection.execute(query).scalar_one_or_none()
-        if text is None:
+            summary = connection.execute(query).scalar_one_or_none()
+        if summary is None:
             raise NotFound("round", str(number))
-        return read_summary(text)
+        return read_summary(summary)
 
     def rounds(self, before: int | None, limit: int) -> tuple[RoundSummary, ...]:
         query = select(ROUND.c.summary).order_by(ROUND.c.number.desc()).limit(limit)
         if before is not None:
             query = query.where(ROUND.c.number < min(before, LAST))
         with self._reading() as connection:
-            return tuple(read_summary(text) for text in connection.execute(query).scalars())
-
-    def _jobs(self, query: Select[Any]) -> tuple[Job, ...]:
-        with self._reading() as connection:
-            return tuple(job_from(row) for row in connection.execute(query))
+            return tuple(map(read_summary, connection.execute(query).scalars()))
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -146,17 +146,18 @@ def load(connection: Connection, archive: Archive, feed_limit: int) -> State:
     """Everything that is live, in the caller's transaction."""
     state = State(archive, ChangeFeed(limit=0))
     overlay = Overlay(state)
-    live = JOB.c.state.in_(sorted(state.value for state in LIVE))
+    live = select(*JOB_ROW).where(JOB.c.end_time.is_(None)).order_by(JOB.c.sequence)
     overlay.restore(
         queues=(queue_from(row) for row in connection.execute(select(table(QueueRow)))),
         nodes=(node_from(row) for row in connection.execute(select(table(NodeRow)))),
-        jobs=(job_from(row) for row in connection.execute(select(*JOB_ROW).where(live).order_by(JOB.c.sequence))),
+        jobs=(job_from(row) for row in connection.execute(live)),
     )
     overlay.position = read_position(connection)
     state.merge(overlay)
-    memory = connection.execute(select(MemoryRow.content).where(MemoryRow.id == ONLY)).scalar_one_or_none()
+    memory = connection.execute(select(table(MemoryRow)).where(MemoryRow.id == ONLY)).one_or_none()
     if memory is not None:
-        state.memory = read_memory(memory)
+        sequences = {job.id: job.sequence for job in state.jobs.values()}
+        state.memory = memory_from(memory.content, memory.credits, sequences.get)
     newest = select(ROUND.c.summary).order_by(ROUND.c.number.desc()).limit(1)
     summary = connection.execute(newest).scalar_one_or_none()
     if summary is not None:

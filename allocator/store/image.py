@@ -8,20 +8,28 @@ from __future__ import annotations
 import bisect
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from operator import attrgetter
 
 from allocator.domain.cluster import Node
 from allocator.domain.errors import NotFound
 from allocator.domain.job import Job, JobState
 from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Queue
+from allocator.domain.remembered import remembered
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.rounds.commit import desired_state
 from allocator.rounds.report import RoundSummary
+from allocator.store.feed import Cursor
 from allocator.store.overlay import Overlay
 from allocator.store.state import State
 
 log = logging.getLogger(__name__)
+
+
+@remembered
+def _in_order_of_change(jobs: tuple[Job, ...]) -> list[Job]:
+    return sorted(jobs, key=attrgetter("revision", "sequence"))
 
 
 class Image:
@@ -90,7 +98,9 @@ class Image:
         return self._state.latest_round
 
     def live_job(self, job_id: str) -> Job | None:
-        return self._state.jobs.get(job_id)
+        with self._lock:
+            job = self._state.jobs.get(job_id)
+            return None if job is None else self._state.shown(job)
 
     def live_jobs(
         self, queue: str | None, states: Collection[JobState], after_sequence: int, limit: int
@@ -106,12 +116,26 @@ class Image:
                 break
             if job.state in states and (queue is None or job.spec.queue == queue):
                 found.append(job)
-        return tuple(found)
+        return self._shown(found)
 
     def recent_changes(self, cursor: tuple[int, int], limit: int) -> tuple[Job, ...] | None:
         """From the feed; None if it does not reach back that far."""
         with self._lock:
-            return self._state.feed.since(cursor, limit)
+            found = self._state.feed.since(cursor, limit)
+        return None if found is None else self._shown(found)
+
+    def live_changes(self, cursor: tuple[int, int], limit: int) -> tuple[int, tuple[Job, ...]]:
+        """The current revision, and the first `limit` live jobs whose last change lies behind `cursor`, in order."""
+        with self._lock:
+            revision, jobs = self._state.position.revision, self._state.live_jobs()
+        in_order = _in_order_of_change(jobs)
+        first = bisect.bisect_right(in_order, cursor, key=Cursor.of)
+        return revision, self._shown(in_order[first : first + limit])
+
+    def _shown(self, jobs: Iterable[Job]) -> tuple[Job, ...]:
+        """With the newest numbers of their reasons to wait."""
+        with self._lock:
+            return tuple(map(self._state.shown, jobs))
 
     def queues(self) -> tuple[Queue, ...]:
         with self._lock:

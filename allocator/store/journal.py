@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from allocator.domain.errors import StoreUnavailable
 from allocator.store import migrations
+from allocator.store.checkpoints import Checkpoints
 from allocator.store.database import lease, shown, writing_engine
 from allocator.store.feed import FEED_LIMIT
 from allocator.store.history import SqlArchive, load, read_position
@@ -29,10 +30,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """A round's record, written out: its row, the memory as JSON, the round's number and time."""
+    """A round's record, written out: its row, the row of its memory, the round's number and time."""
 
     row: Row
-    memory: str
+    memory: Row
     number: int
     time: float
 
@@ -50,6 +51,7 @@ class Journal:
         self._round_retention = round_retention
         self._connection: Connection | None = None
         self._suspect = False
+        self._checkpoints: Checkpoints | None = None
 
     @property
     def engine(self) -> Engine:
@@ -68,16 +70,23 @@ class Journal:
                 migrations.upgrade_of(connection)
             migrations.check_of(connection)
             with connection.begin():
-                return load(connection, self._archive, FEED_LIMIT)
+                state = load(connection, self._archive, FEED_LIMIT)
         except SQLAlchemyError as error:
             self.close()
             raise StoreUnavailable(f"database {shown(self._url)} cannot be opened: {error}") from error
         except BaseException:
             self.close()
             raise
+        if self._url.get_backend_name() == "sqlite":
+            assert self._url.database is not None
+            self._checkpoints = Checkpoints(self._url.database)
+        return state
 
     def close(self) -> None:
         """Give up the connection and the lease."""
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+            self._checkpoints = None
         self.disconnect()
         self._lease.give_back()
         self._engine.dispose()
@@ -116,6 +125,8 @@ class Journal:
                 rounds_before=record.number - self._round_retention + 1,
             )
         connection.commit()
+        if self._checkpoints is not None:
+            self._checkpoints.written()
 
     def undo(self) -> None:
         """Roll back what was begun; nothing is certain until `recover`."""

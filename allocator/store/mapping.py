@@ -7,13 +7,16 @@ Equal texts are read as the same object: jobs that are alike share their configu
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from allocator.domain.cluster import Labels, Node, NodeAvailability, NodeHealth
+from allocator.domain.constraints import UNCONSTRAINED, AtMost, Constraints, Near, NodeRule
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
-from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
+from allocator.domain.placement import WHOLE, Allocation, Epoch, Placement, ReplicaPlacement
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
 from allocator.domain.resources import Resources
@@ -40,7 +43,7 @@ MUTABLE_JOB_COLUMNS: tuple[str, ...] = (
     "measured_throughput",
     "message",
 )
-"""What changes in a job while its spec stays the same."""
+"""What changes in a job while its spec stays the same. Of these, `end_time` changes once: when the job ends."""
 
 
 # --- jobs ---------------------------------------------------------------------------------------------------------
@@ -62,6 +65,9 @@ def job_row(job: Job) -> Row:
         "expected_duration_seconds": spec.expected_duration_seconds,
         "configurations": _write_configurations(spec.configurations),
         "labels": write(spec.labels),
+        "constraints": None if spec.constraints is UNCONSTRAINED else _write_constraints(spec.constraints),
+        "resizable": spec.resizable,
+        "divisible": spec.divisible,
         "submit_time": job.submit_time,
     }
 
@@ -78,8 +84,8 @@ def job_changes(job: Job) -> Row:
         "end_time": job.end_time,
         "preemption_count": job.preemption_count,
         "last_preemption": None if job.last_preemption is None else job.last_preemption.value,
-        "measured_throughput": write(job.measured_throughput),
-        "message": write(job.message),
+        "measured_throughput": write(job.measured_throughput) if job.measured_throughput else "[]",
+        "message": write(job.message) if job.message else '""',
     }
 
 
@@ -107,6 +113,9 @@ JOB_COLUMNS: tuple[str, ...] = (
     "restart_cost_seconds",
     "expected_duration_seconds",
     "labels",
+    "constraints",
+    "resizable",
+    "divisible",
 )
 """In the order in which `job_from` takes them: by position, because by name takes as long as all the rest."""
 
@@ -138,7 +147,8 @@ def job_from(row: Sequence[Any]) -> Job:
 
 
 def _spec_from(row: Sequence[Any]) -> JobSpec:
-    queue, configurations, name, weight, priority_class, preemptible, restart_cost, expected_duration, labels = row
+    queue, configurations, name, weight, priority_class, preemptible, restart_cost, expected_duration = row[:8]
+    labels, constraints, resizable, divisible = row[8:]
     return JobSpec(
         _same(queue),
         _read_configurations(configurations),
@@ -149,6 +159,9 @@ def _spec_from(row: Sequence[Any]) -> JobSpec:
         restart_cost,
         expected_duration,
         _read_labels(labels),
+        UNCONSTRAINED if constraints is None else _read_constraints(constraints),
+        resizable,
+        divisible,
     )
 
 
@@ -190,7 +203,41 @@ def _read_configurations(text: str) -> tuple[Configuration, ...]:
 
 @lru_cache(maxsize=4096)
 def _read_labels(text: str) -> Labels:
-    return tuple((key, value) for key, value in read(text))
+    return _pairs(read(text))
+
+
+@lru_cache(maxsize=4096)
+def _write_constraints(constraints: Constraints) -> str | None:
+    """None where there are none."""
+    if constraints == UNCONSTRAINED:
+        return None
+    return write(
+        {
+            "nodes": [{"key": rule.key, "values": rule.values, "negated": rule.negated} for rule in constraints.nodes],
+            "at_most": [
+                {"replicas": limit.replicas, "per": limit.per, "of": limit.of} for limit in constraints.at_most
+            ],
+            "near": [{"per": near.per, "of": near.of} for near in constraints.near],
+            "within": constraints.within,
+            "tolerations": constraints.tolerations,
+        }
+    )
+
+
+@lru_cache(maxsize=4096)
+def _read_constraints(text: str) -> Constraints:
+    content = read(text)
+    return Constraints(
+        tuple(NodeRule(part["key"], tuple(part["values"]), part["negated"]) for part in content["nodes"]),
+        tuple(AtMost(part["replicas"], part["per"], _pairs(part["of"])) for part in content["at_most"]),
+        tuple(Near(part["per"], _pairs(part["of"])) for part in content["near"]),
+        content["within"],
+        _pairs(content["tolerations"]),
+    )
+
+
+def _pairs(parts: Sequence[Sequence[str]]) -> Labels:
+    return tuple((key, value) for key, value in parts)
 
 
 @lru_cache(maxsize=4096)
@@ -199,26 +246,32 @@ def _read_measured(text: str) -> tuple[tuple[str, float], ...]:
 
 
 def _write_allocation(allocation: Allocation) -> str:
+    """What few allocations have is left out of the others: a part of the demand, another epoch at the start."""
     placement = allocation.placement
-    return write(
-        {
-            "configuration": placement.configuration,
-            "replicas": [(replica.node, replica.gpus) for replica in placement.replicas],
-            "epoch": (allocation.epoch.round, allocation.epoch.revision),
-            "start_time": allocation.start_time,
-            "finished": sorted(allocation.finished),
-        }
-    )
+    content: Row = {
+        "configuration": placement.configuration,
+        "replicas": [(replica.node, replica.gpus) for replica in placement.replicas],
+        "epoch": (allocation.epoch.round, allocation.epoch.revision),
+        "start_time": allocation.start_time,
+        "finished": sorted(allocation.finished),
+    }
+    if placement.millis != WHOLE:
+        content["millis"] = placement.millis
+    if allocation.started is not None:
+        content["started"] = (allocation.started.round, allocation.started.revision)
+    return write(content)
 
 
 def _read_allocation(job_id: str, text: str) -> Allocation:
     content = read(text)
     replicas = tuple(ReplicaPlacement(_same(node), tuple(gpus)) for node, gpus in content["replicas"])
+    started = content.get("started")
     return Allocation(
-        placement=Placement(job_id, content["configuration"], replicas),
+        placement=Placement(job_id, content["configuration"], replicas, content.get("millis", WHOLE)),
         epoch=Epoch(*content["epoch"]),
         start_time=content["start_time"],
         finished=frozenset(content["finished"]),
+        started=None if started is None else Epoch(*started),
     )
 
 
@@ -265,6 +318,7 @@ def node_row(node: Node) -> Row:
         "availability": node.availability.value,
         "health": node.health.value,
         "simulated": node.simulated,
+        "taints": write(node.taints),
     }
 
 
@@ -286,6 +340,7 @@ def node_from(row: Any) -> Node:
         availability=NodeAvailability(row.availability),
         health=NodeHealth(row.health),
         simulated=row.simulated,
+        taints=_read_labels(row.taints),
     )
 
 
@@ -307,23 +362,51 @@ def receipt_from(row: Any) -> Receipt:
     return Receipt(read(row.request_id), row.digest, row.time, answers)
 
 
-def write_memory(memory: Memory) -> str:
-    return write(
-        {
-            "time": memory.time,
-            "credits": dict(memory.credits),
-            "pace": dict(memory.pace),
-            "prices": [(*name, price) for name, price in memory.prices.items()],
-            "limit_prices": [(*name, price) for name, price in memory.limit_prices.items()],
-        }
-    )
+def memory_row(memory: Memory) -> Row:
+    """All columns but the key. What there is one of per job is binary: it is written every round."""
+    content = {
+        "time": memory.time,
+        "prices": [(*name, price) for name, price in memory.prices.items()],
+        "limit_prices": [(*name, price) for name, price in memory.limit_prices.items()],
+    }
+    columns = (memory.sequences, memory.credits, memory.pace)
+    return {"content": write(content), "credits": b"".join([_little_endian(column) for column in columns])}
 
 
-def read_memory(text: str) -> Memory:
-    content = read(text)
-    prices = {(flavor, resource): price for flavor, resource, price in content["prices"]}
+def memory_from(content: str, credits_and_pace: bytes | None, sequence_of: Callable[[str], int | None]) -> Memory:
+    """From the columns of `MemoryRow`. Records from before there was a binary column name jobs by id:
+    `sequence_of` tells their sequence, or None for those that live no more.
+    """
+    found = read(content)
+    prices = {(flavor, resource): price for flavor, resource, price in found["prices"]}
     limit_prices = {
         (queue, flavor, resource): price
-        for queue, flavor, resource, price in content.get("limit_prices", ())  # older records have none
+        for queue, flavor, resource, price in found.get("limit_prices", ())  # older records have none
     }
-    return Memory(content["time"], content["credits"], content["pace"], prices, limit_prices)
+    if credits_and_pace is None:
+        owed, pace = (_by_sequence(found[name], sequence_of) for name in ("credits", "pace"))
+        return Memory.of(found["time"], owed, pace, prices, limit_prices)
+    part = len(credits_and_pace) // 3
+    columns = [credits_and_pace[at * part : (at + 1) * part] for at in range(3)]
+    sequences = array("q", columns[0])
+    credits_owed, pace_of_each = array("d", columns[1]), array("d", columns[2])
+    for column in (sequences, credits_owed, pace_of_each):
+        _swap_if_big_endian(column)
+    return Memory(found["time"], sequences, credits_owed, pace_of_each, prices, limit_prices)
+
+
+def _little_endian(column: array[Any]) -> bytes:
+    if sys.byteorder == "big":
+        column = column[:]
+        _swap_if_big_endian(column)
+    return column.tobytes()
+
+
+def _swap_if_big_endian(column: array[Any]) -> None:
+    if sys.byteorder == "big":
+        column.byteswap()
+
+
+def _by_sequence(by_id: Mapping[str, float], sequence_of: Callable[[str], int | None]) -> dict[int, float]:
+    found = ((sequence_of(job_id), value) for job_id, value in by_id.items())
+    return {sequence: value for sequence, value in found if sequence is not None}

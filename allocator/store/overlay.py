@@ -6,29 +6,31 @@ into the `State`, or, if the batch could not be made durable, thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import fields, replace
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from allocator.domain.cluster import Node
-from allocator.domain.job import Job, JobState
+from allocator.domain.job import Job, JobState, revised
+from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired, ReplicaPlacement, held
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingReason
 from allocator.domain.snapshot import Memory
 from allocator.intake.ports import ChangeSet, Receipt
+from allocator.placement.verify import NodeUsage
+from allocator.rounds.commit import desired_states
 from allocator.rounds.report import RoundSummary
 from allocator.store.state import LIVE, State, by_sequence
 
-Copied = TypeVar("Copied", bound=Collection[Any])
+Copied = TypeVar("Copied")
 
 
 class Overlay:
     """Implements `intake.ports.Facts` and `rounds.commit.CommitFacts` for one batch.
 
-    `jobs` holds the newest version of every job that changed, live or final, and `refreshed` those that only got fresh
-    numbers in their pending reason, which need not become durable. None in `queues` and `nodes` means deleted. `round`
-    is what was recorded, if anything was.
+    `jobs` holds the newest version of every job that changed, live or final, and `fresh` the newest numbers for an
+    unchanged cause of waiting, by job id, which need not become durable; None means that there are none any more. None
+    in `queues` and `nodes` means deleted. `round` is what was recorded, if anything was.
     """
 
     def __init__(self, state: State) -> None:
@@ -37,12 +39,16 @@ class Overlay:
         self.queues: dict[str, Queue | None] = {}
         self.nodes: dict[str, Node | None] = {}
         self.jobs: dict[str, Job] = {}
-        self.refreshed: dict[str, Job] = {}
+        self.fresh: dict[str, PendingReason | None] = {}
         self.receipts: dict[str, Receipt] = {}
         self.placed: Shadow[set[str]] = Shadow(state.placed, set)
+        self.used: Shadow[NodeUsage] = Shadow(state.used, _usage_to_change)
+        self.limited: Shadow[set[str]] = Shadow(state.limited, set)
         self.counts: Shadow[list[int]] = Shadow(state.counts, _two_counts)
         self.children: Shadow[set[str]] = Shadow(state.children, set)
         self.unpushed: set[str] = set()
+        self.replaced: set[str] = set()
+        self.told: dict[str, tuple[DesiredReplica, ...] | None] = {}
         self.pushed = False
         self.round: tuple[RoundSummary, Memory] | None = None
 
@@ -73,10 +79,17 @@ class Overlay:
         return self.nodes[name] if name in self.nodes else self.state.nodes.get(name)
 
     def jobs_on(self, node: str) -> tuple[Job, ...]:
-        return by_sequence(self.jobs.get(job_id) or self.state.jobs[job_id] for job_id in self.placed.look(node))
+        above, below = self.jobs, self.state.jobs
+        return by_sequence([above.get(job_id) or below[job_id] for job_id in self.placed.look(node)])
+
+    def usage(self, node: str) -> NodeUsage:
+        return self.used.look(node) or NodeUsage()
+
+    def is_limited(self, node: str) -> bool:
+        return bool(self.limited.look(node))
 
     def job(self, job_id: str) -> Job | None:
-        return self._known_job(job_id) or self.state.archive.job(job_id)
+        return self.jobs.get(job_id) or self.state.jobs.get(job_id) or self.state.archive.job(job_id)
 
     def receipt(self, request_id: str) -> Receipt | None:
         return self.receipts.get(request_id) or self.state.archive.receipt(request_id)
@@ -94,8 +107,9 @@ class Overlay:
         next_sequence = self.position.next_sequence
         effects = 0
         for job in sorted(changes.jobs, key=lambda job: job.sequence):
-            if job != self._known_job(job.id):
-                self._put_job(stamp(job, revision))
+            before = self._known_job(job.id)
+            if job != before:
+                self._put_job(revised(job, revision=revision), before)
                 next_sequence = max(next_sequence, job.sequence + 1)
                 effects += 1
         for queue in changes.queues:
@@ -122,38 +136,73 @@ class Overlay:
             self._put_queue(queue)
         self.nodes.update({node.name: node for node in nodes})
         for job in jobs:
-            self._put_job(job)
+            self._put_job(job, None)
         self.unpushed.update(self.nodes)
 
-    def refresh(self, job_id: str, reason: PendingReason) -> None:
-        """Give a waiting job fresh numbers for the same cause."""
-        job = self._known_job(job_id)
-        if job is not None and job.state is JobState.PENDING:
-            fresh = _with(job, _REASON, reason)
-            (self.jobs if job_id in self.jobs else self.refreshed)[job_id] = fresh
+    def refresh(self, reasons: Iterable[tuple[str, PendingReason]]) -> None:
+        """Give waiting jobs fresh numbers for the same cause. The jobs stay the objects that they are."""
+        self.fresh.update(reasons)
 
-    def take_unpushed(self) -> list[str]:
-        """Nodes whose desired state changed since this was last asked, sorted; from now on none."""
+    def take_unpushed(self, epoch: Epoch) -> tuple[NodeDesired, ...]:
+        """The desired state of nodes where it changed since this was last asked, by name; from now on there are none.
+
+        Of a node that was told before, only the jobs that changed are looked at.
+        """
         names = self.unpushed if self.pushed else self.state.unpushed | self.unpushed
-        self.unpushed = set()
-        self.pushed = True
-        return sorted(names)
+        replaced = self.replaced if self.pushed else self.state.replaced | self.replaced
+        before = {name: self.told[name] if name in self.told else self.state.told.get(name) for name in sorted(names)}
+        jobs = {job.id: job for name, told in before.items() if told is None for job in self.jobs_on(name)}
+        for job_id in replaced:
+            job = self._known_job(job_id)
+            if job is not None:
+                jobs[job_id] = job
+        found = []
+        for added in desired_states(list(before), by_sequence(jobs.values()), epoch):
+            told = before[added.node]
+            replicas = added.replicas if told is None else self._joined(told, replaced, added.replicas)
+            self.told[added.node] = replicas if self.node(added.node) is not None else None
+            found.append(NodeDesired(added.node, epoch, replicas))
+        self.unpushed, self.replaced, self.pushed = set(), set(), True
+        return tuple(found)
+
+    def _joined(
+        self, told: tuple[DesiredReplica, ...], replaced: set[str], added: tuple[DesiredReplica, ...]
+    ) -> tuple[DesiredReplica, ...]:
+        """What was told, less what belongs to `replaced`, and what was added: by sequence of the jobs and replica."""
+        staying = tuple([replica for replica in told if replica.job_id not in replaced])
+        if not (staying and added):
+            return staying or added
+        if self._sequence_of(staying[-1]) < self._sequence_of(added[0]):
+            return staying + added
+        return tuple(sorted(staying + added, key=self._sequence_of))
+
+    def _sequence_of(self, replica: DesiredReplica) -> int:
+        job = self.jobs.get(replica.job_id) or self.state.jobs[replica.job_id]
+        return job.sequence
 
     def stamped(self, answer: Any) -> Any:
-        """A command's answer, its jobs carrying the revision that the command made."""
+        """A command's answer, its jobs carrying the revision that the command made, and the newest numbers."""
         if isinstance(answer, Job):
-            return self.jobs.get(answer.id, answer)
+            return self._shown(answer)
         if isinstance(answer, tuple):
-            return tuple(self.jobs.get(item.id, item) if isinstance(item, Job) else item for item in answer)
+            return tuple(self._shown(item) if isinstance(item, Job) else item for item in answer)
         return answer
+
+    def _shown(self, answer: Job) -> Job:
+        job = self.jobs.get(answer.id, answer)
+        if job.state is not JobState.PENDING:
+            return job
+        fresh = self.fresh[job.id] if job.id in self.fresh else self.state.fresh.get(job.id)
+        return job if fresh is None else revised(job, pending_reason=fresh)
 
     def _known_job(self, job_id: str) -> Job | None:
         """Without asking the archive."""
-        return self.jobs.get(job_id) or self.refreshed.get(job_id) or self.state.jobs.get(job_id)
+        return self.jobs.get(job_id) or self.state.jobs.get(job_id)
 
-    def _put_job(self, job: Job) -> None:
-        before = self._known_job(job.id)
+    def _put_job(self, job: Job, before: Job | None) -> None:
         self.jobs[job.id] = job
+        if before is not None and before.pending_reason is not job.pending_reason:
+            self.fresh[job.id] = None
         if before is not None and before.state in LIVE:
             self.counts[before.spec.queue][before.state is JobState.RUNNING] -= 1
         if job.state in LIVE:
@@ -163,16 +212,34 @@ class Overlay:
             return
         if allocation is not None and job.allocation is not None and allocation.placement is job.allocation.placement:
             ended = job.allocation.finished - allocation.finished
-            self.unpushed.update(job.allocation.placement.replicas[index].node for index in ended)
+            replicas = job.allocation.placement.replicas
+            self._hold(job, [replicas[index] for index in ended], -1)
+            self.unpushed.update([replicas[index].node for index in ended])
+            self.replaced.add(job.id)
             return
-        if allocation is not None:
+        self.replaced.add(job.id)
+        if before is not None and allocation is not None:
+            self._hold(before, allocation.standing, -1)
             for name in allocation.placement.nodes:
                 self.placed[name].discard(job.id)
-                self.unpushed.add(name)
+                if name in self.limited or name in self.state.limited:
+                    self.limited[name].discard(job.id)
+            self.unpushed.update(allocation.placement.nodes)
         if job.allocation is not None:
+            self._hold(job, job.allocation.standing, 1)
             for name in job.allocation.placement.nodes:
                 self.placed[name].add(job.id)
-                self.unpushed.add(name)
+                if job.spec.constraints.at_most:
+                    self.limited[name].add(job.id)
+            self.unpushed.update(job.allocation.placement.nodes)
+
+    def _hold(self, job: Job, replicas: Iterable[ReplicaPlacement], count: int) -> None:
+        """Add replicas of the job, each as often as `count`, to what its nodes give."""
+        assert job.allocation is not None
+        placement = job.allocation.placement
+        demand = held(job.spec.configurations[placement.configuration].demand, placement.millis)
+        for replica in replicas:
+            self.used[replica.node].add(demand, replica.gpus, count)
 
     def _put_queue(self, queue: Queue) -> None:
         self.queues[queue.name] = queue
@@ -191,7 +258,7 @@ class Overlay:
     def _drop_node(self, name: str) -> bool:
         known = self.node(name) is not None
         if known:
-            self.nodes[name] = None
+            self.nodes[name] = self.told[name] = None
             self.unpushed.add(name)  # an agent that still watches is told to stop everything
         return known
 
@@ -199,7 +266,7 @@ class Overlay:
 class Shadow(dict[str, Copied]):
     """Entries of a dictionary below, each copied at its first touch: changing one changes nothing below."""
 
-    def __init__(self, below: Mapping[str, Copied], copy: Callable[[Iterable[Any]], Copied]) -> None:
+    def __init__(self, below: Mapping[str, Copied], copy: Callable[[Any], Copied]) -> None:
         super().__init__()
         self._below = below
         self._copy = copy
@@ -214,22 +281,9 @@ class Shadow(dict[str, Copied]):
         return self._below.get(key, ()) if value is None else value
 
 
+def _usage_to_change(usage: NodeUsage | tuple[()]) -> NodeUsage:
+    return usage.copy() if usage else NodeUsage()
+
+
 def _two_counts(counts: Iterable[int]) -> list[int]:
     return list(counts) or [0, 0]
-
-
-_FIELDS = tuple(field.name for field in fields(Job))
-_REVISION, _REASON = _FIELDS.index("revision"), _FIELDS.index("pending_reason")
-_values = attrgetter(*_FIELDS)
-
-
-def _with(job: Job, field: int, value: Any) -> Job:
-    """`replace` with one field by its index, in a third of the time: this runs for every job that changes."""
-    values = list(_values(job))
-    values[field] = value
-    return Job(*values)
-
-
-def stamp(job: Job, revision: int) -> Job:
-    """The same job, changed at `revision`."""
-    return _with(job, _REVISION, revision)

@@ -18,11 +18,13 @@ from allocator.intake import commands as c
 from allocator.rounds.report import RoundSummary
 from allocator.store import steps
 from allocator.store.database import parse, reading_engine
+from allocator.store.feed import Cursor
 from allocator.store.history import History
 from allocator.store.image import Image
 from allocator.store.journal import Journal, RoundRecord
-from allocator.store.mapping import write_memory
-from allocator.store.reads import LiveReads, only_live
+from allocator.store.mapping import memory_row
+from allocator.store.reads import LiveReads
+from allocator.store.state import LIVE
 from allocator.store.summaries import round_row
 from allocator.store.writer import Work, Writer
 
@@ -122,7 +124,7 @@ class SqlStore(LiveReads):
 
     def record(self, summary: RoundSummary, memory: Memory) -> None:
         # Written out here, on the round's thread: the writer has others to serve.
-        record = RoundRecord(round_row(summary), write_memory(memory), summary.round, summary.time)
+        record = RoundRecord(round_row(summary), memory_row(memory), summary.round, summary.time)
         work = Work(lambda overlay: steps.record(overlay, summary, memory), urgent=True, record=record)
         self._submit(work).result()
 
@@ -137,13 +139,23 @@ class SqlStore(LiveReads):
     def list_jobs(
         self, queue: str | None = None, states: Collection[JobState] = (), after_sequence: int = 0, limit: int = 1000
     ) -> tuple[Job, ...]:
-        if only_live(states):
-            return self._image.live_jobs(queue, states, after_sequence, limit)
-        return self._history.jobs(queue, states, after_sequence, limit)
+        wanted = frozenset(states or JobState)
+        live = self._image.live_jobs(queue, wanted & LIVE, after_sequence, limit) if wanted & LIVE else ()
+        if wanted <= LIVE:
+            return live
+        # Asked second: a job that ends in between is in both, none is in neither.
+        ended = self._history.ended_jobs(queue, wanted - LIVE, after_sequence, limit)
+        found = {job.sequence: job for job in (*live, *ended)}
+        return tuple(found[sequence] for sequence in sorted(found)[:limit])
 
     def jobs_changed_since(self, cursor: tuple[int, int], limit: int = 1000) -> tuple[Job, ...]:
         found = self._image.recent_changes(cursor, limit)
-        return self._history.jobs_changed_since(cursor, limit) if found is None else found
+        if found is not None:
+            return found
+        # What ends while this is read is left for the next call: otherwise the cursor would pass by what is not here.
+        revision, live = self._image.live_changes(cursor, limit)
+        ended = self._history.ended_since(cursor, revision, limit)
+        return tuple(sorted((*live, *ended), key=Cursor.of)[:limit])
 
     def get_round(self, number: int) -> RoundSummary:
         return self._history.round(number)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from allocator.domain.cluster import Node
-from allocator.domain.job import Job, JobState
+from allocator.domain.job import Job, JobState, revised
+from allocator.domain.placement import DesiredReplica
 from allocator.domain.queue import Queue
+from allocator.domain.reason import PendingReason
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.intake.ports import Receipt
+from allocator.placement.verify import NodeUsage
 from allocator.rounds.report import RoundSummary
 from allocator.store.feed import ChangeFeed
 
@@ -45,8 +49,10 @@ class Archive(Protocol):
 class State:
     """The durable live facts.
 
-    `jobs` holds pending and running jobs in the order of their sequence. `unpushed` names the nodes whose desired state
-    changed since the last commit.
+    `jobs` holds pending and running jobs in the order of their sequence; a job is the same object until it changes.
+    Shortages change every round for most jobs that wait: the newest numbers for an unchanged cause are beside the jobs,
+    in `fresh` by job id, and whoever shows a job to people asks `shown`. `unpushed` names the nodes whose desired state
+    changed since the last commit, `replaced` the jobs through which it did, and `told` has what nodes were told then.
     """
 
     def __init__(self, archive: Archive, feed: ChangeFeed) -> None:
@@ -56,13 +62,20 @@ class State:
         self.queues: dict[str, Queue] = {}
         self.nodes: dict[str, Node] = {}
         self.jobs: dict[str, Job] = {}
+        self.fresh: dict[str, PendingReason] = {}
         self.placed: dict[str, set[str]] = {}
         """Node name to the ids of the jobs that have a replica there."""
+        self.used: dict[str, NodeUsage] = {}
+        """Node name to what running jobs hold there."""
+        self.limited: dict[str, set[str]] = {}
+        """Node name to the ids of the jobs there that limit how many replicas may be together."""
         self.counts: dict[str, list[int]] = {}
         """Queue name to [pending, running]."""
         self.children: dict[str, set[str]] = {}
         """Queue name to the names of the queues directly below."""
         self.unpushed: set[str] = set()
+        self.replaced: set[str] = set()
+        self.told: dict[str, tuple[DesiredReplica, ...]] = {}
         self.memory = Memory()
         self.latest_round: RoundSummary | None = None
         self._queue_tuple: tuple[Queue, ...] | None = None
@@ -89,7 +102,7 @@ class State:
 
     def snapshot(self, now: float) -> Snapshot:
         """Everything a round looks at; shares all objects with this state."""
-        return Snapshot(
+        return Snapshot.of_sorted(
             revision=self.position.revision,
             round=self.position.recorded + 1,
             time=now,
@@ -102,6 +115,11 @@ class State:
         """Running jobs with a replica on `node`, by sequence."""
         return by_sequence(self.jobs[job_id] for job_id in self.placed.get(node, ()))
 
+    def shown(self, job: Job) -> Job:
+        """The job with the newest numbers of its reason to wait; a version that is not the newest stays as it is."""
+        fresh = self.fresh.get(job.id)
+        return job if fresh is None or self.jobs.get(job.id) is not job else revised(job, pending_reason=fresh)
+
     def merge(self, overlay: Overlay) -> None:
         """Make an overlay's changes part of the state: they are durable now."""
         self.position = overlay.position
@@ -112,24 +130,31 @@ class State:
         if overlay.nodes:
             _update(self.nodes, overlay.nodes)
             self._node_tuple = None
-        if overlay.jobs or overlay.refreshed:
+        if overlay.jobs:
             self._merge_jobs(overlay)
             self._job_tuple = None
+        if overlay.fresh:
+            _update(self.fresh, overlay.fresh)
         if overlay.pushed:
-            self.unpushed = overlay.unpushed
+            self.unpushed, self.replaced = overlay.unpushed, overlay.replaced
         else:
             self.unpushed |= overlay.unpushed
+            self.replaced |= overlay.replaced
+        if overlay.told:
+            _update(self.told, overlay.told)
         if overlay.round is not None:
             self.latest_round, self.memory = overlay.round
 
     def _merge_jobs(self, overlay: Overlay) -> None:
-        self.jobs.update(overlay.refreshed)
         for job in overlay.jobs.values():
             if job.state in LIVE:
                 self.jobs[job.id] = job
             else:
                 self.jobs.pop(job.id, None)
         _update(self.placed, {node: names or None for node, names in overlay.placed.items()})
+        self.used.update(overlay.used)
+        _update(self.used, {node: None for node, names in overlay.placed.items() if not names})
+        _update(self.limited, {node: names or None for node, names in overlay.limited.items()})
         _update(self.counts, {queue: count if any(count) else None for queue, count in overlay.counts.items()})
         self.feed.append(overlay.jobs.values())
 
@@ -139,7 +164,10 @@ LIVE: frozenset[JobState] = frozenset(state for state in JobState if not state.i
 
 def by_sequence(jobs: Iterable[Job]) -> tuple[Job, ...]:
     """Sorted by order of admission."""
-    return tuple(sorted(jobs, key=lambda job: job.sequence))
+    return tuple(sorted(jobs, key=_sequence))
+
+
+_sequence = attrgetter("sequence")
 
 
 def _update(below: dict[str, Any], above: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from allocator.domain.snapshot import Memory
 from allocator.intake.apply import apply
 from allocator.intake.commands import Command
 from allocator.intake.ports import ChangeSet
-from allocator.rounds.commit import check, desired_states
+from allocator.rounds.commit import check
 from allocator.rounds.report import RoundSummary
 from allocator.store.overlay import Overlay
 
@@ -34,14 +34,9 @@ def commit(overlay: Overlay, plan: Plan, now: float) -> Commit:
         raise FailedPrecondition(f"plan of round {plan.round}", f"round {committed} is committed already")
     checked = check(plan, overlay, revision=overlay.revision + 1, now=now)
     overlay.absorb(ChangeSet(jobs=checked.jobs))
-    for job_id, reason in checked.reasons:
-        overlay.refresh(job_id, reason)
+    overlay.refresh(checked.reasons)
     overlay.position = replace(overlay.position, committed=plan.round)
-    epoch = Epoch(plan.round, overlay.revision)
-    names = overlay.take_unpushed()
-    jobs = {job.id: job for name in names for job in overlay.jobs_on(name)}
-    in_order = sorted(jobs.values(), key=lambda job: job.sequence)
-    desired = desired_states(names, in_order, epoch)
+    desired = overlay.take_unpushed(Epoch(plan.round, overlay.revision))
     return Commit(overlay.revision, plan.round, checked.applied, checked.rejected, desired)
 
 

@@ -1,4 +1,5 @@
-"""The tables: columns for what is searched, sorted or counted; JSON text for the parts that are only read whole.
+"""The tables: columns for what is searched, sorted or counted; JSON text (for many numbers, binary) for the parts
+that are only read whole.
 
 Amounts are integers (see `allocator.domain.resources`), times are seconds since the epoch as doubles. Text that people
 may write freely is JSON text too: it may hold characters that PostgreSQL refuses in plain text. There are no foreign
@@ -7,7 +8,7 @@ keys: ended jobs outlive their queue and their nodes.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Double, Index, Integer, MetaData, Text
+from sqlalchemy import BigInteger, Double, Index, Integer, LargeBinary, MetaData, Text, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAMING_CONVENTION = {
@@ -24,7 +25,19 @@ Number = BigInteger().with_variant(Integer(), "sqlite")
 
 class Row(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
-    type_annotation_map = {int: BigInteger(), float: Double(), str: Text()}  # noqa: RUF012 - SQLAlchemy's own contract
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own contract
+        int: BigInteger(),
+        float: Double(),
+        str: Text(),
+        bytes: LargeBinary(),
+    }
+
+
+ENDED = "end_time IS NOT NULL"
+
+
+def _index_of_some(name: str, condition: str, *columns: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
 class QueueRow(Row):
@@ -55,16 +68,22 @@ class NodeRow(Row):
     availability: Mapped[str]
     health: Mapped[str]
     simulated: Mapped[bool]
+    taints: Mapped[str] = mapped_column(server_default="[]")
 
 
 class JobRow(Row):
-    """Every job that was ever admitted."""
+    """Every job that was ever admitted. `end_time` is present exactly if it has ended.
+
+    Live jobs are in memory: indexes are for finding the ended ones, and for loading the live ones once. A round changes
+    thousands of live jobs, and none of these indexes with them.
+    """
 
     __tablename__ = "job"
     __table_args__ = (
-        Index(None, "revision", "sequence"),
-        Index(None, "state", "sequence"),
-        Index(None, "queue", "state", "sequence"),
+        _index_of_some("ix_job_live", "end_time IS NULL", "sequence"),
+        _index_of_some("ix_job_ended_revision", ENDED, "revision", "sequence"),
+        _index_of_some("ix_job_ended_state", ENDED, "state", "sequence"),
+        _index_of_some("ix_job_ended_queue", ENDED, "queue", "state", "sequence"),
     )
 
     sequence: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
@@ -80,6 +99,10 @@ class JobRow(Row):
     expected_duration_seconds: Mapped[float | None]
     configurations: Mapped[str]
     labels: Mapped[str]
+    constraints: Mapped[str | None]
+    """NULL for a job that has none."""
+    resizable: Mapped[bool] = mapped_column(server_default=false())
+    divisible: Mapped[bool] = mapped_column(server_default=false())
     submit_time: Mapped[float]
     allocation: Mapped[str | None]
     pending_reason: Mapped[str | None]
@@ -120,6 +143,10 @@ class MemoryRow(Row):
 
     id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
     content: Mapped[str]
+    credits: Mapped[bytes | None]
+    """Three columns of one length, one after the other, little-endian: sequences (64-bit integers), credits and pace
+    (doubles). NULL in a record from before there was this column: then `content` has them by job id.
+    """
 
 
 class PositionRow(Row):

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, delete, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from allocator.domain.job import Job
 from allocator.store import mapping
@@ -35,11 +36,9 @@ class Statements:
         self._put_receipt = self._put(ReceiptRow)
         self._put_round = self._put(RoundRow)
         self._put_memory = self._put(MemoryRow)
-        self._change_job = (
-            update(table(JobRow))
-            .where(table(JobRow).c.sequence == bindparam("the_sequence"))
-            .values({name: bindparam(name) for name in MUTABLE_JOB_COLUMNS})
-        )
+        self._end_job = _Change(MUTABLE_JOB_COLUMNS)
+        # Which index a job is in depends on its end time: while that is not mentioned, no index is touched.
+        self._change_live_job = _Change(tuple(name for name in MUTABLE_JOB_COLUMNS if name != "end_time"))
         position = table(PositionRow).c
         self._advance = update(table(PositionRow)).where(
             position.id == ONLY,
@@ -59,10 +58,10 @@ class Statements:
         _remove(connection, NodeRow, "name", overlay.nodes)
         _many(connection, self._put_receipt, [mapping.receipt_row(found) for found in overlay.receipts.values()])
 
-    def write_round(self, connection: Connection, row: Row, memory: str) -> None:
+    def write_round(self, connection: Connection, row: Row, memory: Row) -> None:
         """One round's record."""
         connection.execute(self._put_round, row)
-        connection.execute(self._put_memory, {"id": ONLY, "content": memory})
+        connection.execute(self._put_memory, {"id": ONLY, **memory})
 
     def prune(self, connection: Connection, *, receipts_before: float, rounds_before: int) -> None:
         """Drop receipts given before a time and rounds below a number; both are found by an index."""
@@ -72,15 +71,19 @@ class Statements:
     def _write_jobs(self, connection: Connection, durable: Mapping[str, Job], jobs: Iterable[Job]) -> None:
         """New jobs, and those with another spec, as whole rows; of the others only what changes while a job lives."""
         whole: list[Row] = []
-        changes: list[Row] = []
+        changed: list[Row] = []
+        ended: list[Row] = []
         for job in jobs:
             before = durable.get(job.id)
-            if before is not None and before.spec is job.spec:
-                changes.append({**mapping.job_changes(job), "the_sequence": job.sequence})
-            else:
+            if before is None or before.spec is not job.spec:
                 whole.append(mapping.job_row(job))
+                continue
+            changes = mapping.job_changes(job)
+            changes["the_sequence"] = job.sequence
+            (changed if job.end_time is None else ended).append(changes)
         _many(connection, self._put_job, whole)
-        _many(connection, self._change_job, changes)
+        self._change_live_job.execute(connection, changed)
+        self._end_job.execute(connection, ended)
 
     def _move(self, connection: Connection, before: Position, after: Position) -> None:
         moved = connection.execute(
@@ -105,6 +108,31 @@ class Statements:
         insert = self._insert(target)
         replaced = {column.name: insert.excluded[column.name] for column in target.c if column.name not in key}
         return insert.on_conflict_do_update(index_elements=key, set_=replaced)
+
+
+class _Change:
+    """Sets columns of jobs; rows have these columns, and the job's `the_sequence`.
+
+    A round changes thousands of jobs: rows go to the driver as they are, which saves half of the time. What they hold,
+    numbers and text, needs no translation.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        target = table(JobRow)
+        known = target.c.sequence == bindparam("the_sequence")
+        self._statement = update(target).where(known).values({name: bindparam(name) for name in columns})
+        self._compiled: SQLCompiler | None = None
+
+    def execute(self, connection: Connection, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        if self._compiled is None:
+            compiled = self._statement.compile(dialect=connection.dialect)
+            assert isinstance(compiled, SQLCompiler)
+            self._compiled = compiled
+        order = self._compiled.positiontup
+        values = rows if order is None else [tuple([row[name] for name in order]) for row in rows]
+        connection.exec_driver_sql(str(self._compiled), values)
 
 
 def table(row: type[Mapped]) -> Table:

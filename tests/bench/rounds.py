@@ -1,7 +1,11 @@
-"""Whole rounds in memory: snapshot, formulate, solve, place, commit, push; first a cold cluster, then a settled one.
+"""Whole rounds: snapshot, formulate, solve, place, commit, push. Three tables, of which BENCH_ONLY names one:
 
-Alike: jobs of about fifty shapes, which make a few hundred rows. Distinct: every job has a weight and throughputs of
-its own, so that each is a row. BENCH_MOST_JOBS leaves out larger sizes.
+- memory: no disk; first a cold cluster, then a settled one. Alike: jobs of about fifty shapes, which make a few hundred
+  rows. Distinct: every job has a weight and throughputs of its own, so that each is a row;
+- churn: a busy data center with SQLite (`tests.bench.churn`), up to 10,000 nodes with 100,000 running jobs;
+- gangs: gangs of 64 replicas on an empty cluster, 1,000 of them on 10,000 nodes.
+
+BENCH_MOST_JOBS leaves out larger sizes.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from allocator.daemon.clock import SystemClock
@@ -25,11 +30,13 @@ from allocator.rounds.loop import run_round
 from allocator.rounds.report import STAGES
 from allocator.solvers import ChainSolver
 from allocator.store.memory import MemoryStore
-from tests.builders import resources, spec
+from tests.bench import churn
+from tests.builders import configuration, resources, spec
 
 SIZES = ((100, 1_000), (1_000, 10_000), (2_000, 100_000))
 ALWAYS = 10_000
 """Jobs that are never too many."""
+CHURNED = ((1_000, 10_000, 1_000), (10_000, 100_000, 10_000))
 ROUNDS = 8
 FLAVORS = {"a100": 3.0, "v100": 1.5, "t4": 0.6}
 
@@ -74,12 +81,18 @@ def cluster(nodes: int, jobs: int, *, alike: bool, seed: int = 0) -> MemoryStore
     return store
 
 
-def measure() -> Table:
+def measure() -> RenderableType:
+    """The tables, or the one that BENCH_ONLY names."""
+    only = os.environ.get("BENCH_ONLY", "")
+    most = max(ALWAYS, int(os.environ.get("BENCH_MOST_JOBS", "1000000")))
+    return Group(*(table(most) for name, table in TABLES.items() if only in ("", name)))
+
+
+def _in_memory(most: int) -> Table:
     """Milliseconds per stage."""
     table = Table(title="Round: in memory, milliseconds by stage", title_justify="left")
     for column in ("nodes, live jobs", "rows", "round", *STAGES, "sum", "solver", "gap"):
         table.add_column(column, justify="right")
-    most = max(ALWAYS, int(os.environ.get("BENCH_MOST_JOBS", "1000000")))
     for nodes, jobs, alike in ((*size, alike) for size in SIZES if size[1] <= most for alike in (True, False)):
         store, clock, policy, solver = cluster(nodes, jobs, alike=alike), SystemClock(), Policy(), ChainSolver()
         memory = store.memory()
@@ -101,3 +114,56 @@ def measure() -> Table:
                     f"{report.summary.gap:.0e}",
                 )
     return table
+
+
+def _with_churn(most: int) -> Table:
+    """Milliseconds by stage: median and 99th percentile, which of few rounds is the longest."""
+    title = "Round: SQLite, 1 % of the running jobs replaced between rounds, milliseconds (median, 99th percentile)"
+    table = Table(title=title, title_justify="left")
+    for column in ("nodes, running, waiting", "rows", *churn.COLUMNS, "started, preempted", "first", "peak"):
+        table.add_column(column, justify="right")
+    for case in (churn.Case(*size, alike=alike) for size in CHURNED if size[1] <= most for alike in (True, False)):
+        found = churn.measure(case)
+        table.add_row(
+            f"{case.nodes:,}, {found.running:,}, {found.waiting:,}",
+            f"{found.rows:,}",
+            *(f"{1e3 * np.median(found.rounds[column]):.0f}, {1e3 * _p99(found.rounds[column]):.0f}"
+              for column in churn.COLUMNS),
+            f"{found.started:.0f}, {found.preempted:.0f}",
+            f"{found.first:.1f} s",
+            f"{found.peak_bytes / 2**30:.2f} GiB",
+        )  # fmt: skip
+    return table
+
+
+def _p99(values: list[float]) -> float:
+    return float(np.quantile(values, 0.99, method="higher"))
+
+
+def _gangs(most: int) -> Table:
+    """Milliseconds by stage of the one round that starts all of them; the fastest of a few, the first one compiles."""
+    table = Table(title="Round: gangs of 64 on an empty cluster, in memory, milliseconds", title_justify="left")
+    for column in ("nodes, gangs", "replicas started", *STAGES):
+        table.add_column(column, justify="right")
+    for nodes, gangs in ((1_000, 100), (10_000, 1_000)):
+        if gangs > most:
+            continue
+        runs = []
+        for _ in range(3):
+            store, clock = MemoryStore(), SystemClock()
+            store.execute(c.CreateQueue(Queue("q")), 0.0)
+            for index in range(nodes):
+                store.execute(c.RegisterNode(Node(f"n{index:05}", "a100", resources(64, 8, 512))), 0.0)
+            way = configuration("a100", replicas=64, cpu=4, gpu=1, memory_gib=32)
+            store.execute(c.SubmitJobs(tuple(spec("q", way) for _ in range(gangs))), 0.0)
+            report, _ = run_round(
+                store=store, pusher=Nowhere(), clock=clock, solver=ChainSolver(), policy=Policy(), memory=store.memory()
+            )
+            runs.append(dict(report.summary.stages))
+        best = min(runs, key=lambda stages: stages["place"])
+        started = f"{64 * report.summary.started:,}"
+        table.add_row(f"{nodes:,}, {gangs:,}", started, *(f"{1e3 * best[stage]:.0f}" for stage in STAGES))
+    return table
+
+
+TABLES = {"memory": _in_memory, "churn": _with_churn, "gangs": _gangs}

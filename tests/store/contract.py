@@ -32,7 +32,7 @@ class DurableContract(StoreContract):
         commit(store, start(jobs[0], "n0"), start(jobs[1], "n1"), waiting={jobs[2].id: WAITS})
         do(store, c.ReportProgress(jobs[0].id, 1.5))
         do(store, c.CancelJobs((jobs[3].id, jobs[1].id), "enough"))
-        memory = Memory(5.0, {jobs[0].id: 0.1}, {jobs[0].id: -1.0 / 3.0}, {("a100", "cpu"): 2.0 / 3.0})
+        memory = Memory.of(5.0, {1: 0.1, 3: -7.0}, {1: -1.0 / 3.0}, {("a100", "cpu"): 2.0 / 3.0})
         store.record(summary_of(1), memory)
         before = store.snapshot(9.0)
         everything = store.list_jobs()

@@ -11,6 +11,7 @@ from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
 from allocator.domain.snapshot import Memory
 from allocator.intake import commands as c
+from allocator.store.feed import Cursor
 from tests.store.cluster import QUEUE, WAITS, AnyStore, commit, do, node, plan, preempt, set_up, spec, start, submit
 from tests.store.cluster import summary as summary_of
 
@@ -83,10 +84,22 @@ class RoundContract:
         first = commit(store, waiting={job.id: WAITS})
         assert store.get_job(job.id).pending_reason == WAITS
         fresh = PendingReason(WAITS.cause, (Shortage("a100", "cpu", 5),))
+        before = store.snapshot(1.0).jobs
         second = commit(store, waiting={job.id: fresh})
-        assert store.get_job(job.id).pending_reason == fresh
-        assert store.snapshot(1.0).jobs[0].pending_reason == fresh
         assert second.revision == first.revision == store.get_job(job.id).revision
+        assert store.snapshot(1.0).jobs is before, "what depends on the jobs need not be computed again"
+        assert store.get_job(job.id).pending_reason == fresh
+        assert store.list_jobs(states=(JobState.PENDING,))[0].pending_reason == fresh
+        assert store.list_jobs()[0].pending_reason == fresh
+        assert store.jobs_changed_since(Cursor())[0].pending_reason == fresh
+        assert do(store, c.UpdateJobs((c.JobUpdate(job.id, weight=2.0),)))[0].pending_reason == fresh
+        assert store.get_job(job.id).pending_reason == fresh
+        commit(store, waiting={job.id: WAITS})
+        assert store.get_job(job.id).pending_reason == WAITS, "the numbers of before can be the newest ones"
+        commit(store, waiting={job.id: fresh})
+        other = PendingReason(PendingCause.FRAGMENTED)
+        commit(store, waiting={job.id: other})
+        assert store.get_job(job.id).pending_reason == other
 
     def test_nodes_whose_jobs_ended_are_told_at_the_next_commit_and_only_then(self, store: AnyStore) -> None:
         set_up(store)
@@ -141,7 +154,7 @@ class RoundContract:
         set_up(store)
         assert store.memory() == Memory()
         assert store.latest_round() is None
-        memory = Memory(5.0, {"j1": 0.1}, {"j1": -1.0 / 3.0}, {("a100", "cpu"): 1e-300})
+        memory = Memory.of(5.0, {1: 0.1}, {1: -1.0 / 3.0}, {("a100", "cpu"): 1e-300})
         for number in (1, 2, 3):
             assert store.snapshot(1.0).round == number
             store.record(summary_of(number, time=float(number)), memory)

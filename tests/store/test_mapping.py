@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, StaticPool, create_engine, insert, select
 
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.constraints import UNCONSTRAINED, AtMost, Constraints, Near, NodeRule
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
 from allocator.domain.queue import Queue
@@ -21,7 +22,7 @@ from allocator.intake.ports import Receipt
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
 from allocator.store import mapping
 from allocator.store.summaries import read_summary, round_row, write_summary
-from allocator.store.tables import JobRow, NodeRow, QueueRow, ReceiptRow, Row
+from allocator.store.tables import JobRow, MemoryRow, NodeRow, QueueRow, ReceiptRow, Row
 from allocator.store.writing import table
 
 EXACTLY = settings(deadline=None, max_examples=60, derandomize=True)
@@ -45,9 +46,18 @@ nodes = st.builds(
     availability=st.sampled_from(NodeAvailability),
     health=st.sampled_from(NodeHealth),
     simulated=st.booleans(),
+    taints=labels,
 )
 configurations = st.builds(
     Configuration, flavor=names, replicas=st.integers(1, 100_000), demand=resources, throughput=floats
+)
+constraints = st.builds(
+    Constraints,
+    st.lists(st.builds(NodeRule, texts, st.lists(texts, max_size=2).map(tuple), st.booleans()), max_size=2).map(tuple),
+    st.lists(st.builds(AtMost, amounts, texts, labels), max_size=2).map(tuple),
+    st.lists(st.builds(Near, texts, labels), max_size=2).map(tuple),
+    texts,
+    labels,
 )
 specs = st.builds(
     JobSpec,
@@ -60,6 +70,9 @@ specs = st.builds(
     restart_cost_seconds=floats,
     expected_duration_seconds=st.none() | floats,
     labels=labels,
+    constraints=st.just(UNCONSTRAINED) | constraints,
+    resizable=st.booleans(),
+    divisible=st.booleans(),
 )
 replicas = st.builds(ReplicaPlacement, node=names, gpus=st.lists(st.integers(0, 15), max_size=4).map(tuple))
 reasons = st.builds(
@@ -74,10 +87,13 @@ measurements = st.lists(st.tuples(names, floats), max_size=3).map(tuple)
 def jobs(draw: st.DrawFn) -> Job:
     job_id = draw(names)
     allocation = Allocation(
-        Placement(job_id, draw(st.integers(0, 9)), tuple(draw(st.lists(replicas, max_size=4)))),
+        Placement(
+            job_id, draw(st.integers(0, 9)), tuple(draw(st.lists(replicas, max_size=4))), draw(st.integers(1, 1000))
+        ),
         Epoch(draw(amounts), draw(amounts)),
         draw(times),
         draw(st.frozensets(st.integers(0, 100), max_size=3)),
+        draw(st.none() | st.builds(Epoch, amounts, amounts)),
     )
     return Job(
         id=job_id,
@@ -159,25 +175,37 @@ def test_receipts(engine: Engine, receipt: Receipt) -> None:
     assert mapping.receipt_from(through(engine, ReceiptRow, mapping.receipt_row(receipt))) == receipt
 
 
+by_sequence = st.dictionaries(st.integers(1, 2**63 - 1), floats, max_size=4)
+
+
 @EXACTLY
 @given(
     memory=st.builds(
-        Memory,
+        Memory.of,
         time=times,
-        credits=st.dictionaries(names, floats, max_size=4),
-        pace=st.dictionaries(names, floats, max_size=4),
+        credits=by_sequence,
+        pace=by_sequence,
         prices=st.dictionaries(st.tuples(names, names), floats, max_size=4),
         limit_prices=st.dictionaries(st.tuples(names, names, names), floats, max_size=4),
     )
 )
-def test_memory(memory: Memory) -> None:
-    assert mapping.read_memory(mapping.write_memory(memory)) == memory
+def test_memory(engine: Engine, memory: Memory) -> None:
+    row = through(engine, MemoryRow, {"id": 1, **mapping.memory_row(memory)})
+    assert mapping.memory_from(row.content, row.credits, nobody) == memory
 
 
-def test_a_memory_from_before_limits_had_prices_is_read() -> None:
-    content = mapping.read(mapping.write_memory(Memory(5.0, prices={("a100", "gpu"): 0.5})))
-    del content["limit_prices"]
-    assert mapping.read_memory(mapping.write(content)) == Memory(5.0, prices={("a100", "gpu"): 0.5})
+def nobody(job_id: str) -> int | None:
+    raise AssertionError(f"the sequence of {job_id} is not needed")
+
+
+OLD_MEMORY = '{"time":5.0,"credits":{"b":0.1,"gone":7.0},"pace":{"b":-1.5,"a":0.25},"prices":[["a100","gpu",0.5]]'
+
+
+@pytest.mark.parametrize("limits", ["}", ',"limit_prices":[["q","a100","gpu",0.75]]}'])
+def test_a_memory_from_before_credits_were_binary_is_read(limits: str) -> None:
+    limit_prices = {("q", "a100", "gpu"): 0.75} if "limit" in limits else {}
+    expected = Memory.of(5.0, {3: 0.1}, {3: -1.5, 2: 0.25}, {("a100", "gpu"): 0.5}, limit_prices)
+    assert mapping.memory_from(OLD_MEMORY + limits, None, {"a": 2, "b": 3}.get) == expected
 
 
 counts = st.integers(0, 10**9)
@@ -222,3 +250,11 @@ def test_jobs_that_are_alike_share_their_configurations() -> None:
     first, second = (mapping.job_from([row[name] for name in mapping.JOB_COLUMNS]) for row in rows)
     assert first.spec.configurations is second.spec.configurations
     assert first.spec.labels is second.spec.labels
+
+
+def test_a_job_without_constraints_has_the_one_object_that_says_so(engine: Engine) -> None:
+    """Whoever asks whether there are any then need not compare."""
+    plain = Job("j1", 1, JobSpec("q", (), constraints=Constraints()), 0.0)
+    row = mapping.job_row(plain)
+    assert row["constraints"] is None
+    assert mapping.job_from(through(engine, JobRow, row, mapping.JOB_COLUMNS)).spec.constraints is UNCONSTRAINED

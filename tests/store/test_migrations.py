@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,13 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, StoreUnavailable
+from allocator.domain.snapshot import Memory
+from allocator.intake import commands as c
 from allocator.store import migrations
 from allocator.store.database import parse, shown
 from allocator.store.sql import SqlStore
 from allocator.store.tables import Row
+from tests.store.cluster import do, set_up, spec, submit, summary
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -64,12 +68,46 @@ def test_a_newer_schema_says_that_the_program_is_too_old(url: str) -> None:
             attempt(url)
 
 
-def test_an_older_schema_says_how_to_upgrade(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def downgrade(url: str) -> None:
+    """Make a database as the first version of the schema left it."""
     migrations.upgrade(url)
-    monkeypatch.setattr(migrations, "head", lambda: "0002")
+    execute(url, "ALTER TABLE memory DROP COLUMN credits")
+    for name in ("constraints", "resizable", "divisible"):
+        execute(url, f"ALTER TABLE job DROP COLUMN {name}")
+    execute(url, "ALTER TABLE node DROP COLUMN taints")
+    for name in ("ix_job_live", "ix_job_ended_revision", "ix_job_ended_state", "ix_job_ended_queue"):
+        execute(url, f"DROP INDEX {name}")
+    execute(url, "CREATE INDEX ix_job_revision_sequence ON job (revision, sequence)")
+    execute(url, "CREATE INDEX ix_job_state_sequence ON job (state, sequence)")
+    execute(url, "CREATE INDEX ix_job_queue_state_sequence ON job (queue, state, sequence)")
+    execute(url, f"UPDATE {migrations.VERSION_TABLE} SET version_num = '0001'")
+
+
+def test_an_older_schema_says_how_to_upgrade(url: str) -> None:
+    downgrade(url)
     for attempt in (migrations.check, lambda url: SqlStore(url).open()):
         with pytest.raises(FailedPrecondition, match="run `allocator db upgrade`"):
             attempt(url)
+    assert migrations.upgrade(url) == migrations.head()
+    migrations.check(url)
+
+
+def test_what_a_round_remembered_before_an_upgrade_is_remembered_after_it(url: str) -> None:
+    with SqlStore(url) as store:
+        set_up(store)
+        first, second, third = submit(store, spec(), spec(), spec())
+        do(store, c.CancelJobs((second.id,)))
+    downgrade(url)
+    owed = {third.id: 2.5, second.id: 1.0}  # of an ended job nothing is remembered
+    content = {"time": 7.0, "credits": owed, "pace": {first.id: -0.1}, "prices": [["a100", "gpu", 0.5]]}
+    execute(url, f"INSERT INTO memory (id, content) VALUES (1, '{json.dumps(content).replace(':', chr(92) + ':')}')")
+    migrations.upgrade(url)
+    expected = Memory.of(7.0, {third.sequence: 2.5}, {first.sequence: -0.1}, {("a100", "gpu"): 0.5})
+    with SqlStore(url) as store:
+        assert store.memory() == expected
+        store.record(summary(1), expected)
+    with SqlStore(url) as store:
+        assert store.memory() == expected
 
 
 def test_an_upgrade_is_refused_while_a_daemon_runs(url: str) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from allocator.domain.constraints import AtMost, Constraints
 from allocator.domain.errors import AllocatorError
-from allocator.domain.job import Job, JobState
+from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.placement import Epoch
 from allocator.domain.plan import Change, Commit
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
 from allocator.intake import commands as c
 from allocator.intake.ports import Receipt
+from allocator.placement import NodeUsage, usage_by_node
+from allocator.rounds.commit import desired_state
 from allocator.store import steps
 from allocator.store.feed import ChangeFeed, Cursor
 from allocator.store.image import Image
@@ -26,12 +30,19 @@ from tests.store.cluster import AnyStore, node, plan, preempt, spec, start
 QUEUES = ("a", "a/b", "c")
 NODES = ("n0", "n1")
 
+
+def spread(wanted: JobSpec) -> JobSpec:
+    """Jobs of two replicas do not want both on one node."""
+    limits = (AtMost(1),) if wanted.configurations[0].replicas == 2 else ()
+    return replace(wanted, constraints=Constraints(at_most=limits)) if limits else wanted
+
+
 queue_names = st.sampled_from(QUEUES)
 node_names = st.sampled_from(NODES)
 job_ids = st.integers(1, 5).map("j{}".format)
 submits = st.builds(
     lambda names, request_id: c.SubmitJobs(
-        tuple(spec(queue=name, replicas=1 + index) for index, name in enumerate(names)), request_id
+        tuple(spread(spec(queue=name, replicas=1 + index)) for index, name in enumerate(names)), request_id
     ),
     st.lists(queue_names, min_size=1, max_size=3),
     st.sampled_from(["", "once"]),
@@ -49,8 +60,11 @@ others = st.one_of(
     ),
     st.builds(c.ReportProgress, job_ids, st.sampled_from([1.0, 3.0])),
 )
-rounds = st.dictionaries(job_ids, st.sampled_from([*NODES, *NODES, "waits", "waits more", "preempt"]), max_size=4)
-some_steps = st.sampled_from([submits, cancels, rounds, rounds, others]).flatmap(lambda kind: kind)
+rounds = st.dictionaries(
+    job_ids, st.sampled_from([*NODES, *NODES, "n0 n1", "waits", "waits more", "preempt"]), max_size=4
+)
+finishes = st.tuples(job_ids, st.integers(0, 2))
+some_steps = st.sampled_from([submits, cancels, rounds, rounds, finishes, others]).flatmap(lambda kind: kind)
 batches = st.lists(
     st.tuples(st.lists(some_steps, min_size=1, max_size=5), st.sampled_from([True, True, False])),
     min_size=1,
@@ -58,7 +72,9 @@ batches = st.lists(
 )
 Round = dict[str, str]
 """What a round does with some jobs, by id: starts them on a node, preempts them, or leaves them waiting."""
-Step = c.Command | Round
+Finish = tuple[str, int]
+"""A job's id, and which of its replicas ends well, if it runs."""
+Step = c.Command | Round | Finish
 OPENING: list[Step] = [
     c.CreateQueue(Queue("a")),
     c.CreateQueue(Queue("c")),
@@ -84,6 +100,8 @@ class Forgotten:
 def take(overlay: Overlay, step: Step) -> object:
     """The answer, or the refusal's text."""
     try:
+        if isinstance(step, tuple):
+            return finish(overlay, *step)
         if not isinstance(step, dict):
             return shown(steps.execute(overlay, step, 1.0))
         changes: list[Change] = []
@@ -97,11 +115,20 @@ def take(overlay: Overlay, step: Step) -> object:
             elif what == "preempt":
                 changes.append(preempt(job, PreemptionReason.PRIORITY, PendingReason(PendingCause.FRAGMENTED)))
             else:
-                changes.append(start(job, *[what] * job.spec.configurations[0].replicas))
+                nodes = what.split() * job.spec.configurations[0].replicas
+                changes.append(start(job, *nodes[: job.spec.configurations[0].replicas]))
         seen = overlay.state.snapshot(0.0)
         return steps.commit(overlay, plan(seen, *changes, waiting=waiting), 2.0)
     except AllocatorError as refusal:
         return str(refusal)
+
+
+def finish(overlay: Overlay, job_id: str, replica: int) -> object:
+    job = overlay.job(job_id)
+    if job is None or job.allocation is None or replica >= len(job.allocation.placement.replicas):
+        return None
+    report = c.ReplicaReport(job_id, replica, job.allocation.epoch, c.ReplicaState.SUCCEEDED)
+    return shown(steps.execute(overlay, c.Heartbeat(job.allocation.placement.replicas[replica].node, (report,)), 3.0))
 
 
 def shown(answer: object) -> object:
@@ -124,8 +151,24 @@ def check_indexes(state: State) -> None:
         if queue.parent is not None:
             children.setdefault(queue.parent, set()).add(queue.name)
     assert (state.counts, state.placed, state.children) == (counts, placed, children)
+    used = usage_by_node(jobs)
+    assert {name: held(state.used.get(name, NodeUsage())) for name in placed} == {
+        name: held(used.get(name, NodeUsage())) for name in placed
+    }
+    assert state.used.keys() == placed.keys()
+    limited = {name: {job_id for job_id in ids if state.jobs[job_id].spec.constraints.at_most}
+               for name, ids in placed.items()}  # fmt: skip
+    assert state.limited == {name: ids for name, ids in limited.items() if ids}
+    for name in state.told.keys() & state.nodes.keys() - state.unpushed:
+        assert state.told[name] == desired_state(name, state.jobs_on(name), Epoch(0, 0)).replicas
+    assert state.told.keys() <= state.nodes.keys()
+    assert all(state.jobs[job_id].state is JobState.PENDING for job_id in state.fresh)
     assert [job.sequence for job in jobs] == sorted(job.sequence for job in jobs)
     assert all(state.jobs[job.id] is job and not job.state.is_final for job in jobs)
+
+
+def held(usage: NodeUsage) -> tuple[dict[str, int], dict[int, int]]:
+    return usage.amounts, {device: millis for device, millis in usage.devices.items() if millis}
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)
@@ -155,6 +198,23 @@ def test_batches_equal_single_commands_and_dropped_batches_never_were(
         assert (archive.jobs, archive.receipts) == (single.jobs, single.receipts)
         assert state.feed.since(Cursor(), 100) == reference.feed.since(Cursor(), 100)
         check_indexes(state)
+
+
+def test_the_indexes_follow_jobs_through_their_lives() -> None:
+    archive = Forgotten()
+    state = State(archive, ChangeFeed(None))
+    apart = c.SubmitJobs((spread(spec(queue="c", replicas=2)),))
+    story: list[Step] = [*OPENING, apart, {"j4": "waits"}, {"j4": "waits more"}, {"j4": "n0 n1", "j1": "n0"}, ("j4", 0),
+                         {"j4": "preempt"}, {"j4": "waits more"}, {"j4": "n1 n0"}, ("j4", 0), ("j4", 1)]  # fmt: skip
+    numbers: list[int] = []
+    for step in story:
+        overlay = Overlay(state)
+        take(overlay, step)
+        settle(state, archive, overlay)
+        check_indexes(state)
+        numbers.append(len(state.fresh) + 10 * len(state.limited))
+    assert numbers[len(OPENING) :] == [0, 0, 1, 20, 20, 0, 1, 20, 20, 0], "each index was in use, and given up again"
+    assert archive.jobs["j4"].state is JobState.SUCCEEDED
 
 
 def untold(answer: object) -> object:
