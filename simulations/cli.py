@@ -19,12 +19,13 @@ from rich.markup import escape
 
 from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, Violation
 from allocator.domain.policy import Policy
+from simulations.comparison import compare, read_summary
 from simulations.faults import Faults, NoFaults, RandomFaults
 from simulations.invariants import InvariantBroken
 from simulations.output import MissingExtra, require_free, require_pyarrow, summary_text, write_results
 from simulations.replay import ReplayOptions, replay
 from simulations.scenario import load_scenario, scenario_names
-from simulations.screen import ReplayBar, show_summary, show_timings
+from simulations.screen import ReplayBar, show_comparison, show_summary, show_timings
 from simulations.shrinking import on_every_nth_node
 from simulations.sizing import Sizing
 from simulations.synthetic import generate, make_faults
@@ -35,6 +36,8 @@ from simulations.workload import Workload
 
 SYNTHETIC = "synthetic"
 HOUR = 3600.0
+RESTART_COST_SECONDS = 30.0
+"""Of the jobs of a trace, unless told otherwise: no trace says it."""
 
 
 class ExitCode(IntEnum):
@@ -129,7 +132,11 @@ From = Annotated[
 ]
 To = Annotated[str | None, typer.Option("--to", help="Arrivals before this only; as --from.")]
 CarryIn = Annotated[bool, typer.Option("--carry-in", help="Take along what by the trace ran at --from.")]
-RestartCost = Annotated[float, typer.Option(min=0.0, help="Seconds of work a job of a trace loses when it is stopped.")]
+RestartCost = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Seconds of work any job loses when it is stopped; 30 in traces, as a scenario says."),
+]
+AllPreemptible = Annotated[bool, typer.Option("--all-preemptible", help="Take every job to be preemptible.")]
 Seed = Annotated[int, typer.Option(min=0, help="For everything that is drawn at random.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many jobs.")]
 EveryNth = Annotated[int, typer.Option("--every-nth-node", min=1, help="Keep only every N-th node of each flavor.")]
@@ -167,7 +174,8 @@ def replay_command(
     start: From = None,
     end: To = None,
     carry_in: CarryIn = False,
-    restart_cost: RestartCost = 30.0,
+    restart_cost: RestartCost = None,
+    all_preemptible: AllPreemptible = False,
     seed: Seed = 0,
     limit: Limit = None,
     every_nth_node: EveryNth = 1,
@@ -208,6 +216,8 @@ def replay_command(
         trace, path, scenario, sizing, start, end, seed, carry_in=carry_in, restart_cost=restart_cost
     )
     workload = on_every_nth_node(workload, every_nth_node).limited_to(limit)
+    if all_preemptible:
+        workload = workload.all_preemptible()
     if mean_up_hours is not None:
         faults = RandomFaults(
             (node.name for node in workload.nodes),
@@ -240,6 +250,20 @@ def replay_command(
         show_summary(console, result.summary)
         show_timings(console, result.table("rounds"))
         console.print(f"\nwritten to {escape(str(out))}")
+
+
+@app.command("compare")
+def compare_command(
+    before: Annotated[Path, typer.Argument(help="Folder of one replay's results.")],
+    after: Annotated[Path, typer.Argument(help="Folder of another replay of the same workload.")],
+    as_json: AsJson = False,
+) -> None:
+    """Put two replays of one workload side by side, such as one without hysteresis and one with it."""
+    figures = compare(read_summary(before), read_summary(after))
+    if as_json:
+        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    else:
+        show_comparison(_page(), figures, (before.name, after.name))
 
 
 @app.command("validate")
@@ -303,7 +327,7 @@ def _prepare(
     seed: int,
     *,
     carry_in: bool = False,
-    restart_cost: float = 0.0,
+    restart_cost: float | None = None,
 ) -> tuple[Workload, Faults, ReplayOptions]:
     """The workload with its faults, and how it is replayed unless told otherwise."""
     if trace == SYNTHETIC:
@@ -312,6 +336,8 @@ def _prepare(
                 raise InvalidInput.of(field, f"goes with a trace; {SYNTHETIC} takes --scenario")
         made = sizing.applied_to(load_scenario(scenario or "small"))
         workload = generate(made, seed)
+        if restart_cost is not None:
+            workload = workload.with_restart_cost(restart_cost)
         options = ReplayOptions(policy=made.make_policy(), interval_seconds=made.interval_seconds, seed=seed)
         return workload, make_faults(made, workload, seed), options
     trace_format = FORMATS.get(trace)
@@ -325,7 +351,8 @@ def _prepare(
         what = f"goes with --trace {SYNTHETIC}, not with {trace}"
         raise InvalidInput(*(Violation(option, what) for option in sizing.given))
     window = _window(trace_format, start, end, carry_in=carry_in)
-    workload = trace_format.read(path, window, restart_cost_seconds=restart_cost)
+    cost = RESTART_COST_SECONDS if restart_cost is None else restart_cost
+    workload = trace_format.read(path, window, restart_cost_seconds=cost)
     options = ReplayOptions(policy=Policy(), interval_seconds=trace_format.interval_seconds, seed=seed)
     return workload, NoFaults(), options
 

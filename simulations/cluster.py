@@ -2,7 +2,8 @@
 
 The Pusher of a replay. A gang makes progress while all its replicas are asked for and all their nodes are up. It needs
 the true run time of its job, in its fastest configuration, times (fastest throughput / throughput here); what it has
-done it keeps when it is stopped, and each start after its first costs the job's restart cost before it goes on.
+done it keeps when it is stopped, and each start after its first costs the job's restart cost before it goes on. A gang
+that is resized goes on at once, at its new speed.
 
 Whatever breaks a promise of the push (an old epoch, half a gang, a job in two places, one that was done already) is
 noted in `broken_promises`; the invariants look there after every round.
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from allocator.domain.cluster import Node
-from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
+from allocator.domain.placement import WHOLE, DesiredReplica, Epoch, NodeDesired, held
 from allocator.domain.resources import Resources
 from allocator.intake.commands import Heartbeat, ReplicaReport, ReplicaState
 from allocator.intake.ports import Ledger
@@ -48,6 +49,7 @@ class _Gang:
 
     job_id: str
     epoch: Epoch
+    start_epoch: Epoch
     places: dict[int, str]
     demand: Resources
     """Of the whole gang."""
@@ -175,11 +177,14 @@ class SimulatedCluster:
         places = {index: node for node, index in asked}
         if gang is not None and gang.epoch == sample.epoch and gang.places == places:
             return
+        going_on = None
         if gang is not None:
+            if gang.start_epoch == sample.start_epoch and gang.since is not None:
+                going_on = max(0.0, gang.restarting - (self._agenda.now - gang.since))
             self._stop(gang)
         if not self._is_whole(job_id, asked):
             return
-        self._start(job_id, sample, places)
+        self._start(job_id, sample, places, going_on)
 
     def _is_whole(self, job_id: str, asked: dict[tuple[str, int], DesiredReplica]) -> bool:
         """Whether these replicas are one gang that may start now; notes what forbids it."""
@@ -193,6 +198,8 @@ class SimulatedCluster:
             self._note(f"job {job_id} runs twice: in epochs {', '.join(sorted(map(str, epochs)))}")
         elif {index for _, index in asked} != set(range(expected)) or len(asked) != expected:
             self._note(f"job {job_id} is asked for with {len(asked)} of {expected} replicas: half a gang")
+        elif len({replica.start_epoch for replica in asked.values()}) > 1:
+            self._note(f"job {job_id} is asked to go on from different starts")
         elif work.end is not None:
             self._note(f"job {job_id} was done, and started again")
         elif min(epochs) <= work.epoch:
@@ -201,7 +208,8 @@ class SimulatedCluster:
             return True
         return False
 
-    def _start(self, job_id: str, sample: DesiredReplica, places: dict[int, str]) -> None:
+    def _start(self, job_id: str, sample: DesiredReplica, places: dict[int, str], going_on: float | None) -> None:
+        """`going_on`: seconds of its restart that a resized gang had yet to go; None for one that starts."""
         work = self.work[job_id]
         work.epoch = sample.epoch
         arrival = work.arrival
@@ -211,24 +219,25 @@ class SimulatedCluster:
         else:
             self._note(f"job {job_id} has no configuration of {sample.replicas} replicas on {sample.flavor}")
             return
-        if configuration.throughput <= 0 or sample.demand != configuration.demand:
+        if configuration.throughput <= 0 or sample.demand != held(configuration.demand, sample.millis):
             self._note(f"job {job_id} started with {sample.demand} on {sample.flavor}, where it cannot run like that")
             return
         gang = _Gang(
             job_id=job_id,
             epoch=sample.epoch,
+            start_epoch=sample.start_epoch,
             places=places,
-            demand=configuration.total_demand,
-            rate=configuration.throughput / arrival.fastest.throughput,
+            demand=sample.demand * sample.replicas,
+            rate=configuration.throughput * sample.millis / (WHOLE * arrival.fastest.throughput),
         )
         self._gangs[job_id] = gang
         work.flavor = configuration.flavor
-        self._go(gang)
+        self._go(gang, going_on)
 
     # --- the life of a gang ---
 
-    def _go(self, gang: _Gang) -> None:
-        """Begin to make progress, unless a node is down."""
+    def _go(self, gang: _Gang, going_on: float | None = None) -> None:
+        """Begin to make progress, unless a node is down; what goes on (`_start`) does not begin anew."""
         if not all(self._agents[node].up for node in gang.places.values()):
             return
         work = self.work[gang.job_id]
@@ -236,7 +245,10 @@ class SimulatedCluster:
         gang.since = now
         gang.restarting = work.arrival.spec.restart_cost_seconds if work.starts else 0.0
         gang.generation += 1
-        work.starts += 1
+        if going_on is None:
+            work.starts += 1
+        else:
+            gang.restarting = going_on
         self.usage.hold(gang.demand, 1, now)
         end = now + gang.restarting + work.remaining / gang.rate
         self._agenda.plan(end, partial(self._complete, gang, gang.generation))

@@ -2,22 +2,24 @@
 
 Checked from what was committed and pushed, not from what was planned. Each round: the plan accounts for every live job
 once; no node that was sent a new state is over capacity in any resource or on any GPU; every gang that changed is
-whole, on open nodes of its flavor; epochs only grow and no job runs twice (the simulated cluster sees that); the gap is
-within what the status claims; as many jobs are live as were admitted and are not done. Between pushes a node's state
-does not change, so this covers every node; every `full_every` rounds the whole cluster is compared and added up anew
-all the same.
+whole, on open nodes of its flavor, as its constraints say; epochs only grow and no job runs twice (the simulated
+cluster sees that); the gap is within what the status claims; as many jobs are live as were admitted and are not done.
+Between pushes a node's state does not change, so this covers every node; every `full_every` rounds the whole cluster is
+compared and added up anew all the same.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobState
-from allocator.domain.placement import NodeDesired, Placement
-from allocator.domain.plan import Preempt, Start
+from allocator.domain.placement import NodeDesired, held
+from allocator.domain.plan import Move, Preempt, Resize, Start
 from allocator.domain.resources import GPU_MILLIS, NOTHING, Resources
+from allocator.placement.verify_constraints import label_violations, own_violations, unfit
 from allocator.rounds.report import RoundOutcome, RoundReport
 from simulations.cluster import SimulatedCluster
 
@@ -88,7 +90,9 @@ class Invariants:
             yield f"gap {summary.gap!r} is called optimal, but the policy asks for {self._gap!r}"
 
     def _changes(self, report: RoundReport) -> Iterable[str]:
-        """Every committed start and move: a whole gang, on open nodes of its flavor, of a job in the right state."""
+        """Every committed start, move and resize: a whole gang, on open nodes of its flavor that it accepts, of a
+        job in the right state.
+        """
         jobs = {job.id: job for job in report.snapshot.jobs} if report.commit.applied else {}
         nodes = {node.name: node for node in report.snapshot.nodes} if report.commit.applied else {}
         for applied in report.commit.applied:
@@ -103,7 +107,7 @@ class Invariants:
                 yield f"job {job.id} is {job.state.value}, and was changed by {type(change).__name__}"
             if isinstance(change, Preempt):
                 continue
-            yield from _gang_findings(job, change.placement, nodes)
+            yield from _gang_findings(job, change, nodes)
 
     def _pushed(self, report: RoundReport) -> Iterable[str]:
         if not report.commit.desired:
@@ -136,7 +140,7 @@ class Invariants:
         )
         yield from (f"job {job_id} should run, but does not" for job_id in sorted(placed.keys() - running.keys()))
         jobs = {job.id: job for job in report.snapshot.jobs}
-        held: dict[str, Resources] = {}
+        used: dict[str, Resources] = {}
         for job_id, allocation in placed.items():
             replicas = enumerate(allocation.placement.replicas)
             where = {index: replica.node for index, replica in replicas if index not in allocation.finished}
@@ -146,17 +150,23 @@ class Invariants:
             if job_id not in jobs:
                 yield f"job {job_id} runs, but is not live"
                 continue
-            demand = jobs[job_id].spec.configurations[allocation.placement.configuration].demand
+            configuration = jobs[job_id].spec.configurations[allocation.placement.configuration]
+            demand = held(configuration.demand, allocation.placement.millis)
             for replica in allocation.standing:
-                held[replica.node] = held.get(replica.node, NOTHING) + demand
+                used[replica.node] = used.get(replica.node, NOTHING) + demand
+        nodes = {node.name: node for node in report.snapshot.nodes}
+        yield from label_violations(
+            nodes, [replace(jobs[job_id], allocation=found) for job_id, found in placed.items() if job_id in jobs]
+        )
         capacity = {node.name: node.capacity for node in report.snapshot.nodes}
-        for node, amounts in held.items():
+        for node, amounts in used.items():
             self.checks += 1
             for resource, missing in amounts.shortage(capacity.get(node, NOTHING)).items():
                 yield f"node {node} is over its {resource} by {missing}"
 
 
-def _gang_findings(job: Job, placement: Placement, nodes: dict[str, Node]) -> Iterable[str]:
+def _gang_findings(job: Job, change: Start | Move | Resize, nodes: dict[str, Node]) -> Iterable[str]:
+    placement = change.placement
     configurations = job.spec.configurations
     if not 0 <= placement.configuration < len(configurations):
         yield f"job {job.id} was placed in configuration {placement.configuration}, which it does not have"
@@ -164,20 +174,32 @@ def _gang_findings(job: Job, placement: Placement, nodes: dict[str, Node]) -> It
     configuration = configurations[placement.configuration]
     if len(placement.replicas) != configuration.replicas:
         yield f"job {job.id} got {len(placement.replicas)} of {configuration.replicas} replicas: half a gang"
+    arriving = set(placement.nodes)
+    if isinstance(change, Resize) and job.allocation is not None:
+        if not job.spec.goes_on(job.allocation.placement, placement):
+            yield f"job {job.id} was resized to where it cannot go on"
+        arriving = {replica.node for replica in placement.replicas[len(job.allocation.placement.replicas) :]}
+    broken = own_violations(job.spec.constraints, placement.replicas, nodes)
+    yield from (f"job {job.id}: {what}" for what in broken)
     for name in placement.nodes:
         node = nodes.get(name)
-        if node is None or not node.takes_new_work:
+        if name in arriving and (node is None or not node.takes_new_work):
             yield f"job {job.id} was placed on node {name}, which takes no new work"
-        elif node.flavor != configuration.flavor:
+        if node is None:
+            continue
+        why = unfit(job.spec.constraints, node) if name in arriving else None
+        if why is not None:
+            yield f"job {job.id} was placed where it does not want to be: {why}"
+        if node.flavor != configuration.flavor:
             yield f"job {job.id} was placed on node {name} of flavor {node.flavor}, not {configuration.flavor}"
 
 
 def _overfull(node: Node, state: NodeDesired) -> Iterable[str]:
     """What of a node's desired state the node cannot give."""
-    held = NOTHING
+    used = NOTHING
     devices = [0] * node.gpu_count
     for replica in state.replicas:
-        held = held + replica.demand
+        used = used + replica.demand
         where = f"replica {replica.replica} of job {replica.job_id} on node {node.name}"
         if replica.flavor != node.flavor:
             yield f"{where} is meant for flavor {replica.flavor}"
@@ -190,7 +212,7 @@ def _overfull(node: Node, state: NodeDesired) -> Iterable[str]:
                 devices[device] += min(wanted, GPU_MILLIS)
             else:
                 yield f"{where} got device {device}, which does not exist"
-    for resource, missing in held.shortage(node.capacity).items():
+    for resource, missing in used.shortage(node.capacity).items():
         yield f"node {node.name} is over its {resource} by {missing}"
     for device, millis in enumerate(devices):
         if millis > GPU_MILLIS:

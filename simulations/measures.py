@@ -10,10 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 
 from allocator.domain.job import Job, JobState
+from allocator.domain.plan import Move
 from allocator.domain.resources import display_unit
 from allocator.rounds.report import STAGES, RoundReport, RoundSummary
 from simulations.cluster import Work
 from simulations.columns import Column, Kind, Table
+from simulations.usage import FlavorShares
 
 FLOAT, INTEGER, TEXT = Kind.FLOAT, Kind.INTEGER, Kind.TEXT
 
@@ -34,6 +36,7 @@ ROUND_COLUMNS = (
     Column("running", INTEGER, "jobs", "running after the commit"),
     Column("started", INTEGER, "jobs", "started by this round"),
     Column("moved", INTEGER, "jobs", "moved by this round"),
+    Column("resized", INTEGER, "jobs", "that went on with other replicas, or another part of their demand"),
     Column("preempted", INTEGER, "jobs", "stopped by this round"),
     Column("rejected", INTEGER, "jobs", "changes the store found impossible"),
 )
@@ -64,6 +67,10 @@ JOB_COLUMNS = (
     Column("slowdown", FLOAT, "1", "completion / ideal run time"),
     Column("preemptions", INTEGER, "1", "times it was stopped or moved"),
     Column("restart_s", FLOAT, "s", "time spent on restarts"),
+    Column("counted_s", FLOAT, "s", "time for which the optimum said what it was owed"),
+    Column("owed_s", FLOAT, "s", "of that, what the optimum gave it"),
+    Column("received_s", FLOAT, "s", "of that, what it ran"),
+    Column("lag_s", FLOAT, "s", "largest difference between received and owed in its life"),
 )
 STAGE_COLUMNS = tuple(
     Column(f"{stage}_s", FLOAT, "s", f"real time of the stage '{stage}'; empty with --no-timings", measured=True)
@@ -97,11 +104,13 @@ class Measures:
         self.timings = timings
         self.rounds = Table("rounds", (*ROUND_COLUMNS, *STAGE_COLUMNS, *utilization_columns(resources)))
         self.queues = Table("queues", QUEUE_COLUMNS)
+        self.flavors = FlavorShares()
         self.lost_seconds: dict[str, float] = {}
         """Resource-seconds thrown away by preemptions and moves, by resource, in the integer unit x seconds."""
         self.preemptions: dict[str, int] = {}
         """Jobs stopped, by reason."""
-        self.moves = 0
+        self.moves: dict[str, int] = {}
+        """Jobs moved, by reason."""
         self._on_round = on_round
 
     def observe(self, report: RoundReport) -> None:
@@ -111,9 +120,13 @@ class Measures:
         for reason, count in summary.preempted:
             preempted += count
             self.preemptions[reason] = self.preemptions.get(reason, 0) + count
-        self.moves += summary.moved
+        for applied in report.commit.applied:
+            if isinstance(applied.change, Move):
+                reason = applied.change.reason.value
+                self.moves[reason] = self.moves.get(reason, 0) + 1
         for _, resource, amount in summary.lost:
             self.lost_seconds[resource] = self.lost_seconds.get(resource, 0.0) + amount
+        self.flavors.add(summary.flavors, summary.time)
         running = sum(queue.running for queue in summary.queues)
         stages = dict(summary.stages) if self.timings else {}
         self.rounds.add(
@@ -133,6 +146,7 @@ class Measures:
             running,
             summary.started,
             summary.moved,
+            summary.resized,
             preempted,
             summary.rejected,
             *(stages.get(stage, math.nan) for stage in STAGES),
@@ -161,8 +175,8 @@ class Measures:
         return [allocated[name] / capacity[name] if capacity[name] else 0.0 for name in self.resources]
 
 
-def add_job(table: Table, job: Job, work: Work) -> None:
-    """One row of JOB_COLUMNS for a job that was admitted."""
+def add_job(table: Table, job: Job, work: Work, served: tuple[float, float, float, float]) -> None:
+    """One row of JOB_COLUMNS for a job that was admitted; `served` fills the last four."""
     fastest = work.arrival.fastest
     ideal = work.arrival.duration
     end = job.end_time if job.end_time is not None else math.nan
@@ -185,6 +199,7 @@ def add_job(table: Table, job: Job, work: Work) -> None:
         completion / ideal,
         job.preemption_count,
         work.restart_seconds,
+        *served,
     )
 
 
@@ -206,4 +221,5 @@ def add_refused(table: Table, work: Work) -> None:
         math.nan,
         0,
         0.0,
+        *(math.nan,) * 4,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,7 +15,7 @@ from allocator.domain.errors import InvalidInput
 from allocator.domain.policy import Policy
 from allocator.domain.resources import resource_names
 from allocator.rounds.loop import run_rounds
-from allocator.rounds.ports import Solver
+from allocator.rounds.ports import Observer, Solver
 from allocator.rounds.report import RoundSummary
 from allocator.solvers.chain import ChainSolver
 from allocator.store.memory import MemoryStore
@@ -27,6 +27,7 @@ from simulations.columns import Table
 from simulations.faults import Faults, NoFaults
 from simulations.invariants import Invariants
 from simulations.measures import JOB_COLUMNS, Measures, add_job, add_refused
+from simulations.service import Service, ServiceMeter, service_summary, time_averaged_loss
 from simulations.workload import Workload
 from simulations.world import World
 
@@ -88,11 +89,12 @@ def replay(
     faults: Faults | None = None,
     solver: Solver | None = None,
     on_round: Callable[[Standing], None] | None = None,
+    observers: Sequence[Observer] = (),
 ) -> ReplayResult:
     """Run the workload to its end and measure it.
 
     Raises InvalidInput for a workload or options that cannot be, InvariantBroken when the scheduler did what it must
-    never do. `on_round` hears of each round and cannot change anything.
+    never do. `on_round` hears of each round, `observers` see its whole report; neither can change anything.
     """
     options.require_valid()
     workload.require_valid()
@@ -110,6 +112,7 @@ def replay(
             on_round(Standing(agenda.now, cluster.finished, expected, round_summary))
 
     measures = Measures(resource_names([node.capacity for node in workload.nodes]), tell, timings=options.timings)
+    meter = ServiceMeter()
     usage_at_last_arrival: tuple[dict[str, float], dict[str, float]] | None = None
 
     def note_usage() -> None:
@@ -123,13 +126,14 @@ def replay(
         store=store,
         pusher=cluster,
         clock=clock,
-        observers=(invariants, measures),
+        observers=(invariants, meter, measures, *observers),
         solver=solver or ChainSolver(),
         policy=lambda: options.policy,
         interval=interval,
     )
     assert clock.ending is not None
-    jobs = _jobs_table(world, cluster, store)
+    service = meter.result()
+    jobs = _jobs_table(world, cluster, store, service)
     usage_at_end = cluster.usage.totals(agenda.now)
     weights = summaries.round_lengths(measures.rounds.numbers("time_s"), agenda.now)
     per_queue, fairness = summaries.by_queue_summary(jobs, measures.queues, weights)
@@ -140,24 +144,36 @@ def replay(
         "jobs": summaries.jobs_summary(jobs),
         "queues": per_queue,
         "fairness": fairness,
+        "service": service_summary(service) | _losses(service, options.policy.fairness),
         "rounds": summaries.rounds_summary(measures.rounds, weights),
         "preemptions": summaries.preemption_summary(measures, jobs.numbers("restart_s")),
         "utilization": {
             "while_jobs_arrive": summaries.utilization_summary(usage_at_last_arrival or usage_at_end),
             "to_the_end": summaries.utilization_summary(usage_at_end),
+            "by_flavor": measures.flavors.result(agenda.now),
         },
         "invariants": {"broken": 0, "checks": invariants.checks, "full_checks": invariants.full_checks},
     }
     return ReplayResult((jobs, measures.rounds, measures.queues), summary, clock.ending)
 
 
-def _jobs_table(world: World, cluster: SimulatedCluster, store: MemoryStore) -> Table:
+def _jobs_table(world: World, cluster: SimulatedCluster, store: MemoryStore, service: Service) -> Table:
     table = Table("jobs", JOB_COLUMNS)
+    columns = (service.seconds, service.owed, service.received, service.farthest)
+    served = dict(
+        zip(service.sequence.tolist(), zip(*(column.tolist() for column in columns), strict=True), strict=True)
+    )
     for job_id in world.submitted:
-        add_job(table, store.get_job(job_id), cluster.work[job_id])
+        job = store.get_job(job_id)
+        add_job(table, job, cluster.work[job_id], served.get(job.sequence, (math.nan,) * 4))
     for arrival, _ in world.refused:
         add_refused(table, Work(arrival, arrival.duration))
     return table
+
+
+def _losses(service: Service, fairness: float) -> dict[str, Any]:
+    loss, shortfall = time_averaged_loss(service, fairness)
+    return {"rounding_loss": loss, "shortfall": shortfall}
 
 
 def _workload_summary(workload: Workload, world: World) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table as Grid
 
 from simulations.columns import Table
+from simulations.comparison import Figures
 from simulations.measures import STAGE_COLUMNS
 from simulations.replay import Standing
 from simulations.summary import distribution
@@ -106,6 +107,15 @@ def show_timings(console: Console, rounds: Table) -> None:
         console.print(table)
 
 
+def show_comparison(console: Console, figures: Figures, names: tuple[str, str]) -> None:
+    """Two replays side by side, and the second over the first."""
+    table = _plain_table("", "", *names, "ratio")
+    for name, figure in figures.items():
+        values = (f"{value:,.6g}" if value is not None else "-" for value in (figure["before"], figure["after"]))
+        table.add_row(name, *values, _ratio(figure["ratio"]))
+    console.print(table)
+
+
 def _milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:,.1f} ms"
 
@@ -148,6 +158,8 @@ def _queues(summary: dict[str, Any]) -> Grid:
 def _figures(summary: dict[str, Any]) -> str:
     jobs, rounds, preemptions = summary["jobs"], summary["rounds"], summary["preemptions"]
     utilization, fairness, invariants = summary["utilization"], summary["fairness"], summary["invariants"]
+    service = summary["service"]
+    lived = service["long_lived"]
     lines = {
         "jobs by state": _counts(jobs["by_state"]),
         "dropped by the reader": _counts(summary["workload"]["dropped"]),
@@ -157,8 +169,12 @@ def _figures(summary: dict[str, Any]) -> str:
         "fairness error, Jain index": f"{_ratio(fairness['fairness_error'])}, {_ratio(fairness['jain_index'])}",
         "gap mean, max": f"{_small(rounds['gap_mean'])}, {_small(rounds['gap_max'])}",
         "rounding loss mean, max": f"{_ratio(rounds['rounding_loss_mean'])}, {_ratio(rounds['rounding_loss_max'])}",
+        "rounding loss, shortfall over time": f"{_ratio(service['rounding_loss'])}, {_ratio(service['shortfall'])}",
+        "lag p95, max": f"{duration(service['lag_s']['p95'])}, {duration(service['lag_s']['max'])}",
+        "long-lived jobs, within 2 % of their due": f"{lived['jobs']:,}, {_part(lived['close'])}",
         "rounds by outcome": _counts(rounds["by_outcome"]),
         "stopped, moved": f"{preemptions['stopped']:,}, {preemptions['moved']:,}",
+        "preemptions per job, by choice": _ratio(preemptions["per_job"]),
         "lost to preemptions": _amounts(preemptions["resource_seconds_lost"]),
         "invariants checked, broken": f"{invariants['checks']:,}, {invariants['broken']:,}",
     }
@@ -168,6 +184,10 @@ def _figures(summary: dict[str, Any]) -> str:
 
 def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:,.3f}"
+
+
+def _part(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
 
 
 def _small(value: float | None) -> str:

@@ -13,11 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from allocator.domain.reason import PreemptionReason
 from allocator.domain.resources import display_unit
 from simulations.columns import Table
 from simulations.measures import Measures
 
 Floats = NDArray[np.float64]
+
+FORCED = frozenset(
+    reason.value
+    for reason in (PreemptionReason.NODE_LOST, PreemptionReason.NODE_DRAINING, PreemptionReason.CAPACITY_SHRUNK)
+)
+"""Reasons for which a job stops whatever the policy is."""
 
 
 def number(value: float) -> float | None:
@@ -54,7 +61,9 @@ def by_queue_summary(jobs: Table, queues: Table, weights: Floats) -> tuple[dict[
 
     A queue counts while it has live jobs. Satisfaction is the mean actual share over the mean fair share; Jain's index
     (sum x)^2 / (n sum x^2) of it is 1 when all queues are equally satisfied. The fairness error is the mean of
-    |actual - fair| in dominant shares, over time and over the queues that count.
+    |actual - fair| in dominant shares, over time and over the queues that count; that of one queue is its own mean over
+    time. The error of the means compares |mean actual - mean fair| instead: what one round took and another gave back
+    is no error there.
     """
     names = [str(name) for name in queues.values("queue")]
     rounds = queues.numbers("round").astype(np.int64)
@@ -65,7 +74,8 @@ def by_queue_summary(jobs: Table, queues: Table, weights: Floats) -> tuple[dict[
     order = np.array(names)
     job_queues = np.array([str(name) for name in jobs.values("queue")])
     per_queue: dict[str, Any] = {}
-    satisfactions = []
+    satisfactions, errors_of_means = [], []
+    error = np.abs(actual - fair)
     for name in sorted(set(names)):
         mine = order == name
         time = math.fsum(seconds[mine].tolist())
@@ -74,18 +84,23 @@ def by_queue_summary(jobs: Table, queues: Table, weights: Floats) -> tuple[dict[
         satisfaction = mean_actual / mean_fair if mean_fair else math.nan
         if math.isfinite(satisfaction):
             satisfactions.append(satisfaction)
+        errors_of_means.append(time * abs(mean_actual - mean_fair))
         per_queue[name] = {
             "jobs": int((job_queues == name).sum()),
             "busy_s": time,
             "fair_share": mean_fair,
             "actual_share": mean_actual,
             "satisfaction": number(satisfaction),
+            "fairness_error": math.fsum((seconds * error)[mine].tolist()) / time if time else 0.0,
             "wait_s": distribution(jobs.numbers("wait_s")[job_queues == name]),
             "slowdown": distribution(jobs.numbers("slowdown")[job_queues == name]),
         }
     total = math.fsum(seconds.tolist())
-    error = math.fsum((seconds * np.abs(actual - fair)).tolist()) / total if total else 0.0
-    return per_queue, {"jain_index": jain_index(satisfactions), "fairness_error": error}
+    return per_queue, {
+        "jain_index": jain_index(satisfactions),
+        "fairness_error": math.fsum((seconds * error).tolist()) / total if total else 0.0,
+        "fairness_error_of_means": math.fsum(errors_of_means) / total if total else 0.0,
+    }
 
 
 def jain_index(values: list[float]) -> float | None:
@@ -123,7 +138,7 @@ def _mean(values: Floats) -> float | None:
 
 
 def preemption_summary(measures: Measures, restart_seconds: Floats) -> dict[str, Any]:
-    """Jobs stopped and moved, and what that cost."""
+    """Jobs stopped and moved, and what that cost. `per_job` leaves out what nodes forced, and divides by all jobs."""
     lost = {
         f"{resource} ({display_unit(resource)[0]} x s)": amount / display_unit(resource)[1]
         for resource, amount in sorted(measures.lost_seconds.items())
@@ -131,10 +146,22 @@ def preemption_summary(measures: Measures, restart_seconds: Floats) -> dict[str,
     return {
         "stopped": sum(measures.preemptions.values()),
         "stopped_by_reason": dict(sorted(measures.preemptions.items())),
-        "moved": measures.moves,
+        "moved": sum(measures.moves.values()),
+        "moved_by_reason": dict(sorted(measures.moves.items())),
+        "per_job": _chosen(measures) / len(restart_seconds) if len(restart_seconds) else None,
         "resource_seconds_lost": lost,
         "restart_job_seconds": math.fsum(restart_seconds.tolist()),
     }
+
+
+def _chosen(measures: Measures) -> int:
+    """Stops and moves that the scheduler could have left undone."""
+    return sum(
+        count
+        for counts in (measures.preemptions, measures.moves)
+        for reason, count in counts.items()
+        if reason not in FORCED
+    )
 
 
 def utilization_summary(totals: tuple[Mapping[str, float], Mapping[str, float]]) -> dict[str, float]:

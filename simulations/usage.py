@@ -1,8 +1,11 @@
-"""How much of the cluster was in use, exactly: integrals over virtual time, not samples."""
+"""How much of the cluster was in use: exact integrals over virtual time, and by flavor what was so after each round."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from allocator.domain.resources import Resources
+from allocator.rounds.report import FlavorUsage
 
 
 class Usage:
@@ -41,6 +44,40 @@ class Usage:
                     if amount:
                         seconds[resource] = seconds.get(resource, 0.0) + amount * elapsed
             self._time = now
+
+
+class FlavorShares:
+    """How full each flavor was in each resource: after the commit of each round, held until the next one."""
+
+    def __init__(self) -> None:
+        self._time = 0.0
+        self._last: dict[tuple[str, str], tuple[int, int]] = {}
+        self._seconds: dict[tuple[str, str], tuple[float, float]] = {}
+        self._peak: dict[tuple[str, str], float] = {}
+
+    def add(self, usages: Iterable[FlavorUsage], now: float) -> None:
+        """What holds from the round at `now` on."""
+        self._advance(now)
+        self._last = {(usage.flavor, usage.resource): (usage.allocated, usage.capacity) for usage in usages}
+        for key, (held, offered) in self._last.items():
+            if offered:
+                self._peak[key] = max(self._peak.get(key, 0.0), held / offered)
+
+    def result(self, now: float) -> dict[str, dict[str, dict[str, float]]]:
+        """By flavor and resource: `mean`, held over offered until `now`, and `peak`, of any round."""
+        self._advance(now)
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for (flavor, resource), peak in sorted(self._peak.items()):
+            held, offered = self._seconds.get((flavor, resource), (0.0, 0.0))
+            found.setdefault(flavor, {})[resource] = {"mean": held / offered if offered else peak, "peak": peak}
+        return found
+
+    def _advance(self, now: float) -> None:
+        elapsed = now - self._time
+        for key, (held, offered) in self._last.items():
+            before = self._seconds.get(key, (0.0, 0.0))
+            self._seconds[key] = (before[0] + held * elapsed, before[1] + offered * elapsed)
+        self._time = now
 
 
 def _change(amounts: dict[str, int], by: Resources, sign: int) -> None:

@@ -64,6 +64,21 @@ class Workload:
         dropped = {**self.dropped, "over_limit": len(self.arrivals) - jobs}
         return replace(self, arrivals=self.arrivals[:jobs], dropped=dropped)
 
+    def all_preemptible(self) -> Workload:
+        """The same, with every job preemptible. Noted among the assumptions."""
+        arrivals = tuple(
+            arrival if arrival.spec.preemptible else replace(arrival, spec=replace(arrival.spec, preemptible=True))
+            for arrival in self.arrivals
+        )
+        return replace(self, arrivals=arrivals, notes=(*self.notes, "All jobs are taken to be preemptible."))
+
+    def with_restart_cost(self, seconds: float) -> Workload:
+        """The same, with this restart cost for every job. Noted among the assumptions."""
+        arrivals = tuple(
+            replace(arrival, spec=replace(arrival.spec, restart_cost_seconds=seconds)) for arrival in self.arrivals
+        )
+        return replace(self, arrivals=arrivals, notes=(*self.notes, f"Every restart costs {seconds:g} s of work."))
+
     def require_valid(self) -> None:
         """Raise InvalidInput with everything that is wrong, at most the first twenty findings."""
         found = [*self._cluster_violations(), *self._arrival_violations()]

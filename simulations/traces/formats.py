@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from simulations.traces import openb, philly
+from simulations.traces import dlrm, openb, philly
 from simulations.traces.window import Window
 from simulations.workload import Workload
 
@@ -27,12 +27,13 @@ class TraceFormat:
     default_window: Window
     origin: datetime | None
     interval_seconds: float
-    """Well below the median run time (openb 616 s, Philly 1,321 s), so that waiting for the next round is a small part
-    of a job's time, and not shorter: a round in which nothing happened is skipped, but one in which little happened
-    costs as much as any other."""
+    """Well below the median run time (openb 616 s, Philly 1,321 s, DLRM 8,409 s), so that waiting for the next round is
+    a small part of a job's time, and not shorter: a round in which nothing happened is skipped, but one in which little
+    happened costs as much as any other."""
 
 
 FORMATS: dict[str, TraceFormat] = {
+    "dlrm": TraceFormat("dlrm", dlrm.read, dlrm.DEFAULT_WINDOW, None, 300.0),
     "openb": TraceFormat("openb", openb.read, openb.DEFAULT_WINDOW, None, 60.0),
     "philly": TraceFormat("philly", philly.read, philly.DEFAULT_WINDOW, philly.ORIGIN, 300.0),
 }

@@ -49,6 +49,16 @@ class Row:
             raise self.error(column, f"must be between {minimum} and {maximum}, got {number}")
         return number
 
+    def number(self, column: str, *, minimum: float = 0.0, maximum: float = 2.0**53) -> float:
+        """An amount that need not be whole."""
+        value = self.text(column)
+        number = float(value) if _NUMBER.match(value) else math.nan
+        if not math.isfinite(number):
+            raise self.error(column, f"must be a number, got {_shown(value)}")
+        if not minimum <= number <= maximum:
+            raise self.error(column, f"must be between {minimum:g} and {maximum:g}, got {number:g}")
+        return number
+
     def seconds(self, column: str, *, minimum: float = 0.0) -> float:
         """A time or a duration."""
         value = self.text(column)

@@ -108,6 +108,66 @@ def test_the_size_of_a_scenario_can_be_chosen(run: Run, tmp_path: Path) -> None:
         assert rounds["rows"][0] >= 500 if rows == "one per job" else rounds["rows"][0] <= 350
 
 
+def test_dlrm_by_its_name_with_every_job_preemptible(run: Run, tmp_path: Path) -> None:
+    code, printed, _ = run(
+        *("replay", "--trace", "dlrm", "--path", FIXTURES / "dlrm", "--out", tmp_path / "out", "--json"),
+        *("--all-preemptible", "--every-nth-node", "3"),
+    )
+    assert code == 0
+    summary = json.loads(printed)
+    assert summary["run"]["interval_s"] == 300.0
+    assert "All jobs are taken to be preemptible." in summary["workload"]["assumptions"]
+    assert 0.3 < summary["utilization"]["while_jobs_arrive"]["bandwidth"] <= 1.0
+    assert summary["invariants"]["broken"] == 0
+
+
+def test_two_replays_of_one_workload_side_by_side(run: Run, tmp_path: Path) -> None:
+    """Without hysteresis and restart costs jobs are stopped more often; that is what the ratio says."""
+    arguments = (
+        "replay",
+        "--trace",
+        "synthetic",
+        "--scenario",
+        "small",
+        "--nodes",
+        "5",
+        "--limit",
+        "40",
+        "--seed",
+        "2",
+    )
+    assert run(*arguments, "--out", tmp_path / "calm")[0] == 0
+    hasty = ("--hysteresis", "0", "--minimum-run", "0", "--restart-cost", "0", "--out", tmp_path / "hasty")
+    assert run(*arguments, *hasty)[0] == 0
+    assumed = json.loads((tmp_path / "hasty" / "summary.json").read_text())["workload"]["assumptions"]
+    assert "Every restart costs 0 s of work." in assumed
+    code, printed, _ = run("compare", tmp_path / "hasty", tmp_path / "calm", "--json")
+    assert code == 0
+    figures = json.loads(printed)
+    found = figures["preemptions per job"]
+    assert found["after"] < found["before"]
+    assert found["ratio"] == pytest.approx(found["after"] / found["before"])
+    assert "rounding loss, time averages" in figures
+    code, printed, _ = run("compare", tmp_path / "hasty", tmp_path / "calm")
+    assert code == 0
+    assert "preemptions per job" in printed
+    assert "hasty" in printed
+
+
+def test_what_compare_refuses(run: Run, tmp_path: Path) -> None:
+    for limit in ("3", "4"):
+        arguments = ("--trace", "synthetic", "--scenario", "small", "--limit", limit, "--horizon", "0.1")
+        assert run("replay", *arguments, "--out", tmp_path / limit)[0] == 0
+    code, _, complained = run("compare", tmp_path / "3", tmp_path / "4")
+    assert code == 2
+    assert "workload.jobs: must be the same in both; got 3 and 4" in complained
+    assert run("compare", tmp_path / "3", tmp_path / "nowhere")[0] == 3
+    (tmp_path / "3" / "summary.json").write_text("[]")
+    code, _, complained = run("compare", tmp_path / "3", tmp_path / "4")
+    assert code == 3
+    assert "is no summary of a replay" in complained
+
+
 def test_validate_reads_and_runs_nothing(run: Run) -> None:
     code, printed, _ = run("validate", "--trace", "openb", "--path", FIXTURES / "openb", "--json")
     found = json.loads(printed)
@@ -127,7 +187,7 @@ def test_scenarios_are_listed(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--trace", "slurm"], 2, "trace: must be one of openb, philly, synthetic; got 'slurm'"),
+        (["--trace", "slurm"], 2, "trace: must be one of dlrm, openb, philly, synthetic; got 'slurm'"),
         (["--trace", "openb"], 2, "path: must name the folder of the trace"),
         (["--trace", "openb", "--path", "nowhere"], 3, "nowhere: is not a folder"),
         (["--trace", "openb", "--path", FIXTURES / "philly"], 3, "holds no openb_pod_list_default.csv"),

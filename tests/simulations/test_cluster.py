@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from allocator.domain.job import JobSpec
-from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
+from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired, held
 from allocator.intake.commands import RegisterNode
 from allocator.store.memory import MemoryStore
 from simulations.agenda import Agenda
@@ -28,17 +28,30 @@ class Bench:
         self.job = job
         self.cluster.expect("j", Arrival(0.0, job, duration))
 
-    def push(self, round_number: int, *, configuration: int = 0, since: int | None = None, **places: list[int]) -> None:
-        """Send all nodes the state in which they hold these replicas; `since` is the epoch of the gang."""
+    def push(
+        self,
+        round_number: int,
+        *,
+        configuration: int = 0,
+        since: int | None = None,
+        started: int | None = None,
+        millis: int = 1000,
+        **places: list[int],
+    ) -> None:
+        """Send all nodes the state in which they hold these replicas; `since` is the epoch of the gang, `started` that
+        of its start if it was resized.
+        """
         chosen = self.job.configurations[configuration]
         gang = Epoch(since or round_number, 0)
+        start = gang if started is None else Epoch(started, 0)
+        demand = held(chosen.demand, millis)
         self.cluster.push(
             tuple(
                 NodeDesired(
                     member.name,
                     Epoch(round_number, 0),
                     tuple(
-                        DesiredReplica("j", index, chosen.replicas, gang, chosen.flavor, chosen.demand, ())
+                        DesiredReplica("j", index, chosen.replicas, gang, chosen.flavor, demand, (), start, millis)
                         for index in places.get(member.name, [])
                     ),
                 )
@@ -159,6 +172,41 @@ def test_a_job_in_two_epochs_at_once_runs_twice() -> None:
     bench = Bench(spec(on()))
     bench.push(1, a=[0])
     chosen = bench.job.configurations[0]
-    replica = DesiredReplica("j", 0, 1, Epoch(2, 0), "t4", chosen.demand, ())
+    replica = DesiredReplica("j", 0, 1, Epoch(2, 0), "t4", chosen.demand, (), Epoch(2, 0))
     bench.cluster.push((NodeDesired("b", Epoch(2, 0), (replica,)),))
     assert any("runs twice" in note for note in bench.cluster.broken_promises)
+
+
+def test_a_resized_gang_goes_on_at_its_new_speed_without_a_restart() -> None:
+    bench = Bench(spec(on("t4", throughput=1.0), on("t4", replicas=2, throughput=2.0), restart_cost=50.0))
+    bench.push(1, configuration=1, a=[0], b=[1])
+    bench.agenda.run_until(20.0)  # 20 of 100 seconds done
+    bench.push(2, configuration=0, started=1, b=[0])
+    bench.agenda.run_until(50.0)  # 15 more, at half the speed
+    bench.push(3, configuration=1, started=1, b=[0], a=[1])
+    bench.agenda.run_until(1000.0)
+    assert bench.end == 50.0 + 65.0
+    assert not bench.cluster.broken_promises
+    assert (bench.cluster.work["j"].starts, bench.cluster.work["j"].restart_seconds) == (1, 0.0)
+
+
+def test_what_is_left_of_a_restart_is_not_forgiven_by_a_resize() -> None:
+    bench = Bench(spec(on("t4", throughput=1.0), on("t4", replicas=2, throughput=2.0), restart_cost=30.0))
+    bench.push(1, configuration=1, a=[0], b=[1])
+    bench.agenda.run_until(20.0)
+    bench.push(2, configuration=1, b=[0], a=[1])  # a start of its own: it costs
+    bench.agenda.run_until(30.0)
+    bench.push(3, configuration=0, started=2, b=[0])
+    bench.agenda.run_until(1000.0)
+    assert bench.end == 20.0 + 30.0 + 160.0
+    assert bench.cluster.work["j"].restart_seconds == 30.0
+
+
+def test_a_job_that_holds_a_part_of_its_demand_has_that_part_of_its_speed() -> None:
+    bench = Bench(spec(on(cores=1.0)))
+    bench.push(1, millis=500, a=[0])
+    bench.agenda.run_until(100.0)
+    bench.push(2, millis=250, started=1, a=[0])
+    bench.agenda.run_until(1000.0)
+    assert bench.end == 100.0 + 50.0 / 0.25
+    assert not bench.cluster.broken_promises

@@ -41,6 +41,9 @@ def test_one_job_alone() -> None:
     assert result.summary["run"]["end_s"] == 660.0, "the replay ends with the round after the last completion"
     assert result.summary["utilization"]["to_the_end"]["cpu"] == pytest.approx(500 / 660, rel=1e-12)
     assert result.summary["utilization"]["to_the_end"]["gpu"] == pytest.approx(0.5 * 500 / 660, rel=1e-12)
+    by_flavor = result.summary["utilization"]["by_flavor"]["t4"]
+    assert by_flavor["cpu"] == {"mean": pytest.approx(540 / 660), "peak": 1.0}, "all 8 cores, from 120 s to 660 s"
+    assert by_flavor["gpu"]["peak"] == 0.5
 
 
 def test_rounds_in_which_nothing_can_change_are_skipped() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from allocator.domain.errors import InvalidInput
 from allocator.domain.resources import Resources
-from simulations.traces import openb, philly
+from simulations.traces import dlrm, openb, philly
 from simulations.traces.errors import TraceError
 from simulations.traces.window import DAY, Window, seconds_into
 from simulations.workload import Workload
@@ -20,7 +20,9 @@ from simulations.workload import Workload
 FIXTURES = Path(__file__).parent / "fixtures"
 NODES, PODS = "openb_node_list_all_node.csv", "openb_pod_list_default.csv"
 MACHINES, JOBS = "cluster_machine_list.csv", "philly_jobs.csv"
-READERS: dict[str, Callable[..., Workload]] = {"openb": openb.read, "philly": philly.read}
+INSTANCES = "disaggregated_DLRM_trace.csv"
+READERS: dict[str, Callable[..., Workload]] = {"dlrm": dlrm.read, "openb": openb.read, "philly": philly.read}
+LISTS = {"dlrm": INSTANCES, "openb": PODS, "philly": JOBS}
 START = 109 * DAY
 
 
@@ -99,7 +101,7 @@ def test_philly_jobs_leave_cpu_and_memory_to_spare() -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_gzipped_is_read_like_plain_and_a_file_like_its_folder(name: str, folder: Path) -> None:
     plain = READERS[name](folder / name)
-    list_file = folder / name / (PODS if name == "openb" else JOBS)
+    list_file = folder / name / LISTS[name]
     assert READERS[name](list_file).arrivals == plain.arrivals
     packed = list_file.with_name(list_file.name + ".gz")
     packed.write_bytes(gzip.compress(list_file.read_bytes()))
@@ -151,6 +153,20 @@ REPLACED = [
     ("philly", MACHINES, "m0,2, 12GB", "m0,2, 12", 2, "single GPU mem", "must be a size such as 12GB"),
     ("philly", MACHINES, "m1,2, 12GB", "m1,4, 12GB", 3, "number of GPUs", "must be 2, as on the other gpu12gb"),
     ("philly", MACHINES, "m1,2,", "m0,2,", 3, "machineId", "stands on line 2 already"),
+    ("dlrm", INSTANCES, "i-01,HN,", "i-00,HN,", 3, "instance_sn", "'i-00' stands on line 2 already"),
+    ("dlrm", INSTANCES, "i-01,HN,", "i-01,GN,", 3, "role", "must be CN or HN, got 'GN'"),
+    ("dlrm", INSTANCES, "i-01,HN,ads", "i-01,HN,", 3, "app_name", "is empty"),
+    ("dlrm", INSTANCES, "i-01,HN,ads", "i-01,HN,A ds", 3, "app_name", "not usable as a queue"),
+    ("dlrm", INSTANCES, "ads,8,8,1,1", "ads,eight,8,1,1", 2, "cpu_request", "must be a number, got 'eight'"),
+    ("dlrm", INSTANCES, "ads,8,8,1,1", "ads,8,8,1.5,1", 2, "gpu_request", "must be at most 1 (a part of one GPU)"),
+    ("dlrm", INSTANCES, "1,1,25,25", "1,1,101,25", 2, "rdma_request", "must be between 0 and 100, got 101"),
+    ("dlrm", INSTANCES, "40.0,40.0", "-1,40.0", 2, "memory_request", "must be between 0 and"),
+    ("dlrm", INSTANCES, "85.0,100.0,2,,,", "85.0,100.0,0,,,", 2, "max_instance_per_node", "must be -1 (any number)"),
+    ("dlrm", INSTANCES, "85.0,100.0,2,,,", "85.0,100.0,,,,", 2, "max_instance_per_node", "is empty"),
+    ("dlrm", INSTANCES, "600,605,30000", "600,599,30000", 5, "scheduled_time", "must be at least 600"),
+    ("dlrm", INSTANCES, "600,605,30000", "600,605,604", 5, "deletion_time", "not be before scheduled_time (605)"),
+    ("dlrm", INSTANCES, "600,605,30000", "600,605,soon", 5, "deletion_time", "must be a number of seconds"),
+    ("dlrm", INSTANCES, "rdma_request", "rdma", 1, "rdma_request", "is missing"),
 ]  # fmt: skip
 
 
@@ -191,7 +207,10 @@ def test_a_byte_that_is_not_utf8_is_named_with_its_line_and_column(
     assert (caught.value.file, caught.value.line, caught.value.column) == (jobs, line, column)
 
 
-@pytest.mark.parametrize(("trace", "file"), [("philly", JOBS), ("openb", PODS), ("openb", NODES), ("philly", MACHINES)])
+EVERY_FILE = [("dlrm", INSTANCES), ("openb", PODS), ("openb", NODES), ("philly", JOBS), ("philly", MACHINES)]
+
+
+@pytest.mark.parametrize(("trace", "file"), EVERY_FILE)
 def test_a_missing_header_is_called_that(trace: str, file: str, folder: Path) -> None:
     spoiled = folder / trace / file
     header, *rows = spoiled.read_text().splitlines()
@@ -228,7 +247,7 @@ FILES_SPOILED: list[tuple[str, Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("spoil", "words"), [case[1:] for case in FILES_SPOILED], ids=[c[0] for c in FILES_SPOILED])
-@pytest.mark.parametrize(("trace", "file"), [("openb", PODS), ("openb", NODES), ("philly", JOBS), ("philly", MACHINES)])
+@pytest.mark.parametrize(("trace", "file"), EVERY_FILE)
 def test_a_bad_file_is_named(trace: str, file: str, spoil: Callable[[Path], object], words: str, folder: Path) -> None:
     spoil(folder / trace / file)
     with pytest.raises(TraceError, match=words):
