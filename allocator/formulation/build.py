@@ -13,16 +13,16 @@ more for its other jobs the more of the cluster it holds for good.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from functools import cached_property
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 
-from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
-from allocator.domain.job import Configuration, Job
+from allocator.domain.cluster import Node
+from allocator.domain.placement import held
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingCause, PendingReason
@@ -30,13 +30,79 @@ from allocator.domain.remembered import remembered
 from allocator.domain.resources import Resources, display_unit, resource_names
 from allocator.domain.snapshot import LimitName, Memory, Snapshot
 from allocator.formulation.budgets import queue_budgets
-from allocator.formulation.catalogue import Catalogue, Eligible, forget_catalogue, last_catalogue
-from allocator.formulation.eligibility import OpenNodes, Verdict, blocked, open_nodes_of, shortages_of, why_never
+from allocator.formulation.catalogue import Catalogue, Columns, Eligible, ProfileColumns
+from allocator.formulation.columns import JobColumns, Registry, last_registry
+from allocator.formulation.eligibility import (
+    Kind,
+    OpenNodes,
+    Verdict,
+    blocked,
+    open_nodes_of,
+    shortages_of,
+    why_never,
+)
 from allocator.formulation.grouping import Candidates, Groups, group
-from allocator.formulation.problem import Floats, Integers, Problem
+from allocator.formulation.nodes import CORDONED, LOST, ORDINARY, NodeArrays, node_arrays
+from allocator.formulation.problem import Booleans, Floats, Integers, Problem
+
+IN_PLACE, NOT_POSSIBLE = -1, -2
+"""Instead of a row: of pinned jobs, and of those that cannot run in any configuration."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Live:
+    """The live jobs (J, as in the snapshot) and their nodes as arrays, for whoever works on all of them. P pieces."""
+
+    jobs: JobColumns
+    nodes: NodeArrays
+    piece_node: Integers
+    """(P,) position in `nodes`; -1 where the node is gone."""
+    profiles: ProfileColumns
+    queues: tuple[str, ...]
+    """By number in `profiles.queue`."""
+    shapes: Columns
+    """(S,) all shapes by number in `profiles.shape`."""
+    kinds: tuple[Kind, ...]
+    """By number in `shapes.kind`."""
+    fits: Booleans
+    """(kinds,) whether the kind could run on the nodes that take new work, if they were empty."""
+    sequences: Mapping[str, int]
+    """By id, of these jobs and of some that are gone."""
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, registry: Registry) -> Live:
+        """Everything there is now."""
+        jobs, nodes = registry.columns(snapshot.jobs), node_arrays(snapshot.nodes)
+        catalogue = registry.catalogue
+        positions = registry.positions(nodes)
+        return cls(
+            jobs=jobs,
+            nodes=nodes,
+            piece_node=positions[jobs.piece_node] if len(jobs.piece_node) else jobs.piece_node,
+            profiles=catalogue.profile_columns,
+            queues=tuple(catalogue.queues),
+            shapes=catalogue.columns(np.arange(catalogue.shape_count)),
+            kinds=tuple(catalogue.kinds),
+            fits=catalogue.kinds_that_fit(open_nodes_of(snapshot.nodes)),
+            sequences=registry.sequences,
+        )
+
+    @property
+    def shape(self) -> Integers:
+        """(J,) number of each job's shape."""
+        return self.profiles.shape[self.jobs.profile]
+
+    def positions(self, ids: Iterable[str]) -> Integers:
+        """Where the jobs with these ids are; all must be there."""
+        sequences = np.array([self.sequences[job_id] for job_id in ids], dtype=np.int64)
+        return np.searchsorted(self.jobs.sequence, sequences).astype(np.int64)
+
+    def kind_now(self, chosen: Integers) -> Integers:
+        """The kinds that these running jobs (positions) run in."""
+        return self.shapes.kind[self.shape[chosen], self.jobs.configuration[chosen]]
+
+
+@dataclass(frozen=True, eq=False)
 class Formulation:
     """A problem, and the way back from its indices to names.
 
@@ -48,20 +114,42 @@ class Formulation:
     """Names of the rows of `problem.capacity`."""
     resources: tuple[str, ...]
     """Names of its columns; amounts are in display units (`domain.resources.display_unit`)."""
-    groups: tuple[tuple[str, ...], ...]
-    """Job ids of each row, in order of sequence."""
-    configurations: tuple[tuple[int, ...], ...]
-    """Per row and column: index into the `spec.configurations` of its jobs; -1 where the column is padding."""
-    pinned: frozenset[str]
-    """Running jobs that stay where they are, and whose capacity is not in the problem."""
+    live: Live
+    row: Integers
+    """(J,) row of each job in the problem; IN_PLACE of running jobs that stay where they are, and whose capacity is not
+    in the problem; NOT_POSSIBLE of those in `never`."""
+    index: Integers
+    """(n, K) per row and column: index into the `spec.configurations` of its jobs; -1 where the column is padding."""
     never: Mapping[str, PendingReason]
     """Jobs that have no row because no configuration can run, and why: never in the cluster as it is, or (cause
     INSUFFICIENT_CAPACITY) not before pinned jobs end, which hold all of something that each configuration needs.
     """
-    rows: Mapping[str, int]
-    """Row of each job in the problem."""
     limits: tuple[LimitName, ...] = ()
     """Names of the problem's limits, in its order."""
+
+    @cached_property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Job ids of each row, in order of sequence."""
+        order = np.argsort(self.row, kind="stable")
+        bounds = np.searchsorted(self.row[order], np.arange(self.problem.row_count + 1)).tolist()
+        ids = self.live.jobs.ids[order].tolist()
+        return tuple(tuple(ids[first:last]) for first, last in pairwise(bounds))
+
+    @cached_property
+    def configurations(self) -> tuple[tuple[int, ...], ...]:
+        """`index` as tuples."""
+        return tuple(tuple(row) for row in self.index.tolist())
+
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """Row by job id, of the jobs that have one."""
+        there = self.row >= 0
+        return dict(zip(self.live.jobs.ids[there].tolist(), self.row[there].tolist(), strict=True))
+
+    @cached_property
+    def pinned(self) -> frozenset[str]:
+        """Ids of the jobs that are IN_PLACE."""
+        return frozenset(self.live.jobs.ids[self.row == IN_PLACE].tolist())
 
     def warm_prices(self, memory: Memory) -> Floats:
         """(F, R) what is remembered of the price of each flavor and resource; NaN of one never seen."""
@@ -105,42 +193,50 @@ def _priced(
 
 def build(snapshot: Snapshot, policy: Policy) -> Formulation:
     """The problem of this round. The snapshot's facts are taken as valid; there may be none of any kind."""
-    nodes = {node.name: node for node in snapshot.nodes}
-    pinned, current = _standings(snapshot.jobs, nodes)
-    open_nodes = open_nodes_of(snapshot.nodes)
-    free = _free({flavor: open_nodes.capacity(flavor) for flavor in snapshot.flavors}, pinned.values(), nodes)
-    jobs = [job for job in snapshot.jobs if job.id not in pinned] if pinned else snapshot.jobs
-    with last_catalogue() as catalogue:
-        numbers, shape = np.unique(catalogue.numbers(jobs), return_inverse=True)
-        shapes = _judged(catalogue, numbers, open_nodes, free, _resources(snapshot.nodes))
-    if catalogue.is_mostly_stale(in_use=len(jobs)):
-        forget_catalogue()
-    never = {jobs[index].id: shapes.never[shape[index]] for index in np.flatnonzero(shapes.eligible.count[shape] == 0)}
-    candidates = [job for job in jobs if job.id not in never] if never else jobs
-    taking_part = shape[shapes.eligible.count[shape] > 0]
+    with last_registry() as registry:
+        live = Live.of(snapshot, registry)
+        pinned, stays = _standings(live)
+        open_nodes = open_nodes_of(snapshot.nodes)
+        free = _free({flavor: open_nodes.capacity(flavor) for flavor in snapshot.flavors}, live, pinned)
+        inside = np.flatnonzero(~pinned)
+        in_use = np.zeros(registry.catalogue.shape_count, dtype=np.bool_)
+        in_use[live.shape[inside]] = True
+        numbers = np.flatnonzero(in_use)
+        shapes = _judged(registry.catalogue, numbers, open_nodes, free, _resources(snapshot.nodes))
+    position = np.cumsum(in_use) - 1
+    shape = position[live.shape[inside]]
+    possible = shapes.eligible.count[shape] > 0
+    candidates = inside[possible]
+    profiles = live.profiles
     groups = group(
         Candidates(
-            ids=[job.id for job in candidates],
-            shape=taking_part,
+            profile=live.jobs.profile[candidates],
             current=shapes.eligible.position(
-                taking_part, np.array([current.get(job.id, -1) for job in candidates], dtype=np.int64)
+                shape[possible], np.where(stays[candidates], live.jobs.configuration[candidates], -1)
             ),
-            choices=shapes.eligible.count[taking_part],
-            restart_cost=np.array([job.spec.restart_cost_seconds for job in candidates], dtype=np.float64),
-            budget=_budgets(snapshot.queues, candidates, pinned.values()),
+            shape=position[profiles.shape],
+            choices=np.where(in_use[profiles.shape], shapes.eligible.count[position[profiles.shape]], 0)
+            if len(numbers)
+            else np.zeros(len(profiles.shape), dtype=np.int64),
+            restart_cost=profiles.restart_cost,
+            budget=_budgets(snapshot.queues, live, candidates, np.flatnonzero(pinned)),
         ),
         policy.horizon_seconds,
     )
-    index = [tuple(row) for row in shapes.eligible.index.tolist()]
+    row = np.full(len(snapshot.jobs), IN_PLACE, dtype=np.int64)
+    row[inside] = NOT_POSSIBLE
+    row[candidates] = groups.row
     return Formulation(
         problem=_problem(groups, shapes, policy.fairness),
         flavors=snapshot.flavors,
         resources=shapes.resources,
-        groups=groups.members,
-        configurations=tuple([index[number] for number in groups.shape.tolist()]),
-        pinned=frozenset(pinned),
-        never=never,
-        rows={job_id: row for row, members in enumerate(groups.members) for job_id in members},
+        live=live,
+        row=row,
+        index=shapes.eligible.index[groups.shape],
+        never={
+            live.jobs.ids[job]: shapes.never[number]
+            for job, number in zip(inside[~possible].tolist(), shape[~possible].tolist(), strict=True)
+        },
     )
 
 
@@ -150,76 +246,54 @@ def _resources(nodes: tuple[Node, ...]) -> tuple[str, ...]:
     return resource_names([node.capacity for node in nodes])
 
 
-class _Standing(Enum):
-    """What the nodes under a running job mean for it."""
+def _standings(live: Live) -> tuple[Booleans, Booleans]:
+    """(J,) which running jobs are pinned, and which are free to stay or leave. The other running ones have to leave,
+    and count as pending: for them, everything is possible again.
 
-    PINNED = "pinned"
-    FREE = "free to stay or leave"
-    DISPLACED = "has to leave: counts as pending"
-
-
-def _standings(jobs: Iterable[Job], nodes: Mapping[str, Node]) -> tuple[dict[str, Job], dict[str, int]]:
-    """Pinned jobs by id, and the current configuration of the running ones that are free."""
-    pinned: dict[str, Job] = {}
-    current: dict[str, int] = {}
-    ordinary = {name for name, node in nodes.items() if node.takes_new_work}
-    for job in jobs:
-        allocation = job.allocation
-        if allocation is None:
-            continue
-        if job.spec.preemptible and ordinary.issuperset([replica.node for replica in allocation.standing]):
-            standing = _Standing.FREE  # nearly everybody: the same as below, sooner
-        else:
-            standing = _standing(job, nodes)
-        if standing is _Standing.PINNED:
-            pinned[job.id] = job
-        elif standing is _Standing.FREE:
-            current[job.id] = allocation.placement.configuration
-    return pinned, current
+    Whoever is on a lost node has to leave; non-preemptible jobs are pinned otherwise; the others have to leave draining
+    nodes, and are pinned on cordoned ones.
+    """
+    runs = live.jobs.runs
+    condition = np.where(live.piece_node >= 0, live.nodes.condition[live.piece_node], LOST)
+    worst = np.full(len(runs), ORDINARY, dtype=np.int64)
+    special = np.flatnonzero(condition)
+    if special.size:
+        np.maximum.at(worst, live.jobs.piece_owner[special], condition[special])
+    preemptible = live.profiles.preemptible[live.jobs.profile]
+    pinned = runs & np.where(preemptible, worst == CORDONED, worst < LOST)
+    return pinned, runs & preemptible & (worst == ORDINARY)
 
 
-def _standing(job: Job, nodes: Mapping[str, Node]) -> _Standing:
-    assert job.allocation is not None
-    under = [nodes.get(replica.node) for replica in job.allocation.standing]
-    if any(node is None or node.health is NodeHealth.LOST for node in under):
-        return _Standing.DISPLACED
-    if not job.spec.preemptible:
-        return _Standing.PINNED
-    availabilities = {node.availability for node in under if node is not None}
-    if NodeAvailability.DRAINING in availabilities:
-        return _Standing.DISPLACED
-    return _Standing.PINNED if NodeAvailability.CORDONED in availabilities else _Standing.FREE
-
-
-def _free(capacity: Mapping[str, Resources], pinned: Iterable[Job], nodes: Mapping[str, Node]) -> dict[str, Resources]:
+def _free(capacity: Mapping[str, Resources], live: Live, pinned: Booleans) -> dict[str, Resources]:
     """By flavor, what pinned jobs leave of the nodes that take new work."""
-    held: Counter[tuple[str, int]] = Counter()
-    demands: dict[int, Resources] = {}
-    for job in pinned:
-        assert job.allocation is not None
-        demand = job.spec.configurations[job.allocation.placement.configuration].demand
-        demands[id(demand)] = demand
-        for replica in job.allocation.standing:
-            node = nodes.get(replica.node)
-            if node is not None and node.takes_new_work:
-                held[node.flavor, id(demand)] += 1
     free = dict(capacity)
-    for (flavor, identity), count in held.items():
-        free[flavor] = free[flavor] - demands[identity] * count
+    if not pinned.any():
+        return free
+    owner = live.jobs.piece_owner
+    there = pinned[owner] & (live.piece_node >= 0)
+    there[there] = live.nodes.takes_new_work[live.piece_node[there]]
+    owner, node = owner[there], live.piece_node[there]
+    key = np.stack([live.nodes.flavor[node], live.kind_now(owner), live.jobs.millis[owner]], axis=1)
+    distinct, which = np.unique(key, axis=0, return_inverse=True)
+    counts = np.bincount(which.ravel(), weights=live.jobs.piece_count[there]).astype(np.int64)
+    for (flavor, kind, millis), count in zip(distinct.tolist(), counts.tolist(), strict=True):
+        name = live.nodes.flavors[flavor]
+        free[name] = free[name] - held(live.kinds[kind].demand, millis) * count
     return free
 
 
-def _budgets(queues: Iterable[Queue], candidates: Sequence[Job], pinned: Iterable[Job]) -> Floats:
-    """(n,) the budget of each candidate; pinned jobs claim their part."""
-    live_weight: dict[str, float] = {}
-    for job in (*candidates, *pinned):
-        queue = job.spec.queue
-        live_weight[queue] = live_weight.get(queue, 0.0) + job.spec.weight
+def _budgets(queues: Iterable[Queue], live: Live, candidates: Integers, pinned: Integers) -> Floats:
+    """(P,) the budget of one job of each profile; pinned jobs claim their part."""
+    profiles = live.profiles
+    profile = live.jobs.profile[np.concatenate([candidates, pinned])]
+    weight = np.bincount(profiles.queue[profile], weights=profiles.weight[profile], minlength=len(live.queues))
+    wanting = np.bincount(profiles.queue[profile], minlength=len(live.queues)) > 0
+    live_weight = {live.queues[queue]: float(weight[queue]) for queue in np.flatnonzero(wanting).tolist()}
     budgets = queue_budgets(queues, live_weight)
     with np.errstate(all="ignore"):  # weights that differ by more than floats can tell apart: `group` puts them right
-        per_unit = np.array([budgets[job.spec.queue] / live_weight[job.spec.queue] for job in candidates])
-        weights: Floats = per_unit * np.array([job.spec.weight for job in candidates])
-    return weights
+        per_unit = np.array([budgets[name] / live_weight[name] if name in live_weight else 0.0 for name in live.queues])
+        found: Floats = per_unit[profiles.queue] * profiles.weight
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,25 +329,21 @@ def _judged(
         able = able & ~((amounts > 0) & (room[flavor] <= 0)).any(axis=1)
     eligible = Eligible.of(catalogue.columns(numbers), able)
     never = {
-        position: _why_not(catalogue.shapes[numbers[position]], open_nodes, free)
+        position: _why_not(catalogue.kinds_of(int(numbers[position])), open_nodes, free)
         for position in np.flatnonzero(eligible.count == 0).tolist()
     }
     return _Shapes(eligible, never, flavor, amounts, room, resources)
 
 
-def _why_not(
-    configurations: tuple[Configuration, ...],
-    open_nodes: OpenNodes,
-    free: Mapping[str, Resources],
-) -> PendingReason:
-    """Why a job that can have a share in none of its configurations cannot."""
-    judged = [(c, open_nodes.verdict(c)) for c in configurations if c.throughput > 0]
-    fitting = [c for c, verdict in judged if verdict.cause is None]
+def _why_not(kinds: Sequence[Kind], open_nodes: OpenNodes, free: Mapping[str, Resources]) -> PendingReason:
+    """Why a job that can have a share in none of its kinds cannot."""
+    judged = [(kind, open_nodes.verdict(kind)) for kind in kinds]
+    fitting = [kind for kind, verdict in judged if verdict.cause is None]
     if not fitting:
         return why_never(judged)
     nearest: dict[str, Verdict] = {}
-    for configuration in fitting:
-        verdict, flavor = blocked(configuration, free[configuration.flavor]), configuration.flavor
+    for kind in fitting:
+        verdict, flavor = blocked(kind, free[kind.flavor]), kind.flavor
         if verdict is not None and (flavor not in nearest or verdict.severity < nearest[flavor].severity):
             nearest[flavor] = verdict
     return PendingReason(PendingCause.INSUFFICIENT_CAPACITY, shortages_of(nearest))
@@ -286,6 +356,10 @@ def _problem(groups: Groups, shapes: _Shapes, fairness: float) -> Problem:
     throughput = eligible.throughput[groups.shape]
     there = throughput > 0
     elsewhere = np.arange(throughput.shape[1]) != groups.current[:, None]
+    if eligible.resizable.any():  # another replica count on the same flavor is no restart
+        flavor = shapes.flavor_of_kind[kind]
+        same = flavor == np.take_along_axis(flavor, np.maximum(groups.current, 0)[:, None], axis=1)
+        elsewhere &= ~(eligible.resizable[groups.shape][:, None] & same)
     kept = np.where(elsewhere, groups.kept[:, None], 1.0)
     return Problem.from_arrays(
         throughput=throughput * kept,

@@ -1,27 +1,28 @@
 """The distinct ways in which live jobs can run, numbered, as arrays; remembered from one round to the next.
 
-A *kind* is a distinct (flavor, replicas, demand): what has to be judged against the nodes. A *shape* is a distinct list
-of kinds with the throughput of each, measured where it ever was: what a job brings along. Both depend on the jobs
-alone, and hardly any job changes between two rounds, so a round looks its jobs up by the identity of their
-configurations, and works only for the new ones. Numbers mean nothing outside one catalogue, and no result may depend on
-their order.
+A *kind* is a distinct (flavor, replicas, demand, constraints): what has to be judged against the nodes. A *shape* is a
+distinct list of kinds with the throughput of each, measured where it ever was, and whether a job may go from one to
+another without a restart. A *profile* is everything about a job
+that is not its own: shape, queue, weight, priority, what stopping it costs. All depend on the jobs alone, and hardly
+any job changes between two rounds, so a round works only for the new ones (`formulation.columns`). Numbers mean
+nothing outside one catalogue, and no result may depend on their order.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from allocator.domain.job import Configuration, Job
-from allocator.domain.resources import Resources, display_unit
-from allocator.formulation.eligibility import OpenNodes
+from allocator.domain.constraints import Constraints
+from allocator.domain.job import Configuration, Job, JobSpec
+from allocator.domain.resources import display_unit
+from allocator.formulation.eligibility import Kind, OpenNodes
 from allocator.formulation.problem import Booleans, Floats, Integers
 
-Configurations = tuple[Configuration, ...]
 Measured = tuple[tuple[str, float], ...]
 _FEW = 1000
 """Entries that are not worth forgetting."""
@@ -35,41 +36,121 @@ class Columns:
     """(S, W) number of the kind; 0 where padding."""
     throughput: Floats
     """(S, W) work per second, measured where it ever was; 0 where padding."""
+    resizable: Booleans
+    """(S,) whether going to another replica count is no restart."""
+
+
+class Profile(NamedTuple):
+    """What jobs of one kind of request have in common; amounts and times as in `JobSpec`."""
+
+    shape: int
+    queue: str
+    weight: float
+    priority: int
+    preemptible: bool
+    restart_cost_seconds: float
+    divisible: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProfileColumns:
+    """Everything about the profiles (P,) of one catalogue but their queues, as arrays; see `Profile`."""
+
+    shape: Integers
+    weight: Floats
+    priority: Integers
+    preemptible: Booleans
+    restart_cost: Floats
+    divisible: Booleans
+    queue: Integers
+    """(P,) index into the catalogue's `queues`."""
 
 
 class Catalogue:
-    """Grows by what `numbers` is asked about."""
+    """Grows by what `profile` is asked about."""
 
     def __init__(self) -> None:
-        self.shapes: list[Configurations] = []
-        """By number, the configurations of the first job that had the shape."""
-        self.kinds: list[Configuration] = []
-        """By number, one of the configurations that are of the kind."""
-        self._alive: list[Configurations] = []
+        self.kinds: list[Kind] = []
+        self.profiles: list[Profile] = []
+        self.queues: list[str] = []
+        """Names, by the numbers that `ProfileColumns.queue` has."""
+        self._alive: list[JobSpec] = []
         """Whose identities are keys below: while they live, nothing else has the same."""
         self._by_identity: dict[int, int] = {}
         self._by_measurement: dict[tuple[int, Measured], int] = {}
-        self._by_value: dict[tuple[tuple[int, ...], tuple[float, ...]], int] = {}
-        self._kind_by_identity: dict[tuple[str, int, int], int] = {}
-        self._kind_by_value: dict[tuple[str, int, Resources], int] = {}
+        self._by_value: dict[tuple[tuple[int, ...], tuple[float, ...], bool], int] = {}
+        self._kind_by_identity: dict[tuple[str, int, int, int], int] = {}
+        self._kind_by_value: dict[Kind, int] = {}
+        self._profile_by_value: dict[Profile, int] = {}
+        self._queue_by_name: dict[str, int] = {}
+        self._profile_columns: ProfileColumns | None = None
+        self._resizable = array("b")
         self._starts = array("q", [0])
         self._kind = array("q")
         self._throughput = array("d")
         self._resources: tuple[str, ...] = ()
         self._amounts = array("d")
         self._judge: OpenNodes | None = None
-        self._fits: list[bool] = []
+        self._fits = array("b")
 
-    def numbers(self, jobs: Sequence[Job]) -> Integers:
-        """(n,) the shape of each job."""
-        known, known_measured = self._by_identity.get, self._by_measurement.get
-        found = []
-        for job in jobs:
-            measured = job.measured_throughput
-            identity = id(job.spec.configurations)
-            number = known_measured((identity, measured)) if measured else known(identity)
-            found.append(self._learn(job) if number is None else number)
-        return np.array(found, dtype=np.int64)
+    @property
+    def shape_count(self) -> int:
+        return len(self._resizable)
+
+    def shape(self, job: Job) -> int:
+        """The number of a job's shape."""
+        measured, identity = job.measured_throughput, id(job.spec)
+        known = self._by_measurement.get((identity, measured)) if measured else self._by_identity.get(identity)
+        return self._learn(job) if known is None else known
+
+    def profile(self, job: Job) -> int:
+        """The number of a job's profile."""
+        spec = job.spec
+        profile = Profile(
+            self.shape(job),
+            spec.queue,
+            spec.weight,
+            job.priority,
+            spec.preemptible,
+            spec.restart_cost_seconds,
+            spec.divisible,
+        )
+        number = self._profile_by_value.get(profile)
+        if number is None:
+            number = self._profile_by_value[profile] = len(self.profiles)
+            self.profiles.append(profile)
+        return number
+
+    @property
+    def profile_columns(self) -> ProfileColumns:
+        """All profiles there are now, as arrays."""
+        known = self._profile_columns
+        if known is None or len(known.shape) != len(self.profiles):
+            known = self._profile_columns = self._tabulated(known)
+        return known
+
+    def _tabulated(self, known: ProfileColumns | None) -> ProfileColumns:
+        """The columns of `known`, and those of the profiles that came after."""
+        fresh = self.profiles[len(known.shape) if known is not None else 0 :]
+        for profile in fresh:
+            if profile.queue not in self._queue_by_name:
+                self._queue_by_name[profile.queue] = len(self.queues)
+                self.queues.append(profile.queue)
+        columns = ProfileColumns(
+            shape=np.array([profile.shape for profile in fresh], dtype=np.int64),
+            weight=np.array([profile.weight for profile in fresh], dtype=np.float64),
+            priority=np.array([profile.priority for profile in fresh], dtype=np.int64),
+            preemptible=np.array([profile.preemptible for profile in fresh], dtype=np.bool_),
+            restart_cost=np.array([profile.restart_cost_seconds for profile in fresh], dtype=np.float64),
+            divisible=np.array([profile.divisible for profile in fresh], dtype=np.bool_),
+            queue=np.array([self._queue_by_name[profile.queue] for profile in fresh], dtype=np.int64),
+        )
+        if known is None:
+            return columns
+        names = ProfileColumns.__dataclass_fields__
+        return ProfileColumns(
+            **{name: np.concatenate([getattr(known, name), getattr(columns, name)]) for name in names}
+        )
 
     def columns(self, shapes: Integers) -> Columns:
         """The configurations of these shapes (S,)."""
@@ -82,6 +163,7 @@ class Catalogue:
         return Columns(
             kind=np.where(there, np.array(self._kind, dtype=np.int64)[where], 0),
             throughput=np.where(there, np.array(self._throughput)[where], 0.0),
+            resizable=np.array(self._resizable, dtype=np.bool_)[shapes],
         )
 
     def flavor_of_kinds(self, flavors: Sequence[str]) -> Integers:
@@ -96,70 +178,56 @@ class Catalogue:
         units = [(name, display_unit(name)[1]) for name in resources]
         known = len(self._amounts) // len(resources) if resources else len(self.kinds)
         for kind in self.kinds[known:]:
-            gang = kind.total_demand
+            gang = kind.demand * kind.replicas
             self._amounts.extend([gang.get(name) / unit for name, unit in units])
         return np.array(self._amounts, dtype=np.float64).reshape(len(self.kinds), len(resources))
 
     def kinds_that_fit(self, open_nodes: OpenNodes) -> Booleans:
         """(kinds,) whether the empty nodes could run it."""
         if self._judge is not open_nodes:
-            self._judge, self._fits = open_nodes, []
-        self._fits += [open_nodes.verdict(kind).cause is None for kind in self.kinds[len(self._fits) :]]
+            self._judge, self._fits = open_nodes, array("b")
+        self._fits.extend([open_nodes.verdict(kind).cause is None for kind in self.kinds[len(self._fits) :]])
         return np.array(self._fits, dtype=np.bool_)
 
+    def kinds_of(self, shape: int) -> list[Kind]:
+        """Those of a shape that can run somewhere, in order of the configurations."""
+        first, last = self._starts[shape], self._starts[shape + 1]
+        return [self.kinds[self._kind[at]] for at in range(first, last) if self._throughput[at] > 0]
+
     def is_mostly_stale(self, in_use: int) -> bool:
-        """Whether it remembers the configurations of far more jobs than the `in_use` that were last asked about."""
-        return len(self._alive) > 2 * in_use + _FEW
+        """Whether it remembers far more than the `in_use` jobs that there are now."""
+        return max(len(self._alive), len(self.profiles)) > 3 * in_use + _FEW
 
     def _learn(self, job: Job) -> int:
-        configurations, measured = job.spec.configurations, job.measured_throughput
-        self._alive.append(configurations)
-        kinds = tuple([self._kind_of(configuration) for configuration in configurations])
-        speeds = tuple([job.throughput(configuration) for configuration in configurations])
-        number = self._by_value.get((kinds, speeds))
+        spec, measured = job.spec, job.measured_throughput
+        self._alive.append(spec)
+        kinds = tuple([self._kind_of(configuration, spec.constraints) for configuration in spec.configurations])
+        speeds = tuple([job.throughput(configuration) for configuration in spec.configurations])
+        key = (kinds, speeds, spec.resizable)
+        number = self._by_value.get(key)
         if number is None:
-            number = self._by_value[kinds, speeds] = len(self.shapes)
-            self.shapes.append(configurations)
+            number = self._by_value[key] = len(self._resizable)
+            self._resizable.append(spec.resizable)
             self._kind.extend(kinds)
             self._throughput.extend(speeds)
             self._starts.append(len(self._kind))
         if measured:
-            self._by_measurement[id(configurations), measured] = number
+            self._by_measurement[id(spec), measured] = number
         else:
-            self._by_identity[id(configurations)] = number
+            self._by_identity[id(spec)] = number
         return number
 
-    def _kind_of(self, configuration: Configuration) -> int:
+    def _kind_of(self, configuration: Configuration, constraints: Constraints) -> int:
+        """Jobs share the objects of their demands, and hashing those is what costs."""
         flavor, replicas, demand = configuration.flavor, configuration.replicas, configuration.demand
-        number = self._kind_by_identity.get((flavor, replicas, id(demand)))
+        key = (flavor, replicas, id(demand), id(constraints))
+        number = self._kind_by_identity.get(key)
         if number is None:
-            number = self._kind_by_value.setdefault((flavor, replicas, demand), len(self.kinds))
+            kind = Kind(flavor, replicas, demand, constraints)
+            number = self._kind_by_identity[key] = self._kind_by_value.setdefault(kind, len(self.kinds))
             if number == len(self.kinds):
-                self.kinds.append(configuration)
-            self._kind_by_identity[flavor, replicas, id(demand)] = number
+                self.kinds.append(kind)
         return number
-
-
-_spare: list[Catalogue] = []
-
-
-@contextmanager
-def last_catalogue() -> Iterator[Catalogue]:
-    """The catalogue of the last round, or a new one. Nobody else has it meanwhile: two threads never share one.
-
-    It is kept for the next round unless what is done with it fails, or it has grown stale.
-    """
-    try:
-        catalogue = _spare.pop()
-    except IndexError:
-        catalogue = Catalogue()
-    yield catalogue
-    _spare[:] = [catalogue]
-
-
-def forget_catalogue() -> None:
-    """Begin with an empty one next time."""
-    _spare.clear()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,6 +242,8 @@ class Eligible:
     """(S, K); 0 where padding."""
     throughput: Floats
     """(S, K); 0 where padding."""
+    resizable: Booleans
+    """(S,) as in `Columns`."""
 
     @classmethod
     def of(cls, columns: Columns, able: Booleans) -> Eligible:
@@ -187,6 +257,7 @@ class Eligible:
             index=np.where(there, order, -1),
             kind=np.where(there, np.take_along_axis(columns.kind, order, axis=1), 0),
             throughput=np.where(there, np.take_along_axis(columns.throughput, order, axis=1), 0.0),
+            resizable=columns.resizable,
         )
 
     def position(self, shape: Integers, index: Integers) -> Integers:

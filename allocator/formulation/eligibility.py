@@ -1,25 +1,37 @@
 """Which configurations could run at all, on nodes that take new work and are empty; and if none, why not.
 
-A gang fits a flavor when its nodes, each taking as many replicas as fit, take them all. Jobs come in few shapes, so
-every question is asked once per shape.
+A gang fits a flavor when the nodes that its constraints admit, each taking as many replicas as fit, take them all.
+Limits per node or domain on its own replicas count; what depends on who else runs does not. Jobs come in few kinds, so
+every question is asked once per kind.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from allocator.domain.cluster import Node
-from allocator.domain.job import MAX_REPLICAS, Configuration
+from allocator.domain.cluster import NODE_DOMAIN, Node
+from allocator.domain.constraints import Constraints
+from allocator.domain.job import MAX_REPLICAS
 from allocator.domain.reason import PendingCause, PendingReason, Shortage
 from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS, NOTHING, Resources
 
 
+class Kind(NamedTuple):
+    """One way to run a gang, whatever it is worth."""
+
+    flavor: str
+    replicas: int
+    demand: Resources
+    constraints: Constraints
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether one configuration could run on the empty cluster; `cause` is None when it could.
+    """Whether one kind could run on the empty cluster; `cause` is None when it could.
 
     `shortages` are (resource, missing amount), `severity` how far away it is: the largest part missing of any amount.
     """
@@ -30,47 +42,61 @@ class Verdict:
 
 
 _FITS = Verdict(None)
-_HOPE = (PendingCause.EXCEEDS_CLUSTER, PendingCause.EXCEEDS_NODE, PendingCause.NO_ELIGIBLE_FLAVOR)
+_HOPE = (
+    PendingCause.EXCEEDS_CLUSTER,
+    PendingCause.EXCEEDS_NODE,
+    PendingCause.NO_MATCHING_NODE,
+    PendingCause.NO_ELIGIBLE_FLAVOR,
+)
 """Causes, the one nearest to running first: a job is told the best that can be said of any of its configurations."""
-
-
-@remembered
-def _open_sizes(nodes: tuple[Node, ...]) -> dict[str, Counter[Resources]]:
-    """By flavor, how many open nodes there are of each capacity; not to be changed."""
-    sizes: dict[str, Counter[Resources]] = {}
-    for node in nodes:
-        if node.takes_new_work:
-            sizes.setdefault(node.flavor, Counter())[node.capacity] += 1
-    return sizes
 
 
 class OpenNodes:
     """The nodes that take new work, as if empty, by flavor and size."""
 
     def __init__(self, nodes: tuple[Node, ...]) -> None:
-        self._sizes = _open_sizes(nodes)
-        self._verdicts: dict[tuple[str, int, Resources], Verdict] = {}
+        self._by_flavor: dict[str, list[Node]] = {}
+        self._sizes: dict[str, Counter[Resources]] = {}
+        for node in nodes:
+            if node.takes_new_work:
+                self._by_flavor.setdefault(node.flavor, []).append(node)
+                self._sizes.setdefault(node.flavor, Counter())[node.capacity] += 1
+        self._verdicts: dict[Kind, Verdict] = {}
+        self._admitted: dict[tuple[str, Constraints], list[Node]] = {}
 
     def capacity(self, flavor: str) -> Resources:
         """Everything that the flavor's open nodes have together."""
-        together = NOTHING
-        for size, count in self._sizes.get(flavor, Counter()).items():
-            together = together + size * count
-        return together
+        return _together(self._sizes.get(flavor, Counter()))
 
-    def verdict(self, configuration: Configuration) -> Verdict:
-        """Whether `configuration` could run; its throughput is not looked at."""
-        key = (configuration.flavor, configuration.replicas, configuration.demand)
-        found = self._verdicts.get(key)
+    def verdict(self, kind: Kind) -> Verdict:
+        """Whether `kind` could run."""
+        found = self._verdicts.get(kind)
         if found is None:
-            found = self._verdicts[key] = self._judge(*key)
+            found = self._verdicts[kind] = self._judge(kind)
         return found
 
-    def _judge(self, flavor: str, replicas: int, demand: Resources) -> Verdict:
-        sizes = self._sizes.get(flavor)
-        if not sizes:
+    def admitted(self, flavor: str, constraints: Constraints) -> list[Node]:
+        """The flavor's open nodes whose labels and taints suit the constraints, by name; not to be changed."""
+        key = (flavor, constraints)
+        found = self._admitted.get(key)
+        if found is None:
+            found = [node for node in self._by_flavor.get(flavor, []) if constraints.admits(node)]
+            self._admitted[key] = found
+        return found
+
+    def _judge(self, kind: Kind) -> Verdict:
+        sizes, admitted = self._sizes.get(kind.flavor), self.admitted(kind.flavor, kind.constraints)
+        if sizes is None:
             return Verdict(PendingCause.NO_ELIGIBLE_FLAVOR)
-        placeable = sum(count * replicas_that_fit(demand, size) for size, count in sizes.items())
+        if not admitted:
+            return Verdict(PendingCause.NO_MATCHING_NODE)
+        if len(admitted) < len(self._by_flavor[kind.flavor]):
+            sizes = Counter(node.capacity for node in admitted)
+        demand, replicas = kind.demand, kind.replicas
+        fits = {size: replicas_that_fit(demand, size) for size in sizes}
+        placeable = sum(count * fits[size] for size, count in sizes.items())
+        if placeable:
+            placeable = min(placeable, _placeable_within_limits(kind, admitted, fits))
         if placeable >= replicas:
             return _FITS
         if placeable == 0:
@@ -79,10 +105,42 @@ class OpenNodes:
                 key=lambda verdict: (verdict.severity, verdict.shortages),
             )
         gang = demand * replicas
-        missing = gang.shortage(self.capacity(flavor))
+        missing = gang.shortage(_together(sizes))
         if not missing:  # enough in total, but not in pieces that fit a replica: what those without a place need
             missing = dict((demand * (replicas - placeable)).items())
         return _short(PendingCause.EXCEEDS_CLUSTER, gang, missing)
+
+
+def _together(sizes: Counter[Resources]) -> Resources:
+    together = NOTHING
+    for size, count in sizes.items():
+        together = together + size * count
+    return together
+
+
+def _placeable_within_limits(kind: Kind, nodes: Iterable[Node], fits: Mapping[Resources, int]) -> int:
+    """At most so many replicas of the gang can be placed on these empty nodes under its limits on itself. Each limit
+    alone can be met by so many; limits on crossing kinds of domains may allow fewer together.
+    """
+    constraints = kind.constraints
+    own = [limit for limit in constraints.at_most if not limit.of]
+    if not own and not constraints.within:
+        return MAX_REPLICAS
+    per_node = min([kind.replicas, *(limit.replicas for limit in own if limit.per == NODE_DOMAIN)])
+    found = [MAX_REPLICAS]
+    for per, most in [(limit.per, limit.replicas) for limit in own]:
+        found.append(sum(min(most, count) for count in _by_domain(nodes, per, fits, per_node).values()))
+    if constraints.within:
+        found.append(max(_by_domain(nodes, constraints.within, fits, per_node).values(), default=0))
+    return min(found)
+
+
+def _by_domain(nodes: Iterable[Node], per: str, fits: Mapping[Resources, int], most: int) -> Counter[tuple[str, str]]:
+    """How many replicas each domain could take, with at most `most` on a node."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for node in nodes:
+        counts[node.domain(per)] += min(most, fits[node.capacity])
+    return counts
 
 
 @remembered
@@ -103,15 +161,15 @@ def replicas_that_fit(demand: Resources, capacity: Resources) -> int:
     return min(most)
 
 
-def why_never(judged: Iterable[tuple[Configuration, Verdict]]) -> PendingReason:
+def why_never(judged: Iterable[tuple[Kind, Verdict]]) -> PendingReason:
     """The reason of a job that can run nowhere: the most hopeful cause, and per flavor the least that is missing."""
     by_cause: dict[PendingCause, dict[str, Verdict]] = {}
-    for configuration, verdict in judged:
+    for kind, verdict in judged:
         if verdict.cause is not None:
             nearest = by_cause.setdefault(verdict.cause, {})
-            known = nearest.get(configuration.flavor)
+            known = nearest.get(kind.flavor)
             if known is None or verdict.severity < known.severity:
-                nearest[configuration.flavor] = verdict
+                nearest[kind.flavor] = verdict
     for cause in _HOPE:
         if cause in by_cause:
             return PendingReason(cause, shortages_of(by_cause[cause]))
@@ -127,9 +185,9 @@ def shortages_of(verdicts: dict[str, Verdict]) -> tuple[Shortage, ...]:
     )
 
 
-def blocked(configuration: Configuration, free: Resources) -> Verdict | None:
-    """None when something of everything the configuration needs is `free`; otherwise what its gang lacks."""
-    gang = configuration.total_demand
+def blocked(kind: Kind, free: Resources) -> Verdict | None:
+    """None when something of everything the kind needs is `free`; otherwise what its gang lacks."""
+    gang = kind.demand * kind.replicas
     if all(free.get(name) > 0 for name, _ in gang.items()):
         return None
     return _short(PendingCause.INSUFFICIENT_CAPACITY, gang, gang.shortage(free))

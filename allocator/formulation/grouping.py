@@ -6,12 +6,11 @@ budget, and, for running jobs to which it makes a difference, the same current c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.formulation.problem import Floats, Integers
+from allocator.formulation.problem import Booleans, Floats, Integers
 
 LEAST_KEPT = 0.05
 """However dear a restart is, this part of the throughput of another configuration still counts."""
@@ -26,58 +25,79 @@ astray on the way (inf, nan) from stopping the round.
 class Candidates:
     """The jobs that take part, in order of the snapshot: one entry each."""
 
-    ids: Sequence[str]
-    shape: Integers
-    """(n,) any number that is the same for the same configurations and measured throughputs."""
+    profile: Integers
+    """(n,) number from 0: the same profile has the same shape, restart cost and budget."""
     current: Integers
     """(n,) position of the column it runs in, -1 if it does not run or may have no share there."""
+    shape: Integers
+    """(P,) by profile: any number that is the same for the same configurations and measured throughputs."""
     choices: Integers
-    """(n,) how many columns it has."""
+    """(P,) how many columns it has."""
     restart_cost: Floats
-    """(n,) seconds."""
+    """(P,) seconds."""
     budget: Floats
-    """(n,) its part of the total weight."""
+    """(P,) the part of the total weight of one job."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups:
     """Rows in order of their first job."""
 
-    members: tuple[tuple[str, ...], ...]
-    """Job ids, in the order they came."""
+    row: Integers
+    """(n,) of each candidate."""
     shape: Integers
-    """(n,) number of the row's shape."""
+    """(N,) number of the row's shape."""
     current: Integers
-    """(n,) column in which the row's jobs run; -1 where restarts change nothing."""
+    """(N,) column in which the row's jobs run; -1 where restarts change nothing."""
     kept: Floats
-    """(n,) part of the throughput that counts in any other column than `current`."""
+    """(N,) part of the throughput that counts in any other column than `current`."""
     weight: Floats
-    """(n,) budget of one job."""
+    """(N,) budget of one job."""
     count: Integers
-    """(n,) how many jobs the row stands for."""
+    """(N,) how many jobs the row stands for."""
 
 
 def group(candidates: Candidates, horizon_seconds: float) -> Groups:
     """A restart costs its part of `horizon_seconds`; budgets are kept within LEAST_BUDGET and MOST_BUDGET."""
-    pays = (candidates.current >= 0) & (candidates.restart_cost > 0) & (candidates.choices > 1)
-    kept = np.where(pays, np.maximum(LEAST_KEPT, 1 - candidates.restart_cost / horizon_seconds), 1.0)
-    current = np.where(kept < 1, candidates.current, -1)
+    pair, profile, column, first = _pairs(candidates.profile, candidates.current)
+    restart_cost = candidates.restart_cost[profile]
+    pays = (column >= 0) & (restart_cost > 0) & (candidates.choices[profile] > 1)
+    kept = np.where(pays, np.maximum(LEAST_KEPT, 1 - restart_cost / horizon_seconds), 1.0)
+    current = np.where(kept < 1, column, -1)
     # nan, of a weight that overflowed on the way, becomes the least: fmax and fmin pass over it
-    weight = np.fmin(MOST_BUDGET, np.fmax(LEAST_BUDGET, candidates.budget))
-    columns = (candidates.shape, current, kept, weight)
-    members: dict[tuple[int, int, float, float], list[str]] = {}
-    # one tuple per job is what this costs; a look-up is cheaper than sorting, and keeps the order of first jobs
-    for key, job_id in zip(zip(*(column.tolist() for column in columns), strict=True), candidates.ids, strict=True):
-        row = members.get(key)
-        if row is None:
-            members[key] = [job_id]
-        else:
-            row.append(job_id)
+    weight = np.fmin(MOST_BUDGET, np.fmax(LEAST_BUDGET, candidates.budget[profile]))
+    shape = candidates.shape[profile]
+    order = np.lexsort((first, weight, kept, current, shape))
+    sorted_keys = [key[order] for key in (shape, current, kept, weight)]
+    new = np.ones(len(order), dtype=np.bool_)
+    new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in sorted_keys])
+    leader = order[new]
+    by_first = np.argsort(first[leader], kind="stable")
+    number = np.empty(len(leader), dtype=np.int64)
+    number[by_first] = np.arange(len(leader))
+    row_of_pair = np.empty(len(order), dtype=np.int64)
+    row_of_pair[order] = number[np.cumsum(new) - 1]
+    row = row_of_pair[pair]
+    leader = leader[by_first]
     return Groups(
-        members=tuple(map(tuple, members.values())),
-        shape=np.array([key[0] for key in members], dtype=np.int64),
-        current=np.array([key[1] for key in members], dtype=np.int64),
-        kept=np.array([key[2] for key in members], dtype=np.float64),
-        weight=np.array([key[3] for key in members], dtype=np.float64),
-        count=np.array([len(ids) for ids in members.values()], dtype=np.int64),
+        row=row,
+        shape=shape[leader],
+        current=current[leader],
+        kept=kept[leader],
+        weight=weight[leader],
+        count=np.bincount(row, minlength=len(leader)).astype(np.int64),
     )
+
+
+def _pairs(profile: Integers, current: Integers) -> tuple[Integers, Integers, Integers, Integers]:
+    """The distinct pairs: which one each job has, and of each pair profile, current and the first job."""
+    width = int(current.max(initial=-1)) + 2
+    key = profile * width + current + 1
+    there: Booleans = np.zeros(int(key.max(initial=-1)) + 1, dtype=np.bool_)
+    there[key] = True
+    number = np.cumsum(there) - 1
+    pair = number[key]
+    keys = np.flatnonzero(there)
+    first = np.empty(len(keys), dtype=np.int64)
+    first[pair[::-1]] = np.arange(len(pair))[::-1]  # the last one written is the first job
+    return pair, keys // width, keys % width - 1, first

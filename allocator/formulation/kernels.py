@@ -10,7 +10,12 @@ COMPILED_ROWS = 2000
 
 def compiled(rows: int) -> bool:
     """Whether problems of so many rows are served by compiled kernels, here."""
-    return rows >= COMPILED_ROWS and _load()
+    return rows >= COMPILED_ROWS and cache_works()
+
+
+def cache_works() -> bool:
+    """Whether compiled kernels can be loaded, here."""
+    return _load()
 
 
 @cache

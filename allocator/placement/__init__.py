@@ -10,12 +10,10 @@ from allocator.domain.policy import Policy
 from allocator.domain.reason import PendingCause, PendingReason
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.build import Formulation
-from allocator.placement.contenders import Contender, contenders
+from allocator.placement.contenders import contenders
 from allocator.placement.diff import plan
-from allocator.placement.evictions import put_in_place
 from allocator.placement.explain import Explainer
-from allocator.placement.packing import Spaces
-from allocator.placement.rounding import Walk
+from allocator.placement.rounding import decide_places, put_in_place
 from allocator.placement.verify import NodeUsage, usage_by_node, violations
 
 
@@ -26,12 +24,8 @@ def place(
 
     Deterministic: equal arguments give an equal plan. Raises ValueError when shares have another shape.
     """
-    spaces = Spaces(snapshot.nodes)
-    everybody = contenders(snapshot, formulation, spaces, shares, memory, policy)
-    put_in_place([contender for contender in everybody if contender.runs], snapshot.nodes, spaces)
-    walk = Walk(everybody, spaces, policy, snapshot.time)
-    walk.run()
-    return plan(snapshot, everybody, walk.placed, spaces, Explainer(spaces).reason)
+    outcome = decide_places(snapshot, formulation, shares, memory, policy)
+    return plan(snapshot, outcome, Explainer(snapshot, outcome).reason)
 
 
 def hold(snapshot: Snapshot, formulation: Formulation) -> Plan:
@@ -39,14 +33,15 @@ def hold(snapshot: Snapshot, formulation: Formulation) -> Plan:
 
     Jobs on lost and shrunk nodes are evicted all the same; a drain waits for a round that can find another place.
     """
-    spaces = Spaces(snapshot.nodes)
-    everybody = contenders(snapshot, formulation, spaces)
-    put_in_place([contender for contender in everybody if contender.runs], snapshot.nodes, spaces, emptying=False)
-    return plan(snapshot, everybody, (), spaces, _stale)
+    nothing = np.zeros(formulation.problem.utility.shape)
+    everybody = contenders(snapshot, formulation, nothing, Memory(), Policy())
+    outcome = put_in_place(formulation, everybody, emptying=False)
 
+    def stale(job: int) -> PendingReason:
+        never = formulation.never.get(formulation.live.jobs.ids[job])
+        return never or PendingReason(PendingCause.SCHEDULER_STALE)
 
-def _stale(contender: Contender) -> PendingReason:
-    return contender.never or PendingReason(PendingCause.SCHEDULER_STALE)
+    return plan(snapshot, outcome, stale)
 
 
 __all__ = ["NodeUsage", "hold", "place", "usage_by_node", "violations"]

@@ -6,171 +6,168 @@ admission.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from allocator.domain.job import Configuration, Job
 from allocator.domain.policy import Policy
-from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason
 from allocator.domain.snapshot import Memory, Snapshot
-from allocator.formulation.build import Formulation
-from allocator.formulation.eligibility import open_nodes_of, why_never
-from allocator.placement.packing import Gang, Shape, Spaces
-
-Floats = NDArray[np.float64]
-Rank = tuple[float, float, int, int]
+from allocator.formulation.build import IN_PLACE, Formulation, Live
+from allocator.placement.space import Booleans, Floats, Integers
+from allocator.placement.world import Options
 
 SHARE_FLOOR = 1e-6
 """A smaller share is what an interior-point solver leaves behind where the optimum has none."""
 
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A configuration that the job may run in: an index into its spec's, and the share the optimum gave it."""
-
-    configuration: int
-    shape: Shape
-    share: float
+LEFT_SHARE, ENTERED_SHARE = 0.05, 0.5
+"""A job changes its configuration when the optimum gives its present one less than the first and another one more than
+the second: far enough apart that the solver's tolerance decides nothing."""
 
 
-@dataclass(slots=True, eq=False)
-class Contender:
-    """A live job during a round. `gang` is its place now, None while it has none.
+@dataclass(frozen=True, slots=True, eq=False)
+class Contenders:
+    """The J live jobs of a round, in order of the snapshot, before anything is decided."""
 
-    `evicted` says why it lost the place it had, `moved` that it chose another one itself.
-    """
-
-    job: Job
-    rank: Rank
-    credit: float
-    options: tuple[Option, ...]
-    share: float
-    pinned: bool
-    never: PendingReason | None = None
-    gang: Gang | None = None
-    configuration: int = -1
-    evicted: PreemptionReason | None = None
-    moved: bool = False
-
-    @property
-    def runs(self) -> bool:
-        """Whether it ran when the round began."""
-        return self.job.allocation is not None
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has no place now."""
-        return self.gang is None
-
-    @property
-    def in_old_place(self) -> bool:
-        """Whether it is where it was when the round began."""
-        return self.runs and self.gang is not None and self.evicted is None and not self.moved
-
-    def evict(self, reason: PreemptionReason) -> None:
-        """Note that it has lost its place; whoever calls has released it."""
-        self.gang = None
-        self.configuration = -1
-        self.evicted = reason
-
-    def settle_in(self, option: Option, gang: Gang) -> None:
-        """Note its new place; whoever calls has taken it."""
-        self.gang = gang
-        self.configuration = option.configuration
+    credit: Floats
+    """(J,) seconds owed, within the policy's limit."""
+    share: Floats
+    """(J,) of time that the optimum gives it, in all configurations together."""
+    priority: Integers
+    """(J,)"""
+    preemptible: Booleans
+    """(J,)"""
+    pinned: Booleans
+    """(J,)"""
+    options: Options
+    """Rows: those of the problem, then one per shape of jobs without a row, then one without options."""
+    option_row: Integers
+    """(J,)"""
+    option_share: Floats
+    """(rows, W)"""
 
 
 def contenders(
-    snapshot: Snapshot,
-    formulation: Formulation,
-    spaces: Spaces,
-    shares: Floats | None = None,
-    memory: Memory | None = None,
-    policy: Policy | None = None,
-) -> list[Contender]:
-    """One per live job, in order of the snapshot. Without shares (no solver answered) nobody is owed anything."""
-    choices = _Choices(snapshot, spaces)
-    rows = _row_options(snapshot, formulation, choices, shares)
-    row_share = [sum(option.share for option in options) for options in rows]
-    limit = policy.credit_limit_seconds if policy is not None else 0.0
-    found = []
-    for job in snapshot.jobs:
-        never = formulation.never.get(job.id)
-        row = formulation.rows.get(job.id)
-        share = 0.0
-        options: tuple[Option, ...] = ()
-        if row is not None:
-            options, share = rows[row], row_share[row]
-        elif job.id in formulation.pinned:
-            # It held its place all the time. Should it lose it, that is what it is owed: share 1.
-            share = 1.0
-            options, never = choices.outside_problem(job, share)
-        elif never is not None and never.cause is PendingCause.INSUFFICIENT_CAPACITY:
-            # The formulation left it out because pinned jobs hold all of something. Those may be evicted here.
-            options, never = choices.outside_problem(job, share)
-        credit = min(limit, max(-limit, memory.credit(job.id, snapshot.time))) if memory is not None else 0.0
-        rank = (-job.priority, -credit, 0 if share > SHARE_FLOOR else 1, job.sequence)
-        found.append(Contender(job, rank, credit, options, share, job.id in formulation.pinned, never))
+    snapshot: Snapshot, formulation: Formulation, shares: Floats, memory: Memory, policy: Policy
+) -> Contenders:
+    """`shares` (n, K) as solved. Raises ValueError when they have another shape."""
+    utility = formulation.problem.utility
+    if shares.shape != utility.shape:
+        raise ValueError(f"shares must have the shape of the problem {utility.shape}, got {shares.shape}")
+    live = formulation.live
+    options, option_share, option_row = _options(formulation, shares)
+    row = formulation.row
+    share = np.zeros(len(row))
+    there = row >= 0
+    share[there] = option_share.sum(axis=1)[row[there]]
+    # Pinned jobs held their places all the time. Should they lose them, that is what they are owed: share 1.
+    share[row == IN_PLACE] = 1.0
+    profile = live.jobs.profile
+    return Contenders(
+        credit=credits_now(memory, live, snapshot.time, policy),
+        share=share,
+        priority=live.profiles.priority[profile],
+        preemptible=live.profiles.preemptible[profile],
+        pinned=row == IN_PLACE,
+        options=options,
+        option_row=option_row,
+        option_share=option_share,
+    )
+
+
+def credits_now(memory: Memory, live: Live, now: float, policy: Policy) -> Floats:
+    """(J,) what each live job is owed, within the policy's limit."""
+    owed = np.zeros(len(live.jobs.jobs))
+    known = np.frombuffer(memory.sequences, dtype=np.int64) if memory.sequences else np.zeros(0, dtype=np.int64)
+    if len(known):
+        place = np.minimum(np.searchsorted(known, live.jobs.sequence), len(known) - 1)
+        there = known[place] == live.jobs.sequence
+        since = max(0.0, now - memory.time)
+        found = np.frombuffer(memory.credits) + np.frombuffer(memory.pace) * since
+        owed = np.where(there, found[place], 0.0)
+    limit = policy.credit_limit_seconds
+    return np.minimum(limit, np.maximum(-limit, owed))
+
+
+def _options(formulation: Formulation, shares: Floats) -> tuple[Options, Floats, Integers]:
+    """Per row: largest share first, then fastest, then first named; also configurations for which the problem has no
+    room, but empty nodes would have.
+    """
+    live, row = formulation.live, formulation.row
+    n, width = len(shares), live.shapes.kind.shape[1]
+    first = np.zeros(n, dtype=np.int64)
+    order = np.argsort(row, kind="stable")
+    order = order[row[order] >= 0]
+    if n:
+        first = order[np.searchsorted(row[order], np.arange(n))]  # any job of the row has its shape
+    outside = np.flatnonzero((row < 0) & _may_be_placed(formulation))
+    outside_shapes, outside_row = np.unique(live.shape[outside], return_inverse=True)
+    shape = np.concatenate([live.shape[first], outside_shapes]).astype(np.int64)
+    share = np.zeros((len(shape), width))
+    speed = np.zeros((len(shape), width))
+    inside, column = np.nonzero(formulation.index >= 0)
+    share[inside, formulation.index[inside, column]] = shares[inside, column]
+    speed[inside, formulation.index[inside, column]] = formulation.problem.utility[inside, column]
+    share[share <= SHARE_FLOOR] = 0.0
+    throughput = live.shapes.throughput[shape]
+    share[n:] = 1.0
+    speed[n:] = throughput[n:]
+    kind = live.shapes.kind[shape]
+    able = (throughput > 0) & live.fits[kind] if len(live.fits) else np.zeros(kind.shape, dtype=np.bool_)
+    share = np.where(able, share, 0.0)
+    by_speed = np.argsort(-np.where(able, speed, -np.inf), axis=1, kind="stable")
+    ranked = np.where(able, share, -1.0)
+    by_share = np.argsort(-np.take_along_axis(ranked, by_speed, axis=1), axis=1, kind="stable")
+    best = np.take_along_axis(by_speed, by_share, axis=1)
+    count = able.sum(axis=1)
+    option_row = np.where(row >= 0, row, len(shape))
+    option_row[outside] = n + outside_row
+    nobody = np.zeros((1, width), dtype=np.int64)
+    share = np.take_along_axis(share, best, axis=1)
+    return (
+        Options(
+            configuration=np.ascontiguousarray(np.concatenate([best, nobody]).astype(np.int64)),
+            kind=np.ascontiguousarray(np.concatenate([np.take_along_axis(kind, best, axis=1), nobody])),
+            owed=np.ascontiguousarray(np.concatenate([share, nobody]) > SHARE_FLOOR),
+            choices=np.concatenate([count, [0]]).astype(np.int64),
+        ),
+        np.concatenate([share, nobody]),
+        option_row,
+    )
+
+
+def _may_be_placed(formulation: Formulation) -> Booleans:
+    """(J,) jobs without a row that placement may still find a place for: pinned ones that lose theirs, and those that
+    the formulation left out because pinned jobs hold all of something. Those may be evicted here.
+    """
+    live = formulation.live
+    if not len(live.fits):
+        return np.zeros(len(formulation.row), dtype=np.bool_)
+    possible = ((live.shapes.throughput > 0) & live.fits[live.shapes.kind]).any(axis=1)
+    found: Booleans = np.asarray(possible)[live.shape]
     return found
 
 
-def _row_options(
-    snapshot: Snapshot, formulation: Formulation, choices: _Choices, shares: Floats | None
-) -> list[tuple[Option, ...]]:
-    """Per row of the problem: largest share first, then fastest, then first named."""
-    jobs: Mapping[str, Job] = {job.id: job for job in snapshot.jobs}
-    utility = formulation.problem.utility
-    if shares is None:
-        shares = np.zeros_like(utility)
-    if shares.shape != utility.shape:
-        raise ValueError(f"shares must have the shape of the problem {utility.shape}, got {shares.shape}")
-    result = []
-    for group, columns, row_shares, speeds in zip(
-        formulation.groups, formulation.configurations, shares.tolist(), utility.tolist(), strict=True
-    ):
-        share = {index: value for index, value in zip(columns, row_shares, strict=True) if value > SHARE_FLOOR}
-        speed = dict(zip(columns, speeds, strict=True))
-        options = [Option(index, shape, share.get(index, 0.0)) for index, shape in choices.that_can_run(jobs[group[0]])]
-        options.sort(key=lambda o: (-o.share, -speed.get(o.configuration, 0.0), o.configuration))
-        result.append(tuple(options))
-    return result
-
-
-class _Choices:
-    """Which configurations of a job could run if the nodes were empty; also those for which the problem has no room."""
-
-    def __init__(self, snapshot: Snapshot, spaces: Spaces) -> None:
-        self._open_nodes = open_nodes_of(snapshot.nodes)
-        self._shapes = spaces.shapes
-        self._known: dict[tuple[str, int, int], Shape | None] = {}
-
-    def that_can_run(self, job: Job) -> list[tuple[int, Shape]]:
-        """(index into the spec's configurations, shape), in order of the spec."""
-        found = []
-        for index, c in enumerate(job.spec.configurations):
-            if c.throughput > 0:
-                shape = self._shape(c)
-                if shape is not None:
-                    found.append((index, shape))
-        return found
-
-    def _shape(self, configuration: Configuration) -> Shape | None:
-        """None if it cannot run. Jobs share the objects of their demands, and hashing those is what costs."""
-        key = (configuration.flavor, configuration.replicas, id(configuration.demand))
-        if key not in self._known:
-            can_run = self._open_nodes.verdict(configuration).cause is None
-            value = (configuration.flavor, configuration.replicas, configuration.demand)
-            self._known[key] = self._shapes.of(*value) if can_run else None
-        return self._known[key]
-
-    def outside_problem(self, job: Job, share: float) -> tuple[tuple[Option, ...], PendingReason | None]:
-        """Options of a job without a row, fastest first; if there is none, why."""
-        configurations = job.spec.configurations
-        options = [Option(index, shape, share) for index, shape in self.that_can_run(job)]
-        if not options:
-            able = (c for c in configurations if job.throughput(c) > 0)
-            return (), why_never((c, self._open_nodes.verdict(c)) for c in able)
-        options.sort(key=lambda o: (-job.throughput(configurations[o.configuration]), o.configuration))
-        return tuple(options), None
+def wishes(everybody: Contenders, formulation: Formulation, policy: Policy, now: float) -> tuple[Integers, Booleans]:
+    """(J,) the option that each running job should change to, -1 if it should stay as it is; and whether it may do so
+    without a restart.
+    """
+    live = formulation.live
+    jobs, options = live.jobs, everybody.options
+    row = everybody.option_row
+    may = jobs.runs & ~everybody.pinned & everybody.preemptible & (options.choices[row] > 1)
+    resizes = live.shapes.resizable[live.shape] if len(live.shapes.resizable) else np.zeros(len(row), dtype=np.bool_)
+    with np.errstate(invalid="ignore"):
+        may &= resizes | (now - jobs.since >= policy.minimum_run_seconds)
+    wish = np.full(len(row), -1, dtype=np.int64)
+    asking = np.flatnonzero(may)
+    if not asking.size:
+        return wish, resizes
+    rows = row[asking]
+    best = everybody.option_share[rows, 0]
+    same = options.configuration[rows] == jobs.configuration[asking][:, None]
+    there = np.arange(options.configuration.shape[1]) < options.choices[rows][:, None]
+    now_share = np.where(same & there, everybody.option_share[rows], 0.0).sum(axis=1)
+    elsewhere = options.configuration[rows, 0] != jobs.configuration[asking]
+    wanted = (best > ENTERED_SHARE) & (now_share < LEFT_SHARE) & elsewhere
+    wish[asking[wanted]] = 0
+    return wish, resizes

@@ -1,72 +1,103 @@
 """From where everybody is to a plan: what changes, who is kept, who waits and why.
 
-Changes come in the order in which they can be made true: preemptions and moves before starts, and starts in the order
-in which they were decided, so that whoever has to drop some drops the least owed.
+Changes come in the order in which they can be made true: preemptions, resizes and moves before starts, and starts in
+the order in which they were decided, so that whoever has to drop some drops the least owed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
+
+from allocator.domain.job import Job
 from allocator.domain.placement import Placement, ReplicaPlacement
-from allocator.domain.plan import Change, Move, Plan, Preempt, Start
+from allocator.domain.plan import Change, Move, Plan, Preempt, Resize, Start
 from allocator.domain.reason import PendingReason, PreemptionReason
 from allocator.domain.snapshot import Snapshot
-from allocator.placement.contenders import Contender
-from allocator.placement.packing import Spaces
+from allocator.placement.evictions import REASONS
+from allocator.placement.rounding import Outcome
 
 
-def plan(
-    snapshot: Snapshot,
-    contenders: Sequence[Contender],
-    placed: Sequence[Contender],
-    spaces: Spaces,
-    reason: Callable[[Contender], PendingReason],
-) -> Plan:
-    """`contenders` in order of the snapshot; `placed` in order of their new places, each at least once."""
+def plan(snapshot: Snapshot, outcome: Outcome, reason: Callable[[int], PendingReason]) -> Plan:
+    """`reason` of a job's position says why it waits."""
+    jobs = outcome.formulation.live.jobs
+    kept = outcome.in_place.copy()
     preemptions: list[Change] = []
-    kept: list[str] = []
-    waiting: list[tuple[str, PendingReason]] = []
-    newcomers: set[str] = set()
-    for contender in contenders:
-        job = contender.job
-        if contender.gang is None:
-            if contender.evicted is not None:
-                preemptions.append(Preempt(job.id, contender.evicted, reason(contender)))
-            else:
-                waiting.append((job.id, reason(contender)))
-        elif contender.in_old_place or _is_back(contender, spaces):
-            kept.append(job.id)
-        else:
-            newcomers.add(job.id)
+    ids = jobs.ids
+    without = outcome.places.kind < 0
+    for job in np.flatnonzero(without & jobs.runs).tolist():
+        evicted = REASONS[outcome.evicted[job]]
+        assert evicted is not None
+        preemptions.append(Preempt(ids[job], evicted, reason(job)))
+    placed = np.flatnonzero(~without & ~outcome.in_place)
+    resizes: list[Change] = []
+    other_parts = outcome.in_place & (outcome.places.millis != jobs.millis)
+    for job in np.flatnonzero(other_parts).tolist():
+        allocation = snapshot.jobs[job].allocation
+        assert allocation is not None
+        resizes.append(Resize(replace(allocation.placement, millis=int(outcome.places.millis[job]))))
+        kept[job] = False
     moves: list[Change] = []
     starts: list[Change] = []
-    for contender in placed:
-        if contender.job.id not in newcomers or contender.gang is None:
-            continue
-        newcomers.remove(contender.job.id)
-        placement = _placement(contender, spaces)
-        if contender.runs:
-            moves.append(Move(placement, contender.evicted or PreemptionReason.RECONFIGURED))
-        else:
+    for job in placed[np.argsort(outcome.placed_at[placed], kind="stable")].tolist():
+        placement = _placement(outcome, job)
+        if not jobs.runs[job]:
             starts.append(Start(placement))
-    assert not newcomers, "every new place was recorded when it was taken"
-    return Plan(snapshot.revision, snapshot.round, (*preemptions, *moves, *starts), tuple(kept), tuple(waiting))
+            continue
+        old = snapshot.jobs[job]
+        if _is_same_place(old, placement):
+            kept[job] = True  # an evicted job got exactly its old place again: then nothing happens to it
+        elif outcome.evicted[job] == 0 and outcome.resizes[job] and _goes_on(old, placement):
+            resizes.append(Resize(_in_old_order(old, placement)))
+        else:
+            moves.append(Move(placement, REASONS[outcome.evicted[job]] or PreemptionReason.RECONFIGURED))
+    waiting = [(ids[job], reason(job)) for job in np.flatnonzero(without & ~jobs.runs).tolist()]
+    changes = (*preemptions, *resizes, *moves, *starts)
+    return Plan(snapshot.revision, snapshot.round, changes, tuple(ids[kept].tolist()), tuple(waiting))
 
 
-def _placement(contender: Contender, spaces: Spaces) -> Placement:
-    assert contender.gang is not None
-    names = spaces.by_flavor[contender.gang.shape.flavor].names
-    replicas = tuple(
-        ReplicaPlacement(names[node], gpus) for node, per_replica in contender.gang.pieces for gpus in per_replica
+def _placement(outcome: Outcome, job: int) -> Placement:
+    """The new place in words; replicas node by node."""
+    names, pool, kind = outcome.formulation.live.nodes.names, outcome.pool, outcome.places.kind[job]
+    per_replica = 1 if outcome.kinds.part[kind] else int(outcome.kinds.devices[kind])
+    replicas: list[ReplicaPlacement] = []
+    first = int(outcome.places.first[job])
+    for piece in range(first, first + int(outcome.places.pieces[job])):
+        name, start = names[pool.node[piece]], int(pool.device_start[piece])
+        for _ in range(int(pool.replicas[piece])):
+            replicas.append(ReplicaPlacement(name, tuple(pool.device[start : start + per_replica].tolist())))
+            start += per_replica
+    job_id = outcome.formulation.live.jobs.ids[job]
+    return Placement(job_id, int(outcome.configuration[job]), tuple(replicas), int(outcome.places.millis[job]))
+
+
+def _where(replica: ReplicaPlacement) -> tuple[str, tuple[int, ...]]:
+    return (replica.node, replica.gpus)
+
+
+def _is_same_place(job: Job, placement: Placement) -> bool:
+    """Whether a job is exactly where it was."""
+    assert job.allocation is not None
+    old = job.allocation.placement
+    return old.configuration == placement.configuration and sorted(map(_where, old.replicas)) == sorted(
+        map(_where, placement.replicas)
     )
-    return Placement(contender.job.id, contender.configuration, replicas)
 
 
-def _is_back(contender: Contender, spaces: Spaces) -> bool:
-    """Whether an evicted job got exactly its old place again: then nothing happens to it."""
-    allocation = contender.job.allocation
-    if allocation is None or contender.configuration != allocation.placement.configuration:
-        return False
-    now = _placement(contender, spaces).replicas
-    return sorted((r.node, r.gpus) for r in now) == sorted((r.node, r.gpus) for r in allocation.placement.replicas)
+def _in_old_order(job: Job, placement: Placement) -> Placement:
+    """The same place, with the replicas that stay first, in the order they had."""
+    assert job.allocation is not None
+    left = list(placement.replicas)
+    staying = []
+    for replica in job.allocation.placement.replicas:
+        if replica in left:
+            left.remove(replica)
+            staying.append(replica)
+    return Placement(placement.job_id, placement.configuration, (*staying, *left), placement.millis)
+
+
+def _goes_on(job: Job, placement: Placement) -> bool:
+    assert job.allocation is not None
+    return job.spec.goes_on(job.allocation.placement, _in_old_order(job, placement))

@@ -8,88 +8,90 @@ non-preemptible jobs, the least owed first, until it is not, and put back whoeve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import numpy as np
 
-from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
-from allocator.domain.placement import Allocation
 from allocator.domain.reason import PreemptionReason
-from allocator.placement.contenders import Contender
-from allocator.placement.packing import Gang, NodeSpace, Shape, Spaces
+from allocator.formulation.build import Live
+from allocator.formulation.nodes import DRAINING, LOST
+from allocator.placement.compiled import Kernels
+from allocator.placement.space import Booleans, Integers, Kinds, Places, Pool, Space
+
+REASONS = (
+    None,
+    PreemptionReason.FAIR_SHARE,
+    PreemptionReason.PRIORITY,
+    PreemptionReason.NODE_LOST,
+    PreemptionReason.NODE_DRAINING,
+    PreemptionReason.CAPACITY_SHRUNK,
+)
+"""By code: why a job lost its place."""
+
+_LOST, _DRAINING, _SHRUNK = 3, 4, 5
 
 
-def put_in_place(running: Sequence[Contender], nodes: Sequence[Node], spaces: Spaces, *, emptying: bool = True) -> None:
-    """Load every running job that can stay into `spaces`, and mark the others as evicted.
-
-    Without `emptying`, draining nodes keep what they hold.
+def reasons_to_leave(live: Live, kinds: Kinds, *, emptying: bool) -> Integers:
+    """(J,) codes of `REASONS`: why a job cannot stay, judged by its nodes alone; 0 if it can. Without `emptying`,
+    draining nodes keep what they hold.
     """
-    by_name = {node.name: node for node in nodes}
-    staying: dict[str, list[Contender]] = {}
-    for contender in running:
-        allocation = contender.job.allocation
-        assert allocation is not None
-        configuration = contender.job.spec.configurations[allocation.placement.configuration]
-        shape = spaces.shapes.of(configuration.flavor, configuration.replicas, configuration.demand)
-        reason = _reason_to_leave(contender, allocation, shape, by_name)
-        if reason is not None and (emptying or reason is not PreemptionReason.NODE_DRAINING):
-            contender.evict(reason)
-            continue
-        contender.gang = _gang(allocation, shape, spaces.by_flavor[shape.flavor], by_name)
-        contender.configuration = allocation.placement.configuration
-        staying.setdefault(shape.flavor, []).append(contender)
-    for flavor, inhabitants in staying.items():
-        space = spaces.by_flavor[flavor]
-        space.load(contender.gang for contender in inhabitants if contender.gang is not None)
-        _relieve(space, inhabitants)
+    jobs, nodes = live.jobs, live.nodes
+    code = np.zeros(len(jobs.jobs), dtype=np.int64)
+    running = np.flatnonzero(jobs.runs)
+    if not running.size:
+        return code
+    kind = np.full(len(code), -1, dtype=np.int64)
+    kind[running] = live.kind_now(running)
+    owner, node = jobs.piece_owner, live.piece_node
+    condition = np.where(node >= 0, nodes.condition[node], LOST) if len(nodes.nodes) else np.full(len(node), LOST)
+    there = condition != LOST
+    shrunk = np.zeros(len(code), dtype=np.bool_)
+    shrunk[running] = kinds.absent[kind[running]]
+    if len(nodes.nodes):
+        shrunk[owner[there & (nodes.flavor[node] != kinds.flavor[kind[owner]])]] = True
+        of_device = np.repeat(np.arange(len(node)), np.diff(jobs.first_device))
+        gone = there[of_device] & (jobs.device >= nodes.gpu_count[node[of_device]])
+        shrunk[owner[of_device[gone]]] = True
+    code[shrunk] = _SHRUNK
+    if emptying:
+        preemptible = live.profiles.preemptible[jobs.profile]
+        leaving = owner[condition == DRAINING]
+        code[leaving[preemptible[leaving]]] = _DRAINING
+    code[owner[condition == LOST]] = _LOST
+    return code
 
 
-def _reason_to_leave(
-    contender: Contender, allocation: Allocation, shape: Shape, nodes: Mapping[str, Node]
-) -> PreemptionReason | None:
-    """Why the job cannot stay, judged by its nodes alone."""
-    draining = shrunk = False
-    for replica in allocation.standing:
-        node = nodes.get(replica.node)
-        if node is None or node.health is NodeHealth.LOST:
-            return PreemptionReason.NODE_LOST
-        if node.availability is NodeAvailability.DRAINING:
-            draining = True
-        if node.flavor != shape.flavor or any(device >= node.gpu_count for device in replica.gpus):
-            shrunk = True
-    if draining and contender.job.spec.preemptible:
-        return PreemptionReason.NODE_DRAINING
-    return PreemptionReason.CAPACITY_SHRUNK if shrunk or shape.absent else None
-
-
-def _gang(allocation: Allocation, shape: Shape, space: NodeSpace, nodes: Mapping[str, Node]) -> Gang:
-    """The place as placement sees it; a finished replica has none."""
-    pieces: dict[int, list[tuple[int, ...]]] = {}
-    for replica in allocation.standing:
-        position = space.index.get(replica.node)
-        if position is None or any(device >= nodes[replica.node].gpu_count for device in replica.gpus):
-            continue
-        pieces.setdefault(position, []).append(replica.gpus)
-    return Gang(shape, tuple((position, tuple(gpus)) for position, gpus in pieces.items()))
-
-
-def _relieve(space: NodeSpace, inhabitants: Sequence[Contender]) -> None:
-    """Evict until no node is overfull."""
-    overfull = space.overfull()
+def relieve(
+    kernels: Kernels,
+    space: Space,
+    kinds: Kinds,
+    pool: Pool,
+    places: Places,
+    order: tuple[Booleans, Integers],
+) -> list[int]:
+    """Evict until no node is overfull: positions of those who lost their places. `order`: (J,) preemptible, and the
+    rank of each job, a larger one leaving first.
+    """
+    overfull = np.flatnonzero((space.free < 0).any(axis=1) | (space.devices < 0).any(axis=1)).tolist()
     if not overfull:
-        return
+        return []
+    preemptible, rank = order
+    evicted: list[int] = []
+    owner = np.repeat(np.arange(len(places.first)), places.pieces)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(places.pieces) - places.pieces, places.pieces)
+    piece_node = pool.node[places.first[owner] + within]
     for node in overfull:
-        leaving: list[tuple[Contender, Gang]] = []
-        for contender in sorted(
-            (c for c in inhabitants if c.gang is not None and any(node == n for n, _ in c.gang.pieces)),
-            key=lambda c: (c.job.spec.preemptible, c.rank),
-            reverse=True,
-        ):
-            if not space.is_overfull(node):
+        inhabitants = [job for job in np.unique(owner[piece_node == node]).tolist() if places.kind[job] >= 0]
+        inhabitants.sort(key=lambda job: (bool(preemptible[job]), int(rank[job])), reverse=True)
+        leaving: list[int] = []
+        for job in inhabitants:
+            if not kernels.is_overfull(space, node):
                 break
-            assert contender.gang is not None
-            leaving.append((contender, contender.gang))
-            space.release(contender.gang)
-        for contender, gang in reversed(leaving):
-            if space.holds(gang):
-                space.take(gang)
+            leaving.append(job)
+            kernels.take(space, kinds, pool, places, job, -1)
+        for job in reversed(leaving):
+            if kernels.holds(space, kinds, pool, places, job):
+                kernels.take(space, kinds, pool, places, job, 1)
             else:
-                contender.evict(PreemptionReason.CAPACITY_SHRUNK)
+                space.grown[kinds.flavor[places.kind[job]]] += 1
+                places.kind[job] = -1
+                evicted.append(job)
+    return evicted

@@ -1,166 +1,259 @@
-"""Who runs this round: one walk over the jobs, the most owed first, each whole or not at all.
-
-Equivalent to:
-
-1. Take the jobs that wait, those that were evicted, and those that want another configuration; in order of priority
-   class, then credit, then admission.
-2. Each tries the configurations to which the optimum gave a share, the largest first, in free space; if none fits, by
-   stopping others (see `victims`). Whoever is stopped joins the walk at its own place in the order.
-3. When a priority class is through, each of its jobs that is still without a place tries all other configurations
-   it could run in: whatever the optimum would leave idle is used.
-4. If room was made on the way, walk again, because somebody who came earlier may now fit.
-
-A running job is not touched unless somebody needs its place, or the optimum moved it wholly to another configuration.
-"""
+"""Shares to jobs on nodes: everybody in place, the walk, and what is free afterwards. The kernels do the work."""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from allocator.domain.policy import Policy
-from allocator.domain.reason import PreemptionReason
-from allocator.placement.contenders import SHARE_FLOOR, Contender, Option
-from allocator.placement.packing import Shape, Spaces
-from allocator.placement.victims import Victims
+from allocator.domain.snapshot import Memory, Snapshot
+from allocator.formulation.build import Formulation
+from allocator.placement.bounding import tabulated_bounds
+from allocator.placement.compiled import Kernels, kernels_for
+from allocator.placement.contenders import SHARE_FLOOR, Contenders, contenders, wishes
+from allocator.placement.dividing import give_back, take_more, wanted_parts
+from allocator.placement.evictions import reasons_to_leave, relieve
+from allocator.placement.space import (
+    Booleans,
+    Floats,
+    Integers,
+    Kinds,
+    Places,
+    Pool,
+    Space,
+    derive,
+    empty_space,
+    loaded,
+    tabulated,
+)
+from allocator.placement.world import Jobs, Reservations, Scratch, Stops, World
 
-Turn = tuple[int, int, float, int]
-"""(- priority, phase, - credit, sequence): smallest first."""
-
-OWED, SPARE = 0, 1
-"""The two phases of a priority class: configurations with a share, and the others."""
-
-LEFT_SHARE, ENTERED_SHARE = 0.05, 0.5
-"""A job changes its configuration when the optimum gives its present one less than the first and another one more than
-the second: far enough apart that the solver's tolerance decides nothing."""
-
-_WALKS = 3
+PREEMPTING = True
+WALKS = 3
 """Walks with preemption at most; one more without follows when the last of them still made room."""
+MOST_RESERVATIONS = 8
+"""At a time: each keeps nodes from others, and the next in order has its turn soon enough."""
 
 
-class Walk:
-    """One round of rounding. After `run`, every contender's `gang` is where it shall be."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Where everybody is after a round's decision. J jobs in order of the snapshot."""
 
-    def __init__(self, contenders: Sequence[Contender], spaces: Spaces, policy: Policy, now: float) -> None:
-        self._contenders = contenders
-        self._by_sequence = {contender.job.sequence: contender for contender in contenders}
-        self._spaces = spaces
-        self._policy = policy
-        self._now = now
-        self._victims: dict[str, Victims] = {}
-        self._hopeless: set[Shape] = set()
-        """Shapes that fit nowhere in this walk, whoever is stopped: later turns may stop fewer."""
-        self.placed: list[Contender] = []
-        """Jobs that got a new place, in the order in which they got it; some may have lost it again."""
-
-    def run(self) -> None:
-        """Decide everything."""
-        for _ in range(_WALKS):
-            before = self._grown()
-            self._walk(preempting=True)
-            if self._grown() == before:
-                return
-        self._walk(preempting=False)
-
-    def _walk(self, *, preempting: bool) -> None:
-        self._hopeless.clear()
-        turns = [_turn(c, OWED) for c in self._contenders if c.options and c.waits]
-        if preempting:
-            turns += [_turn(c, OWED) for c in self._contenders if self._wish(c) is not None]
-        heapq.heapify(turns)
-        while turns:
-            turn = heapq.heappop(turns)
-            contender = self._by_sequence[turn[-1]]
-            if not contender.waits:
-                self._reconfigure(contender)
-                continue
-            phase = turn[1]
-            options = [option for option in contender.options if (option.share > SHARE_FLOOR) == (phase == OWED)]
-            if self._start(contender, options):
-                continue
-            losers = self._start_instead_of_others(contender, options) if preempting else []
-            for loser in losers:
-                heapq.heappush(turns, _turn(loser, OWED))
-            if not losers and phase == OWED:
-                heapq.heappush(turns, _turn(contender, SPARE))
-
-    def _start(self, contender: Contender, options: Sequence[Option]) -> bool:
-        """Place it in free space if any of the options fits."""
-        for option in options:
-            gang = self._spaces.find(option.shape)
-            if gang is not None:
-                contender.settle_in(option, gang)
-                self.placed.append(contender)
-                return True
-        return False
-
-    def _start_instead_of_others(self, contender: Contender, options: Sequence[Option]) -> list[Contender]:
-        """Place it by stopping others; who they are, or nobody, and then nothing has changed."""
-        for option in options:
-            shape = option.shape
-            if shape in self._hopeless or shape.flavor not in self._spaces.by_flavor:
-                continue
-            found = self._victims_on(shape.flavor).search(contender, shape, fair=option.share > SHARE_FLOOR)
-            if found is None:
-                self._hopeless.add(shape)
-                continue
-            gang, losers = found
-            for loser in losers:
-                same_class = loser.job.priority == contender.job.priority
-                loser.evict(PreemptionReason.FAIR_SHARE if same_class else PreemptionReason.PRIORITY)
-            contender.settle_in(option, gang)
-            self.placed.append(contender)
-            return losers
-        return []
-
-    def _reconfigure(self, contender: Contender) -> None:
-        """Let a running job change over to the configuration that the optimum moved it to, if there is room."""
-        option = self._wish(contender)
-        old = contender.gang
-        if option is None or old is None:
-            return
-        left = self._spaces.by_flavor[old.shape.flavor]
-        if option.shape.flavor == left.flavor:
-            left.lift(old)
-            gang = left.attempt(option.shape)
-            if gang is None:
-                left.take(old)
-                return
-            left.grown += 1
-        else:
-            gang = self._spaces.find(option.shape)
-            if gang is None:
-                return
-            left.release(old)
-        if left.flavor in self._victims:
-            self._victims[left.flavor].forget(contender)
-        contender.settle_in(option, gang)
-        contender.moved = True
-        self.placed.append(contender)
-
-    def _wish(self, contender: Contender) -> Option | None:
-        """The configuration that a running job should change to; None if it should stay as it is."""
-        job = contender.job
-        if not contender.in_old_place or contender.pinned or not job.spec.preemptible or len(contender.options) < 2:
-            return None
-        if job.last_start_time is None or self._now - job.last_start_time < self._policy.minimum_run_seconds:
-            return None
-        best = contender.options[0]
-        current = sum(option.share for option in contender.options if option.configuration == contender.configuration)
-        if best.share > ENTERED_SHARE and current < LEFT_SHARE and best.configuration != contender.configuration:
-            return best
-        return None
-
-    def _victims_on(self, flavor: str) -> Victims:
-        victims = self._victims.get(flavor)
-        if victims is None:
-            space = self._spaces.by_flavor[flavor]
-            victims = self._victims[flavor] = Victims(space, self._contenders, self._policy, self._now)
-        return victims
-
-    def _grown(self) -> int:
-        return sum(space.grown for space in self._spaces.by_flavor.values())
+    formulation: Formulation
+    everybody: Contenders
+    space: Space
+    kinds: Kinds
+    kernels: Kernels
+    pool: Pool
+    places: Places
+    configuration: Integers
+    """(J,) that each job runs in; -1 of those without a place."""
+    in_place: Booleans
+    """(J,) whether it is where it was."""
+    evicted: Integers
+    """(J,) code of `evictions.REASONS`."""
+    placed_at: Integers
+    """(J,) the order in which new places were taken; -1 without one."""
+    resizes: Booleans
+    """(J,) whether it can change its replica count without a restart."""
+    reserved: Booleans
+    """(N,) nodes that are kept for somebody."""
 
 
-def _turn(contender: Contender, phase: int) -> Turn:
-    return (-contender.job.priority, phase, -contender.credit, contender.job.sequence)
+def decide_places(
+    snapshot: Snapshot, formulation: Formulation, shares: Floats, memory: Memory, policy: Policy
+) -> Outcome:
+    """The whole decision of a round."""
+    everybody = contenders(snapshot, formulation, shares, memory, policy)
+    live = formulation.live
+    parts = wanted_parts(live, everybody)
+    outcome = put_in_place(formulation, everybody, parts, emptying=True)
+    wish, resizes = wishes(everybody, formulation, policy, snapshot.time)
+    waits = (outcome.places.kind < 0) & (everybody.options.choices[everybody.option_row] > 0)
+    pool = outcome.pool
+    if waits.any() or (wish >= 0).any():
+        stoppable = outcome.in_place & ~everybody.pinned & everybody.preemptible
+        world = _world(snapshot, outcome, policy, stoppable, waits, wish, resizes)
+        asking = np.flatnonzero(waits | (wish >= 0))
+        asking = asking[np.lexsort((-everybody.credit[asking], -everybody.priority[asking]))]
+        pool = _walked(outcome.kernels, world, pool, asking)
+        outcome.reserved[:] = world.reservations.reserved
+    take_more(outcome.space, outcome.kinds, pool, outcome.places, outcome.in_place, parts, everybody.credit)
+    return replace(outcome, pool=pool, resizes=resizes)
+
+
+def _walked(kernels: Kernels, world: World, pool: Pool, asking: Integers) -> Pool:
+    """Walk with preemption until no more room is made, but not for ever; then, if the last walk still made some, once
+    without.
+    """
+    for _ in range(WALKS):
+        before = int(world.space.grown.sum())
+        pool = kernels.walk(world, pool, asking, PREEMPTING)
+        if int(world.space.grown.sum()) == before:
+            return pool
+    found: Pool = kernels.walk(world, pool, asking, not PREEMPTING)
+    return found
+
+
+def _world(
+    snapshot: Snapshot,
+    outcome: Outcome,
+    policy: Policy,
+    stoppable: Booleans,
+    waits: Booleans,
+    wish: Integers,
+    resizes: Booleans,
+) -> World:
+    """The arrays of `outcome`, and what else the kernels need to change them."""
+    everybody, live, kinds = outcome.everybody, outcome.formulation.live, outcome.kinds
+    bounds = tabulated_bounds(live)
+    if len(bounds.most):
+        for job in np.flatnonzero(outcome.in_place).tolist():
+            outcome.kernels.join(bounds, outcome.pool, job, outcome.places.first[job], outcome.places.pieces[job], 1)
+    divisible = live.profiles.divisible[live.jobs.profile]
+    jobs = Jobs(
+        priority=everybody.priority,
+        credit=everybody.credit,
+        option_row=everybody.option_row,
+        preemptible=everybody.preemptible,
+        duration=live.jobs.duration,
+        particular=divisible | (np.diff(bounds.starts) > 0),
+        wish=wish,
+        resizes=resizes,
+        in_place=outcome.in_place,
+        stoppable=stoppable,
+        evicted=outcome.evicted,
+        configuration=outcome.configuration,
+        placed_at=outcome.placed_at,
+        phase=np.zeros(len(wish), dtype=np.int64),
+    )
+    stops = _stops(snapshot, outcome, policy, stoppable, waits)
+    nodes, most = len(outcome.space.open), len(stops.order) + 1
+    return World(
+        space=outcome.space,
+        kinds=kinds,
+        places=outcome.places,
+        bounds=bounds,
+        jobs=jobs,
+        options=everybody.options,
+        stops=stops,
+        reservations=_reservations(snapshot, outcome, policy, stoppable, waits),
+        scratch=Scratch(
+            counts=np.zeros(nodes, dtype=np.int64),
+            fill=np.zeros((nodes + 1, 2), dtype=np.int64),
+            freed=np.zeros((nodes, outcome.space.free.shape[1] + 1), dtype=np.int64),
+            touched=np.zeros(nodes + 1, dtype=np.int64),
+            is_touched=np.zeros(nodes, dtype=np.bool_),
+            failed=np.full((2, len(kinds.flavor)), -1, dtype=np.int64),
+            hopeless=np.zeros(len(kinds.flavor), dtype=np.bool_),
+            heap=np.zeros(most, dtype=np.int64),
+            joined=np.zeros(len(wish), dtype=np.bool_),
+            lost=np.zeros(most, dtype=np.int64),
+            clock=np.zeros(1, dtype=np.int64),
+        ),
+    )
+
+
+def put_in_place(
+    formulation: Formulation, everybody: Contenders, parts: Integers | None = None, *, emptying: bool
+) -> Outcome:
+    """Every running job that can stay in its place, others evicted. `parts` (J,): what divisible jobs shall hold."""
+    live = formulation.live
+    kernels = kernels_for(len(live.nodes.nodes), len(live.jobs.jobs))
+    kinds = tabulated(live)
+    code = reasons_to_leave(live, kinds, emptying=emptying)
+    staying = live.jobs.runs & (code == 0)
+    space = empty_space(live.nodes)
+    pool, places = loaded(live, staying)
+    if parts is not None:
+        give_back(live, places, parts)
+    kernels.load(space, kinds, pool, places)
+    derive(space)
+    rank = np.empty(len(code), dtype=np.int64)
+    rank[_order(everybody, np.arange(len(code)))] = np.arange(len(code))[::-1]
+    for job in relieve(kernels, space, kinds, pool, places, (everybody.preemptible, rank)):
+        code[job] = 5
+        staying[job] = False
+    return Outcome(
+        formulation=formulation,
+        everybody=everybody,
+        space=space,
+        kinds=kinds,
+        kernels=kernels,
+        pool=pool,
+        places=places,
+        configuration=np.where(staying, live.jobs.configuration, -1),
+        in_place=staying,
+        evicted=code,
+        placed_at=np.full(len(code), -1, dtype=np.int64),
+        resizes=np.zeros(len(code), dtype=np.bool_),
+        reserved=np.zeros(len(space.open), dtype=np.bool_),
+    )
+
+
+def _order(everybody: Contenders, chosen: Integers) -> Integers:
+    """`chosen` jobs, the lowest in order first."""
+    shared = everybody.share[chosen] > SHARE_FLOOR
+    order: Integers = chosen[np.lexsort((-chosen, shared, everybody.credit[chosen], everybody.priority[chosen]))]
+    return order
+
+
+def _stops(snapshot: Snapshot, outcome: Outcome, policy: Policy, stoppable: Booleans, waits: Booleans) -> Stops:
+    """Whoever somebody might stop, in order."""
+    live, everybody = outcome.formulation.live, outcome.everybody
+    ran = snapshot.time - live.jobs.since  # -inf of those that never started, which do not run
+    # Credits end at the limit: a dearer restart than that must not make a job immune for ever.
+    dear = np.minimum(live.profiles.restart_cost[live.jobs.profile], policy.credit_limit_seconds)
+    enough = everybody.credit + np.maximum(policy.hysteresis_seconds, dear)
+    enough[ran < policy.minimum_run_seconds] = np.inf
+    chosen = np.flatnonzero(stoppable)
+    wanting = np.flatnonzero(waits)
+    if wanting.size:
+        # Whoever has to leave on the way may itself stop others, so those that run count as well.
+        top = int(everybody.priority[wanting].max())
+        owed = everybody.credit[everybody.priority == top].max()
+        lower = everybody.priority[chosen] < top
+        chosen = chosen[lower | (enough[chosen] <= owed)]
+    chosen = _order(everybody, chosen)
+    flavor = outcome.kinds.flavor[outcome.places.kind[chosen]]
+    by_flavor = np.argsort(flavor, kind="stable")
+    return Stops(
+        order=np.ascontiguousarray(chosen[by_flavor]),
+        starts=np.searchsorted(flavor[by_flavor], np.arange(len(live.nodes.flavors) + 1)).astype(np.int64),
+        enough=enough,
+        hysteresis=float(policy.hysteresis_seconds),
+        lifted=np.zeros(len(chosen) + 1, dtype=np.int64),
+        losers=np.zeros(len(chosen) + 1, dtype=np.int64),
+    )
+
+
+def _reservations(
+    snapshot: Snapshot, outcome: Outcome, policy: Policy, stoppable: Booleans, waits: Booleans
+) -> Reservations:
+    """None yet. Without jobs that nobody may stop there never are any, and the tables stay empty."""
+    live, kinds, everybody = outcome.formulation.live, outcome.kinds, outcome.everybody
+    lasting_jobs = outcome.in_place & ~stoppable
+    needed = bool(lasting_jobs.any() and (everybody.credit[waits] >= policy.hysteresis_seconds).any())
+    empty = empty_space(live.nodes) if needed else outcome.space
+    lasting, ends = empty, np.zeros(len(outcome.space.open))
+    if needed:
+        lasting = empty_space(live.nodes)
+        pool, places = loaded(live, lasting_jobs)
+        outcome.kernels.load(lasting, kinds, pool, places)
+        derive(lasting)
+        ran = snapshot.time - live.jobs.since
+        left = np.maximum(0.0, live.jobs.duration - np.where(np.isfinite(ran), ran, 0.0))
+        owner = live.jobs.piece_owner
+        there = lasting_jobs[owner]
+        np.maximum.at(ends, live.piece_node[there], left[owner[there]])
+    return Reservations(
+        lasting=lasting,
+        empty=empty,
+        reserved=np.zeros(len(outcome.space.open), dtype=np.bool_),
+        nodes=np.zeros(len(outcome.space.open) + 1, dtype=np.int64),
+        job=np.full(MOST_RESERVATIONS if needed else 0, -1, dtype=np.int64),
+        start=np.zeros(1),
+        ends=ends,
+        owed=float(policy.hysteresis_seconds),
+    )

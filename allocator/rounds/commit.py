@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from allocator.domain.job import Job, JobState
-from allocator.domain.placement import Allocation, DesiredReplica, Epoch, NodeDesired
-from allocator.domain.plan import Applied, Change, Move, Plan, Preempt, Rejected, Start
+from allocator.domain.cluster import NodeHealth
+from allocator.domain.job import Job, JobState, revised
+from allocator.domain.placement import Allocation, DesiredReplica, Epoch, NodeDesired, Placement, held
+from allocator.domain.plan import Applied, Change, Move, Plan, Preempt, Rejected, Resize, Start
 from allocator.domain.reason import PendingCause, PendingReason
+from allocator.placement.verify import part_violation
+from allocator.placement.verify_constraints import own_violations, unfit
 from allocator.rounds.floor import CommitFacts, Floor
 
 
@@ -53,7 +56,7 @@ def check(plan: Plan, facts: CommitFacts, *, revision: int, now: float) -> Check
         if why is not None or job is None:
             rejected.append(Rejected(change, why or "the job is gone"))
             if job is not None and isinstance(change, Start) and job.state is JobState.PENDING:
-                jobs.append(replace(job, pending_reason=PendingReason(PendingCause.CHANGED_SINCE_SNAPSHOT)))
+                jobs.append(revised(job, pending_reason=PendingReason(PendingCause.CHANGED_SINCE_SNAPSHOT)))
             continue
         changed = _apply(change, job, epoch, now)
         applied.append(Applied(change, changed.allocation))
@@ -62,10 +65,10 @@ def check(plan: Plan, facts: CommitFacts, *, revision: int, now: float) -> Check
     reasons: list[tuple[str, PendingReason]] = []
     for job_id, reason in plan.waiting:
         job = facts.job(job_id)
-        if job is None or job.state is not JobState.PENDING or job.pending_reason == reason:
+        if job is None or job.state is not JobState.PENDING:
             continue
         if job.pending_reason is None or job.pending_reason.cause is not reason.cause:
-            jobs.append(replace(job, pending_reason=reason))
+            jobs.append(revised(job, pending_reason=reason))
         else:
             reasons.append((job_id, reason))
     return Checked(tuple(applied), tuple(rejected), tuple(jobs), tuple(reasons))
@@ -83,8 +86,10 @@ def desired_states(nodes: Sequence[str], jobs: Iterable[Job], epoch: Epoch) -> t
         allocation = job.allocation
         if allocation is None:
             continue
-        configuration = job.spec.configurations[allocation.placement.configuration]
-        for index, replica in enumerate(allocation.placement.replicas):
+        placement = allocation.placement
+        configuration = job.spec.configurations[placement.configuration]
+        demand = held(configuration.demand, placement.millis)
+        for index, replica in enumerate(placement.replicas):
             wanted = replicas.get(replica.node)
             if wanted is not None and index not in allocation.finished:
                 wanted.append(
@@ -94,8 +99,10 @@ def desired_states(nodes: Sequence[str], jobs: Iterable[Job], epoch: Epoch) -> t
                         replicas=configuration.replicas,
                         epoch=allocation.epoch,
                         flavor=configuration.flavor,
-                        demand=configuration.demand,
+                        demand=demand,
                         gpus=replica.gpus,
+                        start_epoch=allocation.start_epoch,
+                        millis=placement.millis,
                     )
                 )
     return tuple(NodeDesired(name, epoch, tuple(replicas[name])) for name in nodes)
@@ -113,24 +120,51 @@ def _impossible(change: Change, facts: CommitFacts) -> str | None:
         return "the job runs no more"
     if isinstance(change, Preempt):
         return None
+    return _misplaced(change, job, facts)
+
+
+def _misplaced(change: Start | Move | Resize, job: Job, facts: CommitFacts) -> str | None:
+    """Why the job cannot be placed like that, whoever else runs; None if it can."""
     placement = change.placement
     if not 0 <= placement.configuration < len(job.spec.configurations):
         return f"configuration {placement.configuration} does not exist"
     configuration = job.spec.configurations[placement.configuration]
     if len(placement.replicas) != configuration.replicas:
         return f"{len(placement.replicas)} of {configuration.replicas} replicas are placed: a gang starts whole"
+    arriving = set(placement.nodes)
+    if isinstance(change, Resize):
+        assert job.allocation is not None
+        why = _cannot_go_on(job, job.allocation, placement)
+        if why is not None:
+            return why
+        arriving = {replica.node for replica in placement.replicas[len(job.allocation.placement.replicas) :]}
+    nodes = {}
     for name in placement.nodes:
         node = facts.node(name)
-        if node is None or not node.takes_new_work:
-            return f"node {name} takes no new work"
+        if node is None or not (node.takes_new_work if name in arriving else node.health is NodeHealth.READY):
+            return f"node {name} takes no new work" if name in arriving else f"node {name} is lost"
         if node.flavor != configuration.flavor:
             return f"node {name} has flavor {node.flavor}, not {configuration.flavor}"
+        why = unfit(job.spec.constraints, node) if name in arriving else None
+        if why is not None:
+            return why
+        nodes[name] = node
+    broken = own_violations(job.spec.constraints, placement.replicas, nodes)
+    return broken[0] if broken else part_violation(job, placement)
+
+
+def _cannot_go_on(job: Job, allocation: Allocation, placement: Placement) -> str | None:
+    """Why the running job cannot get this place without a restart; None if it can."""
+    if allocation.finished:
+        return "some of its replicas have ended"
+    if not job.spec.goes_on(allocation.placement, placement):
+        return "it cannot go on like that: a resize keeps flavor, demand and the places of the replicas that stay"
     return None
 
 
 def _apply(change: Change, job: Job, epoch: Epoch, now: float) -> Job:
     if isinstance(change, Preempt):
-        return replace(
+        return revised(
             job,
             state=JobState.PENDING,
             allocation=None,
@@ -138,7 +172,13 @@ def _apply(change: Change, job: Job, epoch: Epoch, now: float) -> Job:
             preemption_count=job.preemption_count + 1,
             last_preemption=change.reason,
         )
-    started = replace(
+    if isinstance(change, Resize):
+        assert job.allocation is not None
+        allocation = replace(
+            job.allocation, placement=change.placement, epoch=epoch, started=job.allocation.start_epoch
+        )
+        return revised(job, allocation=allocation)
+    started = revised(
         job,
         state=JobState.RUNNING,
         allocation=Allocation(change.placement, epoch, now),
@@ -147,5 +187,5 @@ def _apply(change: Change, job: Job, epoch: Epoch, now: float) -> Job:
         last_start_time=now,
     )
     if isinstance(change, Move):
-        return replace(started, preemption_count=job.preemption_count + 1, last_preemption=change.reason)
+        return revised(started, preemption_count=job.preemption_count + 1, last_preemption=change.reason)
     return started

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from allocator.domain.job import Job, JobState
+import numpy as np
+
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory
 from allocator.rounds.decide import decide
@@ -114,15 +115,14 @@ def is_quiescent(report: RoundReport, policy: Policy) -> bool:
         not report.plan.changes
         and not report.commit.rejected
         and all(job_id in waits_for_ever for job_id, _ in report.plan.waiting)
-        and not any(_may_change_its_mind(job, report.snapshot.time, policy) for job in report.snapshot.jobs)
+        and not _may_change_its_mind(report, policy)
     )
 
 
-def _may_change_its_mind(job: Job, now: float, policy: Policy) -> bool:
-    return (
-        job.last_start_time is not None
-        and now - job.last_start_time < policy.minimum_run_seconds
-        and job.spec.preemptible
-        and len(job.spec.configurations) > 1
-        and job.state is JobState.RUNNING
-    )
+def _may_change_its_mind(report: RoundReport, policy: Policy) -> bool:
+    """Whether anybody with a choice runs for less than the minimum."""
+    live = report.formulation.live
+    with np.errstate(invalid="ignore"):  # of jobs that never started, which do not run
+        young = live.jobs.runs & (report.snapshot.time - live.jobs.since < policy.minimum_run_seconds)
+    choices = (live.shapes.throughput > 0).sum(axis=1)
+    return bool((choices[live.shape[young]] > 1).any() if young.any() else False)

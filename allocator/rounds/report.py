@@ -97,6 +97,8 @@ class RoundSummary:
     flavors: tuple[FlavorUsage, ...]
     queues: tuple[QueueUsage, ...]
     stages: tuple[tuple[str, float], ...]
+    resized: int = 0
+    """Jobs that go on with another number of replicas, or another part of their demand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,18 @@ gave it, minus 1 if it runs. A job with share 0.4 that waits gains 0.4 s per sec
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 
 from allocator.domain.job import JobState
+from allocator.domain.placement import WHOLE
 from allocator.domain.plan import Commit
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory, Snapshot
+from allocator.formulation.build import Live
+from allocator.formulation.problem import Floats, Integers
+from allocator.placement.contenders import credits_now
 from allocator.rounds.decide import Decision
 from allocator.solvers.solution import Status
 
@@ -34,27 +40,46 @@ def running_after(snapshot: Snapshot, commit: Commit) -> dict[str, int]:
     return running
 
 
+def configurations_after(live: Live, commit: Commit) -> Integers:
+    """(J,) index of the configuration that each live job runs in once `commit` is true; -1 of those that wait."""
+    configuration = live.jobs.configuration.copy()
+    position = live.positions(applied.change.job_id for applied in commit.applied)
+    configuration[position] = [
+        -1 if applied.allocation is None else applied.allocation.placement.configuration for applied in commit.applied
+    ]
+    return configuration
+
+
+def parts_after(live: Live, commit: Commit) -> Floats:
+    """(J,) the part of its demand that each live job holds once `commit` is true: 0 or 1, unless it is divisible."""
+    part = np.where(live.jobs.runs, live.jobs.millis / WHOLE, 0.0)
+    position = live.positions(applied.change.job_id for applied in commit.applied)
+    part[position] = [
+        0.0 if applied.allocation is None else applied.allocation.placement.millis / WHOLE for applied in commit.applied
+    ]
+    return part
+
+
 def settle(memory: Memory, snapshot: Snapshot, decision: Decision, commit: Commit, policy: Policy) -> Memory:
     """The memory after this round. Credits stay within the policy's limit, and go with their job."""
-    now = snapshot.time
-    solved = decision.solution.status is not Status.FAILED
-    row_share = np.minimum(1.0, decision.solution.shares.sum(axis=1)).tolist() if solved else []
-    rows = decision.formulation.rows
-    running = running_after(snapshot, commit)
-    limit = policy.credit_limit_seconds
-    owed: dict[str, float] = {}
-    pace: dict[str, float] = {}
-    for job in snapshot.jobs:
-        credit = min(limit, max(-limit, memory.credit(job.id, now)))
-        if credit:
-            owed[job.id] = credit
-        row = rows.get(job.id)
-        if row is not None and solved:
-            rate = row_share[row] - (1.0 if job.id in running else 0.0)
-            if abs(rate) > _PACE_TOLERANCE:
-                pace[job.id] = rate
+    formulation, solution = decision.formulation, decision.solution
+    live, row = formulation.live, formulation.row
+    credit = credits_now(memory, live, snapshot.time, policy)
+    pace = np.zeros(len(credit))
     prices, limit_prices = memory.prices, memory.limit_prices
-    if solved:
-        prices = decision.formulation.prices_to_remember(decision.solution.prices, memory)
-        limit_prices = decision.formulation.limit_prices_to_remember(decision.solution.limit_prices, memory)
-    return Memory(time=now, credits=owed, pace=pace, prices=prices, limit_prices=limit_prices)
+    if solution.status is not Status.FAILED:
+        there = row >= 0
+        share = np.minimum(1.0, solution.shares.sum(axis=1))
+        pace[there] = share[row[there]] - parts_after(live, commit)[there]
+        pace[np.abs(pace) <= _PACE_TOLERANCE] = 0.0
+        prices = formulation.prices_to_remember(solution.prices, memory)
+        limit_prices = formulation.limit_prices_to_remember(solution.limit_prices, memory)
+    kept = (credit != 0) | (pace != 0)
+    return Memory(
+        time=snapshot.time,
+        sequences=array("q", live.jobs.sequence[kept].tobytes()),
+        credits=array("d", credit[kept].tobytes()),
+        pace=array("d", pace[kept].tobytes()),
+        prices=prices,
+        limit_prices=limit_prices,
+    )

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from allocator.domain.cluster import Node, NodeHealth
-from allocator.domain.job import Configuration, Job, JobState
-from allocator.domain.plan import Commit, Move, Preempt, Start
+from allocator.domain.job import JobState
+from allocator.domain.placement import WHOLE
+from allocator.domain.plan import Commit, Move, Preempt, Resize, Start
 from allocator.domain.policy import Policy
 from allocator.domain.reason import PendingCause
 from allocator.domain.remembered import remembered
 from allocator.domain.resources import display_unit
 from allocator.domain.snapshot import Snapshot
-from allocator.formulation.build import Formulation
+from allocator.formulation.build import IN_PLACE, Formulation, Live
+from allocator.formulation.problem import Booleans, Floats, Integers
 from allocator.formulation.value import rounding_loss
 from allocator.rounds.decide import Decision
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
-from allocator.rounds.settle import running_after
+from allocator.rounds.settle import configurations_after, parts_after
 from allocator.solvers.solution import Solution, Status
 
 Amounts = dict[tuple[str, str], int]
@@ -32,10 +34,14 @@ def summarize(
 ) -> RoundSummary:
     """The summary of a round that has been committed."""
     formulation, solution, plan = decision.formulation, decision.solution, decision.plan
-    running = running_after(snapshot, commit)
+    after = configurations_after(formulation.live, commit)
+    part = parts_after(formulation.live, commit)
     done = [applied.change for applied in commit.applied]
     preempted = Counter(change.reason.value for change in done if isinstance(change, Preempt))
-    waiting = Counter(reason.cause.value for _, reason in plan.waiting)
+    reasons = Counter(map(id, map(operator.itemgetter(1), plan.waiting)))  # few objects, many jobs
+    waiting: Counter[str] = Counter()
+    for reason in {id(reason): reason for _, reason in plan.waiting}.values():
+        waiting[reason.cause.value] += reasons[id(reason)]
     waiting += Counter(change.pending.cause.value for change in done if isinstance(change, Preempt))
     refused_starts = sum(isinstance(refused.change, Start) for refused in commit.rejected)
     waiting += Counter({PendingCause.CHANGED_SINCE_SNAPSHOT.value: refused_starts})
@@ -50,17 +56,18 @@ def summarize(
         objective=solution.objective,
         bound=solution.bound,
         gap=solution.gap,
-        rounding_loss=_rounding_loss(formulation, solution, running),
+        rounding_loss=_rounding_loss(formulation, solution, after, part),
         started=sum(isinstance(change, Start) for change in done),
         moved=sum(isinstance(change, Move) for change in done),
         kept=len(plan.kept),
         rejected=len(commit.rejected),
         preempted=tuple(sorted(preempted.items())),
         waiting=tuple(sorted(waiting.items())),
-        lost=_lost(snapshot, commit),
-        flavors=_flavor_usage(snapshot, decision, running),
-        queues=_queue_usage(snapshot, decision, running),
+        lost=_lost(decision, commit),
+        flavors=_flavor_usage(snapshot, decision, after, part),
+        queues=_queue_usage(snapshot, decision, after, part),
         stages=stages,
+        resized=sum(isinstance(change, Resize) for change in done),
     )
 
 
@@ -72,39 +79,35 @@ def _outcome(solution: Solution) -> RoundOutcome:
     return RoundOutcome.OPTIMAL if solution.status is Status.OPTIMAL else RoundOutcome.INACCURATE
 
 
-def _rounding_loss(formulation: Formulation, solution: Solution, running: dict[str, int]) -> float:
+def _rounding_loss(formulation: Formulation, solution: Solution, after: Integers, part: Floats) -> float:
     if solution.status is Status.FAILED:
         return 0.0
-    placed = np.zeros_like(solution.shares)
-    for job_id, configuration in running.items():
-        row = formulation.rows.get(job_id)
-        if row is not None and configuration in formulation.configurations[row]:
-            placed[row, formulation.configurations[row].index(configuration)] += 1.0
-    placed /= formulation.problem.count[:, None]
-    return rounding_loss(formulation.problem, solution.shares, placed)
+    row, index = formulation.row, formulation.index
+    chosen = np.flatnonzero((row >= 0) & (after >= 0))
+    which, column = np.nonzero(index[row[chosen]] == after[chosen][:, None])
+    placed = np.zeros(index.shape)
+    np.add.at(placed, (row[chosen[which]], column), part[chosen[which]])
+    return rounding_loss(formulation.problem, solution.shares, placed / formulation.problem.count[:, None])
 
 
-def _added_up(configurations: Iterable[Configuration]) -> Amounts:
-    """What they take together. Jobs share the objects of their demands, so each distinct one is multiplied once."""
-    counts: dict[tuple[str, int, int], int] = {}
-    sample: dict[tuple[str, int, int], Configuration] = {}
-    for configuration in configurations:
-        key = (configuration.flavor, configuration.replicas, id(configuration.demand))
-        if key in counts:
-            counts[key] += 1
-        else:
-            counts[key] = 1
-            sample[key] = configuration
+def _added_up(live: Live, kinds: Integers, counts: Floats) -> Amounts:
+    """What gangs of these kinds take together, each counted so many times."""
+    together = np.bincount(kinds, weights=counts, minlength=len(live.kinds))
     amounts: Amounts = {}
-    for key, count in counts.items():
-        for resource, amount in sample[key].total_demand.items():
-            amounts[key[0], resource] = amounts.get((key[0], resource), 0) + amount * count
+    for number in np.flatnonzero(together).tolist():
+        kind, count = live.kinds[number], float(together[number])
+        for resource, amount in kind.demand.items():
+            key = (kind.flavor, resource)
+            # whole counts stay exact; parts are of divisible jobs
+            gangs = int(count) if count.is_integer() else count
+            amounts[key] = amounts.get(key, 0) + math.ceil(amount * kind.replicas * gangs)
     return amounts
 
 
-def _held(jobs: Iterable[Job], running: dict[str, int]) -> Amounts:
+def _held(live: Live, after: Integers, part: Floats) -> Amounts:
     """What the jobs that run hold together."""
-    return _added_up(job.spec.configurations[running[job.id]] for job in jobs if job.id in running)
+    running = np.flatnonzero(after >= 0)
+    return _added_up(live, live.shapes.kind[live.shape[running], after[running]], part[running])
 
 
 @remembered
@@ -118,26 +121,26 @@ def _capacity(nodes: tuple[Node, ...]) -> Amounts:
     return amounts
 
 
-def _requested(snapshot: Snapshot, decision: Decision) -> Amounts:
+def _requested(decision: Decision) -> Amounts:
     """What live jobs ask for, each where it is fastest among the configurations that can run at all."""
     formulation = decision.formulation
-    throughput = formulation.problem.throughput
-    best_column = throughput.argmax(axis=1).tolist() if len(throughput) else []
-    fastest = [row[column] for row, column in zip(formulation.configurations, best_column, strict=True)]
-    asked: list[Configuration] = []
-    for job in snapshot.jobs:
-        row_of_job = formulation.rows.get(job.id)
-        if row_of_job is not None:
-            asked.append(job.spec.configurations[fastest[row_of_job]])
-        elif job.id in formulation.pinned and job.allocation is not None:
-            asked.append(job.spec.configurations[job.allocation.placement.configuration])
-    return _added_up(asked)
+    live, throughput = formulation.live, formulation.problem.throughput
+    pinned = np.flatnonzero(formulation.row == IN_PLACE)
+    kinds, counts = live.kind_now(pinned), live.jobs.millis[pinned] / WHOLE
+    if len(throughput):
+        fastest = formulation.index[np.arange(len(throughput)), throughput.argmax(axis=1)]
+        shape = np.empty(len(throughput), dtype=np.int64)
+        there = np.flatnonzero(formulation.row >= 0)
+        shape[formulation.row[there]] = live.shape[there]  # of any of the row's jobs: they are alike
+        kinds = np.concatenate([kinds, live.shapes.kind[shape, fastest]])
+        counts = np.concatenate([counts, formulation.problem.count])
+    return _added_up(live, kinds, counts)
 
 
-def _flavor_usage(snapshot: Snapshot, decision: Decision, running: dict[str, int]) -> tuple[FlavorUsage, ...]:
+def _flavor_usage(snapshot: Snapshot, decision: Decision, after: Integers, part: Floats) -> tuple[FlavorUsage, ...]:
     capacity = _capacity(snapshot.nodes)
-    requested = _requested(snapshot, decision)
-    allocated = _held(snapshot.jobs, running)
+    requested = _requested(decision)
+    allocated = _held(decision.formulation.live, after, part)
     prices = decision.formulation.price_map(decision.solution.prices)
     return tuple(
         FlavorUsage(
@@ -152,70 +155,85 @@ def _flavor_usage(snapshot: Snapshot, decision: Decision, running: dict[str, int
     )
 
 
-def _queue_usage(snapshot: Snapshot, decision: Decision, running: dict[str, int]) -> tuple[QueueUsage, ...]:
-    jobs_of: dict[str, list[Job]] = defaultdict(list)
-    for job in snapshot.jobs:
-        jobs_of[job.spec.queue].append(job)
+def _queue_usage(snapshot: Snapshot, decision: Decision, after: Integers, part: Floats) -> tuple[QueueUsage, ...]:
+    live = decision.formulation.live
     total: dict[str, int] = defaultdict(int)
     for (_, resource), amount in _capacity(snapshot.nodes).items():
         total[resource] += amount
-    fluid = _fluid_amounts(decision)
+    names = decision.formulation.resources
+    whole = np.array([float(total.get(name, 0)) for name in names])
+    running = after >= 0
+    queue = live.profiles.queue[live.jobs.profile]
+    count = len(live.queues)
+    fair = _dominant_shares(_fair_amounts(decision, queue), whole)
+    actual = _dominant_shares(_amounts_by_queue(live, names, queue, running, after, part), whole)
+    there = np.bincount(queue, minlength=count)
+    run = np.bincount(queue[running], minlength=count)
+    number = {name: position for position, name in enumerate(live.queues)}
     usages = []
-    for queue in snapshot.queues:
-        jobs = jobs_of.get(queue.name, [])
-        running_count = sum(job.id in running for job in jobs)
-        actual: dict[str, int] = defaultdict(int)
-        for (_, resource), amount in _held(jobs, running).items():
-            actual[resource] += amount
+    for each in snapshot.queues:
+        position = number.get(each.name)
+        nothing = position is None
         usages.append(
             QueueUsage(
-                queue=queue.name,
-                weight=queue.weight,
-                pending=len(jobs) - running_count,
-                running=running_count,
-                fair_share=_dominant_share(_fair_amounts(jobs, decision, fluid), total),
-                actual_share=_dominant_share(actual, total),
+                queue=each.name,
+                weight=each.weight,
+                pending=0 if nothing else int(there[position] - run[position]),
+                running=0 if nothing else int(run[position]),
+                fair_share=0.0 if nothing else float(fair[position]),
+                actual_share=0.0 if nothing else float(actual[position]),
             )
         )
     return tuple(usages)
 
 
-def _dominant_share(amounts: dict[str, int] | dict[str, float], total: dict[str, int]) -> float:
-    return max((amount / total[resource] for resource, amount in amounts.items() if total.get(resource)), default=0.0)
+def _dominant_shares(amounts: Floats, total: Floats) -> Floats:
+    """(Q,) the largest part of any total (R,) that the amounts (Q, R) are."""
+    there = total > 0
+    shares: Floats = (amounts[:, there] / total[there]).max(axis=1, initial=0.0)
+    return shares
 
 
-def _fluid_amounts(decision: Decision) -> NDArray[np.float64]:
-    """(n, R): what one job of each row holds on average at the optimum, in integer units."""
-    problem = decision.formulation.problem
-    units = np.array([display_unit(resource)[1] for resource in decision.formulation.resources], dtype=np.float64)
-    amounts: NDArray[np.float64] = np.einsum("nk,nkr->nr", decision.solution.shares, problem.demand) * units
+def _amounts_by_queue(
+    live: Live, names: tuple[str, ...], queue: Integers, chosen: Booleans, configuration: Integers, part: Floats
+) -> Floats:
+    """(Q, R) what the chosen jobs hold, in integer units."""
+    jobs = np.flatnonzero(chosen)
+    kind = live.shapes.kind[live.shape[jobs], configuration[jobs]]
+    together = np.bincount(queue[jobs] * len(live.kinds) + kind, weights=part[jobs])
+    pairs = np.flatnonzero(together)
+    gangs = [live.kinds[number] for number in (pairs % max(1, len(live.kinds))).tolist()]
+    each = np.array([[float(kind.demand.get(name) * kind.replicas) for name in names] for kind in gangs])
+    amounts = np.zeros((len(live.queues), len(names)))
+    if len(pairs):
+        np.add.at(amounts, pairs // len(live.kinds), each * together[pairs][:, None])
     return amounts
 
 
-def _fair_amounts(jobs: list[Job], decision: Decision, fluid: NDArray[np.float64]) -> dict[str, float]:
-    """What the optimum gives these jobs, by resource; pinned jobs hold what they hold."""
+def _fair_amounts(decision: Decision, queue: Integers) -> Floats:
+    """(Q, R) what the optimum gives the jobs of each queue, in integer units; pinned jobs hold what they hold."""
     formulation = decision.formulation
-    rows = Counter(formulation.rows[job.id] for job in jobs if job.id in formulation.rows)
-    amounts: dict[str, float] = defaultdict(float)
-    if rows:
-        counts = np.fromiter(rows.values(), dtype=np.float64)
-        held = counts @ fluid[list(rows)]
-        for resource, amount in zip(formulation.resources, held.tolist(), strict=True):
-            amounts[resource] += amount
-    for job in jobs:
-        if job.id in formulation.pinned and job.allocation is not None:
-            configuration = job.spec.configurations[job.allocation.placement.configuration]
-            for resource, amount in configuration.total_demand.items():
-                amounts[resource] += amount
+    live, problem, row = formulation.live, formulation.problem, formulation.row
+    units = np.array([display_unit(resource)[1] for resource in formulation.resources], dtype=np.float64)
+    fluid = np.einsum("nk,nkr->nr", decision.solution.shares, problem.demand) * units
+    held = np.where(live.jobs.runs, live.jobs.millis / WHOLE, 0.0)
+    amounts = _amounts_by_queue(live, formulation.resources, queue, row == IN_PLACE, live.jobs.configuration, held)
+    inside = np.flatnonzero(row >= 0)
+    for resource in range(len(formulation.resources)):
+        amounts[:, resource] += np.bincount(
+            queue[inside], weights=fluid[row[inside], resource], minlength=len(live.queues)
+        )
     return amounts
 
 
-def _lost(snapshot: Snapshot, commit: Commit) -> tuple[tuple[str, str, float], ...]:
+def _lost(decision: Decision, commit: Commit) -> tuple[tuple[str, str, float], ...]:
     """Resource-seconds that preemptions and moves throw away: what each victim held, for its restart cost."""
-    stopped = {applied.change.job_id for applied in commit.applied if isinstance(applied.change, Preempt | Move)}
+    live = decision.formulation.live
+    stopped = [applied.change.job_id for applied in commit.applied if isinstance(applied.change, Preempt | Move)]
     lost: dict[tuple[str, str], float] = defaultdict(float)
-    for job in snapshot.jobs:
-        if job.id not in stopped or job.state is not JobState.RUNNING or job.allocation is None:
+    for position in np.sort(live.positions(stopped)).tolist():
+        job = live.jobs.jobs[position]
+        if job.state is not JobState.RUNNING or job.allocation is None:
             continue
         configuration = job.spec.configurations[job.allocation.placement.configuration]
         for resource, amount in configuration.total_demand.items():

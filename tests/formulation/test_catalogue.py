@@ -14,7 +14,9 @@ from allocator.domain.job import Configuration, Job
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation import Formulation, build
-from allocator.formulation.catalogue import Catalogue, forget_catalogue
+from allocator.formulation.build import Live
+from allocator.formulation.catalogue import Catalogue
+from allocator.formulation.columns import Registry, forget_registry
 from tests.formulation.facts import amounts, job, node, snapshot, way
 
 DEMANDS = (amounts(4, 1, 32), amounts(4, 1, 32), amounts(8, 0, 600), amounts(1, 0.5, 1), amounts(0, 0, 1))
@@ -76,10 +78,10 @@ def comparable(formulation: Formulation) -> dict[str, Any]:
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(worlds())
 def test_a_formulation_does_not_depend_on_earlier_rounds(rounds: list[Snapshot]) -> None:
-    forget_catalogue()
+    forget_registry()
     warm = [comparable(build(facts, Policy())) for facts in rounds]
     for facts, found in zip(rounds, warm, strict=True):
-        forget_catalogue()
+        forget_registry()
         assert comparable(build(facts, Policy())) == found
 
 
@@ -91,20 +93,37 @@ def test_equal_jobs_have_one_shape_and_kinds_are_judged_once() -> None:
         job(2, way(), way("v100", replicas=2, speed=3.0)),
         job(3, way(), way("v100", replicas=2, speed=4.0)),
         job(4, way(speed=7.0), way("v100", replicas=2, speed=3.0), measured=(("a100", 1.0),)),
+        job(5, *shared, resizable=True),
     ]
-    numbers = catalogue.numbers(jobs)
-    assert numbers.tolist() == [0, 0, 1, 0], "measured is as good as declared"
-    assert catalogue.numbers(jobs).tolist() == numbers.tolist()
-    assert (len(catalogue.shapes), len(catalogue.kinds)) == (2, 2)
+    numbers = [catalogue.shape(each) for each in jobs]
+    assert numbers == [0, 0, 1, 0, 2], "measured is as good as declared"
+    assert [catalogue.shape(each) for each in jobs] == numbers
+    assert (catalogue.shape_count, len(catalogue.kinds)) == (3, 2)
     columns = catalogue.columns(np.array([1, 0]))
     assert columns.throughput.tolist() == [[1.0, 4.0], [1.0, 3.0]]
 
 
 def test_jobs_that_are_gone_are_forgotten() -> None:
     """Otherwise a daemon would remember every job it ever saw."""
-    catalogue = Catalogue()
-    for first in range(0, 6000, 500):
-        catalogue.numbers([job(sequence, way(speed=1.0 + sequence)) for sequence in range(first, first + 500)])
-        if catalogue.is_mostly_stale(in_use=500):
-            break
-    assert len(catalogue.shapes) == 2500
+    registry, largest = Registry(), 0
+    for first in range(0, 20000, 500):
+        jobs = tuple(job(sequence, way(speed=1.0 + sequence)) for sequence in range(first, first + 500))
+        columns = registry.columns(jobs)
+        assert columns.sequence.tolist() == [each.sequence for each in jobs]
+        largest = max(largest, registry.catalogue.shape_count, len(registry.sequences))
+    assert largest <= 3500
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(worlds())
+def test_columns_carried_over_are_those_read_anew(rounds: list[Snapshot]) -> None:
+    registry = Registry()
+    for facts in rounds:
+        found, fresh = Live.of(facts, registry), Live.of(facts, Registry())
+        for name in ("sequence", "configuration", "millis", "since", "duration", "first_piece", "piece_count"):
+            assert getattr(found.jobs, name).tolist() == getattr(fresh.jobs, name).tolist()
+        assert found.piece_node.tolist() == fresh.piece_node.tolist()
+        assert (found.jobs.ids == fresh.jobs.ids).all()
+        for mine, theirs in zip(found.jobs.profile.tolist(), fresh.jobs.profile.tolist(), strict=True):
+            assert found.profiles.weight[mine] == fresh.profiles.weight[theirs]
+            assert found.queues[found.profiles.queue[mine]] == fresh.queues[fresh.profiles.queue[theirs]]

@@ -91,6 +91,6 @@ def test_rows_are_in_order_of_their_first_job_and_jobs_in_order_of_sequence(weig
     [(math.inf, 1.0), (math.nan, LEAST_BUDGET), (1e300, 1.0), (0.0, LEAST_BUDGET), (1e-310, LEAST_BUDGET), (0.5, 0.5)],
 )
 def test_a_budget_is_a_part_of_the_whole_whatever_it_was_made_from(given_budget: float, budget: float) -> None:
-    one, nowhere = np.ones(1, dtype=np.int64), np.full(1, -1, dtype=np.int64)
-    alone = Candidates(["j1"], one, nowhere, one, np.zeros(1), np.array([given_budget]))
+    zero, one, nowhere = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64), np.full(1, -1, dtype=np.int64)
+    alone = Candidates(zero, nowhere, one, one, np.zeros(1), np.array([given_budget]))
     assert group(alone, 3600.0).weight.tolist() == [budget]

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.job import Configuration, Job, JobState
-from allocator.domain.plan import Plan, Preempt, Start
+from allocator.domain.plan import Plan, Preempt, Resize, Start
 from allocator.domain.policy import Policy
 from allocator.domain.reason import PendingCause, PreemptionReason
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation.build import build
 from allocator.placement import hold, violations
-from allocator.placement.packing import Spaces
+from allocator.placement.compiled import plain
+from allocator.placement.space import empty_space, loaded, tabulated
 from tests.placement.free import Free, fits_anyhow, free_by_node
 from tests.placement.worlds import (
     CORDONED,
@@ -24,6 +26,7 @@ from tests.placement.worlds import (
     LOST,
     NOW,
     OPEN,
+    POLICY,
     Shares,
     applied,
     decide,
@@ -164,7 +167,7 @@ def test_nobody_stops_for_others_without_need_and_right(case: Case) -> None:
     formulation = build(case.world, case.policy)
     newcomers = {c.job_id: set(c.placement.nodes) for c in plan.changes if not isinstance(c, Preempt)}
     for change in plan.changes:
-        if isinstance(change, Start) or change.reason not in for_the_sake_of_others:
+        if isinstance(change, Start | Resize) or change.reason not in for_the_sake_of_others:
             continue
         victim = jobs[change.job_id]
         assert victim.spec.preemptible
@@ -188,7 +191,7 @@ def test_nobody_stops_for_others_without_need_and_right(case: Case) -> None:
 @given(cases())
 def test_whoever_must_go_goes_and_nobody_else_is_evicted_by_faults(case: Case) -> None:
     nodes = {n.name: n for n in case.world.nodes}
-    reasons = {c.job_id: c.reason for c in case.decide().changes if not isinstance(c, Start)}
+    reasons = {c.job_id: c.reason for c in case.decide().changes if not isinstance(c, Start | Resize)}
     for job in case.world.jobs:
         if job.allocation is None:
             continue
@@ -296,19 +299,35 @@ def test_a_gang_finds_a_place_exactly_when_there_is_one(data: st.DataObject) -> 
 @given(st.data())
 def test_taking_and_lifting_gangs_in_any_order_leaves_no_trace(data: st.DataObject) -> None:
     nodes = [replace(data.draw(nodes_anyhow), name=f"n{i}", flavor="a") for i in range(data.draw(st.integers(1, 4)))]
-    spaces = Spaces(tuple(nodes))
-    space = spaces.by_flavor["a"]
+    jobs = [waiting(i, way) for i, way in enumerate(data.draw(st.lists(ways_anyhow, max_size=6)))]
+    live = build(snapshot(nodes, [replace_flavor(job, "a") for job in jobs]), POLICY).live
+    space, kinds, kernels = empty_space(live.nodes), tabulated(live), plain()
     pristine = (space.free.copy(), space.devices.copy(), space.whole.copy(), space.slack.copy())
-    gangs = []
-    for configuration in data.draw(st.lists(ways_anyhow, max_size=6)):
-        shape = spaces.shapes.of("a", configuration.replicas, configuration.demand)
-        gang = space.find(shape)
-        if gang is not None:
-            gangs.append(gang)
-    for gang in data.draw(st.permutations(gangs)):
-        space.lift(gang)
+    pool, places = loaded(live, np.zeros(len(jobs), dtype=np.bool_))
+    placed = []
+    counts, fill = np.zeros(len(nodes), dtype=np.int64), np.zeros((len(nodes) + 1, 2), dtype=np.int64)
+    for job in range(len(jobs)):
+        first, kind = int(pool.used[0]), int(live.shapes.kind[live.shape[job], 0])
+        need = int(kinds.replicas[kind])
+        filled = 0
+        if kernels.count_all(space, kinds, kind, 1000, counts) >= need:
+            filled = kernels.choose(space, kinds, kind, need, counts, fill)
+        if filled:
+            pool = kernels.occupy(space, kinds, kind, fill, filled, pool, 1000)
+            places.first[job], places.pieces[job], places.kind[job] = first, filled, kind
+            placed.append(job)
+    assert (space.free >= 0).all()
+    assert (space.devices >= 0).all()
+    for job in data.draw(st.permutations(placed)):
+        kernels.take(space, kinds, pool, places, job, -1)
+        assert kernels.holds(space, kinds, pool, places, job)
     for now, then in zip((space.free, space.devices, space.whole, space.slack), pristine, strict=True):
         assert (now == then).all()
+
+
+def replace_flavor(job: Job, flavor: str) -> Job:
+    ways = tuple(replace(way, flavor=flavor) for way in job.spec.configurations)
+    return replace(job, spec=replace(job.spec, configurations=ways))
 
 
 def test_the_exhaustive_search_of_these_tests_is_right_where_the_answer_is_known() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job
@@ -86,6 +89,50 @@ def test_usage_can_be_followed_replica_by_replica() -> None:
     ]
     held.remove(more, (1,))
     assert held.violations(NODES[0]) == []
+
+
+demands = st.builds(
+    Resources,
+    cpu_millicores=st.integers(0, 5),
+    gpu_millis=st.sampled_from([0, 500, 1000]),
+    memory_bytes=st.integers(0, 5),
+    bandwidth_bytes_per_second=st.integers(0, 5),
+    disk_bytes=st.integers(0, 5),
+    extra=st.sampled_from([(), (("licence", 1),), (("fpga", 2), ("licence", 1))]),
+)
+
+
+@settings(deadline=None, max_examples=200, derandomize=True)
+@given(
+    replicas=st.lists(st.tuples(demands, st.integers(0, 2), st.booleans()), max_size=4),
+    capacity=st.builds(
+        Resources, *[st.integers(4, 12)] + [st.sampled_from([0, 1000, 2000])] + [st.integers(4, 12)] * 3,
+        extra=st.sampled_from([(), (("fpga", 2), ("licence", 2))]),
+    ),
+)  # fmt: skip
+def test_what_fits_is_what_an_addition_by_hand_says(
+    replicas: list[tuple[Resources, int, bool]], capacity: Resources
+) -> None:
+    usage, total, devices = NodeUsage(), Resources(), Counter[int]()
+    for demand, device, stays in replicas:
+        gpus = (device,) if demand.gpu_millis else ()
+        usage.add(demand, gpus)
+        if stays:
+            total += demand
+            devices.update(dict.fromkeys(gpus, demand.gpu_millis))
+        else:
+            usage.remove(demand, gpus)
+    host = Node("n1", "a", capacity)
+    fits = total.fits_in(capacity) and all(
+        millis <= 1000 and device < host.gpu_count for device, millis in devices.items()
+    )
+    assert usage.amounts == dict(total.items())
+    assert usage.fits(host) is fits
+    assert bool(usage.violations(host)) is not fits
+    other = usage.copy()
+    other.add(Resources(cpu_millicores=1, gpu_millis=1000), (0,))
+    assert usage.amounts == dict(total.items())
+    assert {device: millis for device, millis in usage.devices.items() if millis} == dict(devices)
 
 
 def test_an_untouched_node_holds_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
-from allocator.domain.plan import Plan, Preempt, Start
+from allocator.domain.plan import Plan, Preempt, Resize, Start
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
@@ -34,10 +35,14 @@ def node(
     gpu: int = 0,
     availability: NodeAvailability = OPEN,
     health: NodeHealth = NodeHealth.READY,
+    rack: str = "",
+    **more: Any,
 ) -> Node:
     """`cpu` cores and `gpu` whole GPUs."""
     capacity = Resources(cpu_millicores=cpu * 1000, gpu_millis=gpu * 1000)
-    return Node(name, flavor, capacity, availability=availability, health=health)
+    if rack:
+        more["labels"] = tuple(sorted((*more.get("labels", ()), ("rack", rack))))
+    return Node(name, flavor, capacity, availability=availability, health=health, **more)
 
 
 def way(
@@ -56,6 +61,7 @@ def waiting(
     preemptible: bool = True,
     restart_cost: float = 0.0,
     weight: float | None = None,
+    **more: Any,
 ) -> Job:
     """A pending job; its id is "j" and its sequence. Unless told, its weight is its own, so that its row is, too."""
     spec = JobSpec(
@@ -65,6 +71,7 @@ def waiting(
         priority_class=priority_class,
         preemptible=preemptible,
         restart_cost_seconds=restart_cost,
+        **more,
     )
     return Job(f"j{sequence}", sequence, spec, submit_time=LONG_AGO)
 
@@ -119,7 +126,8 @@ def decide(
 ) -> Plan:
     """The plan for a world, with credits in seconds by job id."""
     formulation = build(world, policy)
-    memory = Memory(time=world.time, credits=credits_owed or {})
+    owed = credits_owed or {}
+    memory = Memory.of(world.time, {job.sequence: owed[job.id] for job in world.jobs if job.id in owed})
     return place(world, formulation, share_matrix(formulation, shares or {}, otherwise), memory, policy)
 
 
@@ -134,6 +142,9 @@ def applied(world: Snapshot, plan: Plan, now: float | None = None) -> Snapshot:
             jobs.append(job)
         elif isinstance(change, Preempt):
             jobs.append(replace(job, state=JobState.PENDING, allocation=None, last_preemption=change.reason))
+        elif isinstance(change, Resize):
+            assert job.allocation is not None
+            jobs.append(replace(job, allocation=replace(job.allocation, placement=change.placement)))
         else:
             allocation = Allocation(change.placement, Epoch(world.round, world.revision), time)
             first = time if job.first_start_time is None else job.first_start_time
@@ -157,6 +168,10 @@ def told(plan: Plan) -> dict[str, str]:
             replica.node + (":" + ",".join(map(str, replica.gpus)) if replica.gpus else "")
             for replica in change.placement.replicas
         )
+        if isinstance(change, Resize):
+            part = f" at {change.placement.millis}" if change.placement.millis < 1000 else ""
+            story[change.job_id] = f"resizes to {where}{part}"
+            continue
         story[change.job_id] = (
             f"starts on {where}" if isinstance(change, Start) else f"moves to {where} for {change.reason.value}"
         )

@@ -1,0 +1,71 @@
+"""The bounds that live jobs put on one another, as tables for the kernels; see `bounds`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from allocator.domain.cluster import Labels
+from allocator.domain.constraints import AtMost, Near, carries
+from allocator.formulation.build import Live
+from allocator.placement.bounds import DECLARES, MEMBER, NEAR, Bounds
+from allocator.placement.space import Integers
+
+_NO_LIMIT = 2**62
+
+
+def tabulated_bounds(live: Live) -> Bounds:
+    """Who has to do with which bounds. Nobody is anywhere yet: `bounds.join` counts those that are."""
+    declared = _declared(live)
+    count = len(live.jobs.jobs)
+    if not declared:
+        return _nothing(count)
+    nodes = live.nodes
+    domain = np.array([nodes.domains(bound.per) for bound in declared], dtype=np.int64).reshape(len(declared), -1)
+    size = int(domain.max(initial=-1)) + 1
+    starts, entries = _roles(live, declared)
+    return Bounds(
+        domain=domain,
+        most=np.array([b.replicas if isinstance(b, AtMost) else _NO_LIMIT for b in declared], dtype=np.int64),
+        members=np.zeros((len(declared), size), dtype=np.int64),
+        declarers=np.zeros((len(declared), size), dtype=np.int64),
+        starts=starts,
+        bound=np.array([bound for bound, _ in entries], dtype=np.int64),
+        role=np.array([role for _, role in entries], dtype=np.int64),
+    )
+
+
+def _nothing(jobs: int) -> Bounds:
+    none, table = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int64)
+    return Bounds(table, none, table.copy(), table.copy(), np.zeros(jobs + 1, dtype=np.int64), none, none)
+
+
+def _declared(live: Live) -> list[AtMost | Near]:
+    """Every distinct limit on labels, and every distinct affinity, in a fixed order."""
+    found: set[AtMost | Near] = set()
+    for constraints in {kind.constraints for kind in live.kinds}:
+        found.update(limit for limit in constraints.at_most if limit.of)
+        found.update(constraints.near)
+    return sorted(found, key=lambda b: (b.per, b.of, b.replicas if isinstance(b, AtMost) else -1))
+
+
+def _roles(live: Live, declared: list[AtMost | Near]) -> tuple[Integers, list[tuple[int, int]]]:
+    """(J + 1,) starts, and for each job its (bound, role). Jobs come in few combinations of labels and constraints."""
+    number = {bound: position for position, bound in enumerate(declared)}
+    known: dict[tuple[Labels, int], list[tuple[int, int]]] = {}
+    shape, first_kind = live.shape.tolist(), live.shapes.kind[:, 0].tolist()
+    starts, entries = [0], []
+    for job, labels in enumerate(live.jobs.labels.tolist()):
+        key = (labels, shape[job])
+        mine = known.get(key)
+        if mine is None:
+            roles = {position: MEMBER for position, bound in enumerate(declared) if carries(labels, bound.of)}
+            constraints = live.kinds[first_kind[shape[job]]].constraints
+            for limit in constraints.at_most:
+                if limit.of:
+                    roles[number[limit]] = roles.get(number[limit], 0) | DECLARES
+            for near in constraints.near:
+                roles[number[near]] = roles.get(number[near], 0) | NEAR
+            mine = known[key] = sorted(roles.items())
+        entries += mine
+        starts.append(len(entries))
+    return np.array(starts, dtype=np.int64), entries

@@ -1,0 +1,108 @@
+"""Kernels: limits on who else is in the same domain, and what a job must be near to.
+
+A *bound* is a distinct (per, of, at most): while a job that declares it is in a domain of `per`, at most so many
+replicas of jobs that carry all labels `of` may be there. It binds whoever comes later as well. Affinity is the same
+table read the other way: a job that must be near to `of` may only go where one of them is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from allocator.placement.space import Integers, Pool
+
+MEMBER, DECLARES, NEAR = 1, 2, 4
+"""What a job has to do with a bound: its labels count, it set the limit, it must be where others are. Added up."""
+
+
+class Bounds(NamedTuple):
+    """B bounds, the jobs that have to do with them, and who is where."""
+
+    domain: Integers
+    """(B, N) number of the domain each node is in."""
+    most: Integers
+    """(B,) replicas."""
+    members: Integers
+    """(B, domains) replicas there whose labels count; changed on the way."""
+    declarers: Integers
+    """(B, domains) replicas there of jobs that set the limit; changed on the way."""
+    starts: Integers
+    """(J + 1,): what job j has to do with is bound[starts[j] : starts[j + 1]]."""
+    bound: Integers
+    """(E,)"""
+    role: Integers
+    """(E,) MEMBER, DECLARES and NEAR added up."""
+
+
+def join(bounds: Bounds, pool: Pool, job: int, first: int, pieces: int, sign: int) -> None:
+    """Count the pieces of a job that has come (sign 1) or gone (-1)."""
+    for entry in range(bounds.starts[job], bounds.starts[job + 1]):
+        bound = bounds.bound[entry]
+        for piece in range(first, first + pieces):
+            domain = bounds.domain[bound, pool.node[piece]]
+            if bounds.role[entry] & MEMBER:
+                bounds.members[bound, domain] += sign * pool.replicas[piece]
+            if bounds.role[entry] & DECLARES:
+                bounds.declarers[bound, domain] += sign * pool.replicas[piece]
+
+
+def bounded_room(bounds: Bounds, job: int, node: int, room: int) -> int:
+    """How many of `room` replicas of the job bounds allow on the node, if it were the only one of its domain."""
+    for entry in range(bounds.starts[job], bounds.starts[job + 1]):
+        bound, role = bounds.bound[entry], bounds.role[entry]
+        domain = bounds.domain[bound, node]
+        members = bounds.members[bound, domain]
+        if role & NEAR and members < 1:
+            return 0
+        if role & DECLARES or (role & MEMBER and bounds.declarers[bound, domain] > 0):
+            if role & MEMBER:
+                room = min(room, max(0, bounds.most[bound] - members))
+            elif members > bounds.most[bound]:
+                return 0
+    return room
+
+
+def bound_counts(bounds: Bounds, job: int, first: int, last: int, counts: Integers) -> int:
+    """Lower `counts` on nodes first : last to what bounds allow all of them together; their sum. In a domain of several
+    nodes the fullest are used first.
+    """
+    if bounds.starts[job] == bounds.starts[job + 1]:
+        return int(counts[first:last].sum())
+    for node in range(first, last):
+        counts[node] = bounded_room(bounds, job, node, counts[node])
+    for entry in range(bounds.starts[job], bounds.starts[job + 1]):
+        bound, role = bounds.bound[entry], bounds.role[entry]
+        if not role & MEMBER:
+            continue
+        taken = np.zeros(bounds.members.shape[1], dtype=np.int64)
+        order = np.argsort(-counts[first:last], kind="mergesort") + first
+        for position in range(len(order)):
+            node = order[position]
+            domain = bounds.domain[bound, node]
+            if role & DECLARES or bounds.declarers[bound, domain] > 0:
+                left = bounds.most[bound] - bounds.members[bound, domain] - taken[domain]
+                counts[node] = min(counts[node], max(0, left))
+                taken[domain] += counts[node]
+    return int(counts[first:last].sum())
+
+
+def may_return(bounds: Bounds, pool: Pool, job: int, first: int, pieces: int) -> bool:
+    """Whether bounds allow a lifted job to go back where it was. What it must be near to is asked at starts only."""
+    allowed = True
+    join(bounds, pool, job, first, pieces, 1)
+    for entry in range(bounds.starts[job], bounds.starts[job + 1]):
+        bound, role = bounds.bound[entry], bounds.role[entry]
+        if role & (MEMBER | DECLARES) == 0:
+            continue
+        for piece in range(first, first + pieces):
+            domain = bounds.domain[bound, pool.node[piece]]
+            if bounds.declarers[bound, domain] > 0 and bounds.members[bound, domain] > bounds.most[bound]:
+                allowed = False
+    join(bounds, pool, job, first, pieces, -1)
+    return allowed
+
+
+KERNELS = (join, bounded_room, bound_counts, may_return)
+"""In order: each calls only those before it."""

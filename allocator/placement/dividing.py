@@ -1,0 +1,55 @@
+"""Divisible jobs: they hold their share of their demand all the time, instead of the whole demand part of the time.
+
+A part is changed only if it is off by more than a twentieth of the demand: shares move a little every round. Before the
+walk, jobs that hold too much give back; after it, those that hold too little take what is free on their node.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from allocator.domain.placement import WHOLE
+from allocator.formulation.build import Live
+from allocator.placement.contenders import SHARE_FLOOR, Contenders
+from allocator.placement.fit import part_of
+from allocator.placement.space import Booleans, Integers, Kinds, Places, Pool, Space, derive
+
+TOLERANCE = 50
+"""Thousandths by which the part that a running job holds may be off."""
+
+
+def wanted_parts(live: Live, everybody: Contenders) -> Integers:
+    """(J,) thousandths of its demand that each job should hold: everything, unless it is divisible."""
+    divisible = live.profiles.divisible[live.jobs.profile]
+    part = np.clip(np.floor(everybody.share * WHOLE), 1, WHOLE).astype(np.int64)
+    # Without a share it may use what would be idle: as much as it wants, or goes on with what it has.
+    spare = np.where(live.jobs.runs, live.jobs.millis, WHOLE)
+    return np.where(divisible, np.where(everybody.share > SHARE_FLOOR, part, spare), WHOLE)
+
+
+def give_back(live: Live, places: Places, wanted: Integers) -> None:
+    """Let running jobs that hold too much have less; before their places are taken."""
+    divisible = live.profiles.divisible[live.jobs.profile]
+    too_much = live.jobs.runs & divisible & (live.jobs.millis > wanted + TOLERANCE)
+    places.millis[:] = np.where(live.jobs.runs & ~too_much, live.jobs.millis, wanted)
+
+
+def take_more(
+    space: Space, kinds: Kinds, pool: Pool, places: Places, in_place: Booleans, wanted: Integers, credit: np.ndarray
+) -> None:
+    """Let running jobs that hold too little have what is free on their node, the most owed first."""
+    asking = np.flatnonzero(in_place & (wanted > places.millis + TOLERANCE))
+    if not asking.size:
+        return
+    for job in asking[np.argsort(-credit[asking], kind="stable")].tolist():
+        node, kind, held = int(pool.node[places.first[job]]), int(places.kind[job]), int(places.millis[job])
+        amounts, free = kinds.amount[kind].tolist(), space.free[node].tolist()
+        part = int(wanted[job])
+        for amount, left in zip(amounts, free, strict=True):
+            if amount:
+                part = min(part, (left + part_of(amount, held)) * WHOLE // amount)
+        if part > held:
+            for resource, amount in enumerate(amounts):
+                space.free[node, resource] -= part_of(amount, part) - part_of(amount, held)
+            places.millis[job] = part
+    derive(space)

@@ -1,0 +1,88 @@
+"""Kernels: nodes kept for a job that is owed much and cannot start because of jobs that nobody may stop.
+
+Without reservations a large gang, or one among non-preemptible jobs, could wait for ever: whatever gets free is taken
+by smaller jobs that fit at once. So when the walk comes to a job that is owed at least the hysteresis, and even with
+every preemptible job gone it would not fit, it chooses the nodes on which most of its replicas could be then, and keeps
+them: until the end of the walk no non-preemptible job may start there unless it is expected to end before the
+reserved start, which is when the last of those in the way is expected to end. Preemptible jobs may: they can be
+stopped when the time has come. Backfilling, that is.
+
+Room for the reserving gang on its nodes never shrinks from round to round, so it does start.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from allocator.placement.fit import count_all, room_on
+from allocator.placement.world import World
+
+
+def close_reserved(world: World, job: int) -> int:
+    """Close reserved nodes to a job that would be in the way, until `reopen_reserved`: 1 if it would, otherwise 0."""
+    reservations, jobs = world.reservations, world.jobs
+    if jobs.preemptible[job] or reservations.nodes[-1] == 0:
+        return 0
+    if np.isfinite(reservations.start[0]) and jobs.duration[job] <= reservations.start[0]:
+        return 0
+    for position in range(reservations.nodes[-1]):
+        world.space.open[reservations.nodes[position]] = False
+    return 1
+
+
+def reopen_reserved(world: World) -> None:
+    """Undo `close_reserved`."""
+    for position in range(world.reservations.nodes[-1]):
+        world.space.open[world.reservations.nodes[position]] = True
+
+
+def free_slot(world: World, job: int) -> int:
+    """Where a reservation can be noted; -1 if there are enough, or the job has one."""
+    free = -1
+    for slot in range(len(world.reservations.job)):
+        if world.reservations.job[slot] == job:
+            return -1
+        if world.reservations.job[slot] < 0 and free < 0:
+            free = slot
+    return free
+
+
+def reserve(world: World, job: int) -> None:
+    """Keep nodes for a job that could not start, if it is owed enough and non-preemptible jobs are in its way."""
+    reservations, kinds, counts = world.reservations, world.kinds, world.scratch.counts
+    row = world.jobs.option_row[job]
+    if world.jobs.credit[job] < reservations.owed or not world.options.owed[row, 0]:
+        return
+    slot = free_slot(world, job)
+    kind = world.options.kind[row, 0]
+    flavor, missing = kinds.flavor[kind], kinds.replicas[kind]
+    if slot < 0 or flavor < 0 or count_all(reservations.lasting, kinds, kind, 1000, counts) >= missing:
+        return  # where only preemptible jobs are in the way, credit will move them
+    first, last = world.space.flavor_starts[flavor], world.space.flavor_starts[flavor + 1]
+    order = np.argsort(-counts[first:last], kind="mergesort") + first
+    chosen = 0
+    start = 0.0
+    for position in range(len(order)):
+        if missing <= 0:
+            break
+        node = order[position]
+        room = room_on(reservations.empty, kinds, kind, 1000, node)
+        if room > 0 and not reservations.reserved[node]:
+            order[chosen] = node
+            chosen += 1
+            missing -= room
+            if counts[node] < room:
+                start = max(start, reservations.ends[node])
+    if missing > 0:
+        return
+    for position in range(chosen):
+        reservations.reserved[order[position]] = True
+        reservations.nodes[reservations.nodes[-1]] = order[position]
+        reservations.nodes[-1] += 1
+    if reservations.job[0] < 0 or start < reservations.start[0]:
+        reservations.start[0] = start
+    reservations.job[slot] = job
+
+
+KERNELS = (close_reserved, reopen_reserved, free_slot, reserve)
+"""In order: each calls only those before it."""

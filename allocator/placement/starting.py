@@ -1,0 +1,201 @@
+"""Kernels: a job takes a place: in free space, by stopping others, or instead of the place it has."""
+
+from __future__ import annotations
+
+from allocator.placement.bounds import bound_counts, join
+from allocator.placement.fit import best_single, choose, count_all, occupy, take, with_room
+from allocator.placement.reserving import close_reserved, reopen_reserved
+from allocator.placement.space import Pool
+from allocator.placement.stopping import LOST_FAIRLY, LOST_TO_PRIORITY, stop_others
+from allocator.placement.turns import push
+from allocator.placement.world import OWED, World
+
+
+def settle_in(world: World, job: int, kind: int, configuration: int, first: int, pieces: int) -> None:
+    """Note the place that a job has taken."""
+    world.places.first[job] = first
+    world.places.pieces[job] = pieces
+    world.places.kind[job] = kind
+    world.jobs.configuration[job] = configuration
+    world.jobs.placed_at[job] = world.scratch.clock[0]
+    world.scratch.clock[0] += 1
+    world.jobs.in_place[job] = False
+    world.jobs.stoppable[job] = False
+
+
+def find(world: World, pool: Pool, job: int, kind: int) -> Pool:
+    """Take a place for a gang as the last pieces of the pool, if it fits in free space; otherwise nothing changes."""
+    space, kinds, scratch = world.space, world.kinds, world.scratch
+    flavor, need, millis = kinds.flavor[kind], kinds.replicas[kind], world.places.millis[job]
+    if flavor < 0 or kinds.absent[kind]:
+        return pool
+    bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
+    if need == 1 and not bounded:
+        node = best_single(space, kinds, kind, millis)
+        if node < 0:
+            return pool
+        scratch.fill[0, 0] = node
+        scratch.fill[0, 1] = 1
+        filled = 1
+    else:
+        if count_all(space, kinds, kind, millis, scratch.counts) < need:
+            return pool
+        if bounded:
+            first, last = space.flavor_starts[flavor], space.flavor_starts[flavor + 1]
+            if bound_counts(world.bounds, job, first, last, scratch.counts) < need:
+                return pool
+        filled = choose(space, kinds, kind, need, scratch.counts, scratch.fill)
+        if filled == 0:
+            return pool
+    first = pool.used[0]
+    pool = occupy(space, kinds, kind, scratch.fill, filled, pool, millis)
+    join(world.bounds, pool, job, first, filled, 1)
+    return pool
+
+
+def start(world: World, pool: Pool, job: int, owed: bool) -> Pool:
+    """Place a job in free space, if any of its options of this phase fits."""
+    options, scratch, space = world.options, world.scratch, world.space
+    row = world.jobs.option_row[job]
+    barred = close_reserved(world, job)
+    for column in range(options.choices[row]):
+        if options.owed[row, column] != owed:
+            continue
+        kind = options.kind[row, column]
+        flavor = world.kinds.flavor[kind]
+        known = not world.jobs.particular[job]
+        if flavor < 0 or (known and scratch.failed[barred, kind] == space.grown[flavor]):
+            continue
+        first = pool.used[0]
+        pool = find(world, pool, job, kind)
+        if pool.used[0] > first:
+            settle_in(world, job, kind, options.configuration[row, column], first, pool.used[0] - first)
+            break
+        if known:
+            scratch.failed[barred, kind] = space.grown[flavor]
+    if barred:
+        reopen_reserved(world)
+    return pool
+
+
+def lose(world: World, job: int, code: int) -> None:
+    """Note that a job has lost its place to somebody; it joins the walk."""
+    world.jobs.evicted[job] = code
+    world.jobs.in_place[job] = False
+    world.jobs.stoppable[job] = False
+    world.jobs.configuration[job] = -1
+    world.places.kind[job] = -1
+    world.jobs.phase[job] = OWED
+    world.scratch.joined[job] = True
+    push(world.jobs, world.scratch.heap, job)
+    world.scratch.lost[world.scratch.lost[-1]] = job
+    world.scratch.lost[-1] += 1
+
+
+def start_instead_of_others(world: World, pool: Pool, job: int, owed: bool) -> Pool:
+    """Place a job by stopping others, who join the walk; if none of its options allows that, nothing changes."""
+    options, jobs, scratch = world.options, world.jobs, world.scratch
+    row = jobs.option_row[job]
+    for column in range(options.choices[row]):
+        if options.owed[row, column] != owed:
+            continue
+        kind = options.kind[row, column]
+        if world.kinds.flavor[kind] < 0 or (scratch.hopeless[kind] and not jobs.particular[job]):
+            continue
+        first = pool.used[0]
+        pool = stop_others(world, pool, job, kind, owed)
+        if pool.used[0] == first:
+            scratch.hopeless[kind] |= not jobs.particular[job]
+            continue
+        for position in range(world.stops.losers[-1]):
+            loser = world.stops.losers[position]
+            lose(world, loser, LOST_FAIRLY if jobs.priority[loser] == jobs.priority[job] else LOST_TO_PRIORITY)
+        settle_in(world, job, kind, options.configuration[row, column], first, pool.used[0] - first)
+        break
+    return pool
+
+
+def reconfigure(world: World, pool: Pool, job: int) -> Pool:
+    """Let a running job change over to the configuration that the optimum moved it to, if there is room."""
+    space, kinds, places, bounds = world.space, world.kinds, world.places, world.bounds
+    row, column = world.jobs.option_row[job], world.jobs.wish[job]
+    kind, old = world.options.kind[row, column], places.kind[job]
+    if kinds.flavor[kind] < 0:
+        return pool
+    first = pool.used[0]
+    same_flavor = kinds.flavor[kind] == kinds.flavor[old]
+    if world.jobs.resizes[job] and same_flavor:
+        pool = resize(world, pool, job, kind)
+    else:
+        start, pieces = places.first[job], places.pieces[job]
+        join(bounds, pool, job, start, pieces, -1)
+        if same_flavor:
+            take(space, kinds, pool, places, job, -1)
+        pool = find(world, pool, job, kind)
+        if pool.used[0] == first:
+            join(bounds, pool, job, start, pieces, 1)
+            if same_flavor:
+                take(space, kinds, pool, places, job, 1)
+        elif not same_flavor:
+            take(space, kinds, pool, places, job, -1)
+    if pool.used[0] > first:
+        space.grown[kinds.flavor[old]] += 1
+        settle_in(world, job, kind, world.options.configuration[row, column], first, pool.used[0] - first)
+    return pool
+
+
+def resize(world: World, pool: Pool, job: int, kind: int) -> Pool:
+    """Add replicas to a running gang where they fit best, or take its last ones away; as the last pieces of the pool.
+
+    Nothing changes if there is no room for all that are to be added, or if its limits are about all of its replicas:
+    then it may change by a restart only.
+    """
+    space, kinds, places, scratch = world.space, world.kinds, world.places, world.scratch
+    old_first, old_pieces, old_kind = places.first[job], places.pieces[job], places.kind[job]
+    limited = kinds.cap[kind] < kinds.replicas[kind] or kinds.within[kind] >= 0 or (kinds.spread[kind] >= 0).any()
+    if limited or world.bounds.starts[job] < world.bounds.starts[job + 1]:
+        return pool
+    missing = kinds.replicas[kind] - kinds.replicas[old_kind]
+    filled = 0
+    if missing > 0:
+        count_all(space, kinds, kind, places.millis[job], scratch.counts)
+        filled = choose(space, kinds, kind, missing, scratch.counts, scratch.fill)
+        if filled == 0:
+            return pool
+    take(space, kinds, pool, places, job, -1)
+    left = min(kinds.replicas[kind], kinds.replicas[old_kind])
+    first = pool.used[0]
+    for piece in range(old_first, old_first + old_pieces):
+        count = min(left, pool.replicas[piece])
+        left -= count
+        if count == 0:
+            break
+        pool = copied(pool, piece, count)
+    places.first[job] = first
+    places.pieces[job] = pool.used[0] - first
+    places.kind[job] = kind
+    take(space, kinds, pool, places, job, 1)
+    if filled > 0:
+        pool = occupy(space, kinds, kind, scratch.fill, filled, pool, places.millis[job])
+    return pool
+
+
+def copied(pool: Pool, piece: int, count: int) -> Pool:
+    """The pool with the first `count` replicas of a piece once more at its end."""
+    devices = pool.device_count[piece] // pool.replicas[piece] * count
+    start = pool.device_start[piece]
+    pool = with_room(pool, 1, devices)
+    fresh = pool.used[0]
+    pool.node[fresh] = pool.node[piece]
+    pool.replicas[fresh] = count
+    pool.device_start[fresh] = pool.used[1]
+    pool.device_count[fresh] = devices
+    for held in range(devices):
+        pool.device[pool.used[1] + held] = pool.device[start + held]
+    pool.used[0] += 1
+    pool.used[1] += devices
+    return pool
+
+
+KERNELS = (settle_in, find, start, lose, start_instead_of_others, copied, resize, reconfigure)
+"""In order: each calls only those before it."""

@@ -1,0 +1,214 @@
+"""Kernels: who would have to stop for a gang to start: the least owed jobs that together make enough room, no others.
+
+Candidates are running preemptible jobs of a lower priority class; for a job that the optimum gives a share, also those
+of its own class that have run their minimum and are owed less by at least the hysteresis, or by their restart cost if
+that is more (but no more than the credit limit, so that it can happen). Equivalent to: consider candidates one by one,
+the lowest in order first, until the gang would fit if all of them were gone; place it, on nodes that some of them leave
+or that are free; of those who are there let go on whose old place is still free, the highest in order first.
+
+What makes it fast: a first pass only adds up what candidates would give back, node by node, without regard to which
+devices of a node; it tells how many of them have to be considered, or that there is no hope, in some tens of
+nanoseconds each. Only then are jobs really lifted out of their places, on the nodes that matter. Candidates are in
+order of credit within a class, so the search ends at the first that is owed too much. A kind that fails need not be
+tried again in the same walk: room is only used up by it, never made.
+"""
+
+from __future__ import annotations
+
+from allocator.placement.bounds import bound_counts, join, may_return
+from allocator.placement.fit import choose, count_all, holds, occupy, part_of, room_on, take
+from allocator.placement.space import Pool
+from allocator.placement.world import World
+
+MOST_TRIES = 64
+"""How often jobs are lifted in one search without success: then devices are in the way, not amounts."""
+LOST_FAIRLY, LOST_TO_PRIORITY = 1, 2
+"""Codes of `evictions.REASONS`."""
+
+
+def may_stop(world: World, job: int, candidate: int, fair: bool) -> int:
+    """1 if the job may stop the candidate, 0 if not, -1 if not and nobody after it in the order either."""
+    jobs, stops = world.jobs, world.stops
+    if jobs.priority[candidate] > jobs.priority[job]:
+        return -1
+    if jobs.priority[candidate] == jobs.priority[job]:
+        if not fair or jobs.credit[candidate] + stops.hysteresis > jobs.credit[job]:
+            return -1
+        if stops.enough[candidate] > jobs.credit[job] or jobs.credit[candidate] >= jobs.credit[job]:
+            return 0
+    return 1 if jobs.stoppable[candidate] else 0
+
+
+def room_at_best(world: World, kind: int, millis: int, node: int) -> int:
+    """How many replicas a node could take with what was added up in `scratch.freed`, whichever devices that is on."""
+    space, kinds, freed = world.space, world.kinds, world.scratch.freed
+    if not space.open[node] or (kinds.mask[kind] >= 0 and not kinds.masks[kinds.mask[kind], node]):
+        return 0
+    room = int(kinds.cap[kind])
+    last = space.free.shape[1]
+    for resource in range(last):
+        amount = part_of(kinds.amount[kind, resource], millis)
+        if amount > 0:
+            room = min(room, (space.free[node, resource] + freed[node, resource]) // amount)
+    gpu = kinds.devices[kind] * 1000 + kinds.part[kind]
+    if gpu > 0:
+        room = min(room, (space.devices[node].sum() + freed[node, last]) // gpu)
+    return max(room, 0)
+
+
+def give_back_in_thought(world: World, pool: Pool, kind: int, millis: int, candidate: int) -> int:
+    """Add up what the candidate would give back: by how much the sum of what nodes could take at best grows."""
+    kinds, places, scratch = world.kinds, world.places, world.scratch
+    of, last = places.kind[candidate], scratch.freed.shape[1] - 1
+    each = 1000
+    if kinds.part[of] > 0:
+        each = kinds.part[of]
+    grown = 0
+    for piece in range(places.first[candidate], places.first[candidate] + places.pieces[candidate]):
+        node = pool.node[piece]
+        if not scratch.is_touched[node]:
+            scratch.is_touched[node] = True
+            scratch.touched[scratch.touched[-1]] = node
+            scratch.touched[-1] += 1
+        for resource in range(last):
+            amount = part_of(kinds.amount[of, resource], places.millis[candidate])
+            scratch.freed[node, resource] += amount * pool.replicas[piece]
+        scratch.freed[node, last] += each * pool.device_count[piece]
+        room = room_at_best(world, kind, millis, node)
+        grown += room - scratch.counts[node]
+        scratch.counts[node] = room
+    return grown
+
+
+def forget_thoughts(world: World) -> None:
+    """Undo `give_back_in_thought`, but for the counts."""
+    scratch = world.scratch
+    for position in range(scratch.touched[-1]):
+        node = scratch.touched[position]
+        scratch.freed[node] = 0
+        scratch.is_touched[node] = False
+    scratch.touched[-1] = 0
+
+
+def matters(world: World, pool: Pool, candidate: int) -> bool:
+    """Whether the candidate is on a node where a replica could go."""
+    first = world.places.first[candidate]
+    for piece in range(first, first + world.places.pieces[candidate]):
+        if world.scratch.counts[pool.node[piece]] > 0:
+            return True
+    return False
+
+
+def lift_where_it_matters(world: World, pool: Pool, job: int, kind: int, fair: bool, end: int) -> int:
+    """Lift the candidates up to position `end` that are on nodes where replicas could go; counts become exact. How many
+    were lifted, into `stops.lifted`.
+    """
+    stops, scratch, places = world.stops, world.scratch, world.places
+    millis = places.millis[job]
+    lifted = 0
+    for position in range(stops.starts[world.kinds.flavor[kind]], end):
+        candidate = stops.order[position]
+        if may_stop(world, job, candidate, fair) != 1:
+            continue
+        if matters(world, pool, candidate):
+            take(world.space, world.kinds, pool, places, candidate, -1)
+            join(world.bounds, pool, candidate, places.first[candidate], places.pieces[candidate], -1)
+            stops.lifted[lifted] = candidate
+            lifted += 1
+    for position in range(scratch.touched[-1]):
+        node = scratch.touched[position]
+        scratch.counts[node] = room_on(world.space, world.kinds, kind, millis, node)
+    return lifted
+
+
+def put_back(world: World, pool: Pool, lifted: int) -> None:
+    """Return everybody who was lifted."""
+    for position in range(lifted - 1, -1, -1):
+        candidate = world.stops.lifted[position]
+        take(world.space, world.kinds, pool, world.places, candidate, 1)
+        join(world.bounds, pool, candidate, world.places.first[candidate], world.places.pieces[candidate], 1)
+
+
+def filled_now(world: World, job: int, kind: int) -> int:
+    """Rows of `fill` for the gang as things are, given exact counts; 0 if it does not fit."""
+    flavor, need = world.kinds.flavor[kind], world.kinds.replicas[kind]
+    first, last = world.space.flavor_starts[flavor], world.space.flavor_starts[flavor + 1]
+    left = world.scratch.counts.copy()
+    if left[first:last].sum() < need:
+        return 0
+    bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
+    if bounded and bound_counts(world.bounds, job, first, last, left) < need:
+        return 0
+    return choose(world.space, world.kinds, kind, need, left, world.scratch.fill)
+
+
+def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool) -> tuple[int, int]:
+    """(how many were lifted, into `stops.lifted`; rows of `fill`, 0 if it still does not fit)."""
+    stops, scratch = world.stops, world.scratch
+    flavor, need, millis = world.kinds.flavor[kind], world.kinds.replicas[kind], world.places.millis[job]
+    best = count_all(world.space, world.kinds, kind, millis, scratch.counts)
+    tries = 0
+    for position in range(stops.starts[flavor], stops.starts[flavor + 1]):
+        candidate = stops.order[position]
+        allowed = may_stop(world, job, candidate, fair)
+        if allowed < 0:
+            break
+        if allowed == 0:
+            continue
+        best += give_back_in_thought(world, pool, kind, millis, candidate)
+        if best < need or not matters(world, pool, candidate):
+            continue
+        lifted = lift_where_it_matters(world, pool, job, kind, fair, position + 1)
+        filled = filled_now(world, job, kind)
+        if filled > 0:
+            forget_thoughts(world)
+            return lifted, filled
+        put_back(world, pool, lifted)
+        tries += 1
+        if tries == MOST_TRIES:
+            break
+        for touched in range(scratch.touched[-1]):
+            node = scratch.touched[touched]
+            scratch.counts[node] = room_at_best(world, kind, millis, node)
+    forget_thoughts(world)
+    return 0, 0
+
+
+def stop_others(world: World, pool: Pool, job: int, kind: int, fair: bool) -> Pool:
+    """Place a gang, as the last pieces of the pool, by stopping others: `stops.losers`. If that cannot be, nothing has
+    changed. `fair`: jobs of the same priority class may be stopped, too.
+    """
+    space, kinds, places, stops = world.space, world.kinds, world.places, world.stops
+    stops.losers[-1] = 0
+    lifted, filled = lift_until_it_fits(world, pool, job, kind, fair)
+    if filled == 0:
+        return pool
+    first = pool.used[0]
+    pool = occupy(space, kinds, kind, world.scratch.fill, filled, pool, places.millis[job])
+    join(world.bounds, pool, job, first, filled, 1)
+    space.grown[kinds.flavor[kind]] += 1
+    for position in range(lifted - 1, -1, -1):
+        candidate = stops.lifted[position]
+        start, pieces = places.first[candidate], places.pieces[candidate]
+        if holds(space, kinds, pool, places, candidate) and may_return(world.bounds, pool, candidate, start, pieces):
+            take(space, kinds, pool, places, candidate, 1)
+            join(world.bounds, pool, candidate, start, pieces, 1)
+        else:
+            stops.losers[stops.losers[-1]] = candidate
+            stops.losers[-1] += 1
+    return pool
+
+
+KERNELS = (
+    may_stop,
+    room_at_best,
+    give_back_in_thought,
+    forget_thoughts,
+    matters,
+    lift_where_it_matters,
+    put_back,
+    filled_now,
+    lift_until_it_fits,
+    stop_others,
+)
+"""In order: each calls only those before it."""

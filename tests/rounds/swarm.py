@@ -1,0 +1,368 @@
+"""Random worlds in which everything goes wrong that may, and what must hold after every round all the same.
+
+One seed is one history: nodes get lost, drained, cordoned, come back smaller, larger or as another flavor; jobs come,
+end, fail and change; the clock jumps, also back; solvers fail; and all of it also between a round's snapshot and its
+commit, where a commit may refuse what it likes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.errors import AllocatorError
+from allocator.domain.job import Job, JobState
+from allocator.domain.placement import NodeDesired
+from allocator.domain.plan import Commit, Plan, Preempt, Rejected, Start
+from allocator.domain.policy import Policy
+from allocator.domain.queue import Queue
+from allocator.domain.reason import PreemptionReason
+from allocator.domain.snapshot import Memory, Snapshot
+from allocator.formulation.problem import Problem
+from allocator.intake import commands as c
+from allocator.placement import violations
+from allocator.rounds.loop import run_round
+from allocator.rounds.report import RoundReport, RoundSummary
+from allocator.solvers.chain import ChainSolver
+from allocator.solvers.solution import Solution, Status, WarmStart
+from allocator.store.memory import MemoryStore
+from tests.placement.small_worlds import drawn_nodes, drawn_spec
+
+FLAVORS = "ab"
+MOST_LIVE = 14
+"""Live jobs; a world is small, so that thousands of them can be lived through."""
+
+
+class UnreliableSolver:
+    """The real one, now and then without an answer."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self._real = ChainSolver()
+        self.fails = False
+
+    def solve(self, problem: Problem, *, gap: float, iterations: int, warm_start: WarmStart | None) -> Solution:
+        if not self.fails:
+            return self._real.solve(problem, gap=gap, iterations=iterations, warm_start=warm_start)
+        nothing = np.zeros(problem.throughput.shape)
+        no_prices, no_limits = np.zeros(problem.capacity.shape), np.zeros(problem.limit_amount.shape)
+        return Solution(nothing, no_prices, no_limits, -1.0, 0.0, 1.0, Status.FAILED, "none", 0)
+
+
+@dataclass
+class Swarm:
+    """A world of one seed; `play` is one round with whatever happens before it and during it."""
+
+    seed: int
+    time: float = 1_000_000.0
+    findings: list[str] = field(default_factory=list)
+    happened: list[str] = field(default_factory=list)
+    """Every event in order, for whoever has to understand a finding."""
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.seed)
+        self.store = MemoryStore()
+        self.remembered = Memory()
+        self.solver = UnreliableSolver(self.dice)
+        limit = self.dice.choice((200.0, 7200.0))
+        self.policy = Policy(
+            minimum_run_seconds=self.dice.choice((0.0, 60.0)),
+            hysteresis_seconds=self.dice.choice((0.0, 60.0, 150.0)),
+            credit_limit_seconds=limit,
+        )
+        self.asked: dict[str, NodeDesired] = {}
+        self.submitted = 0
+        self.calm = True
+        """Nothing happened between the last snapshot and its commit, and nothing was refused at will."""
+        self.refusing = False
+        for name in ("q", "r"):
+            self.do(c.CreateQueue(Queue(name)))
+        for node in drawn_nodes(self.dice, FLAVORS, self.dice.randint(2, 6)):
+            self.do(c.RegisterNode(node))
+        for _ in range(self.dice.randint(3, 8)):
+            self.submit()
+
+    # --- the ports of a round: this is its store, clock and pusher ---
+
+    def now(self) -> float:
+        return self.time
+
+    def stopwatch(self) -> float:
+        return 0.0
+
+    def wait(self, until: float, *, quiescent: bool) -> bool:
+        raise NotImplementedError("rounds are played one by one")
+
+    def push(self, desired: tuple[NodeDesired, ...]) -> None:
+        for state in desired:
+            before = self.asked.get(state.node)
+            if before is not None and not state.epoch > before.epoch:
+                self.note(f"node {state.node} was sent epoch {state.epoch} after {before.epoch}")
+            self.asked[state.node] = state
+
+    def snapshot(self, now: float) -> Snapshot:
+        return self.store.snapshot(now)
+
+    def commit(self, plan: Plan, now: float) -> Commit:
+        """The store's, after what happens meanwhile, and without what it refuses at will."""
+        if not self.calm:
+            for _ in range(self.dice.randint(1, 3)):
+                self.something()
+        dropped = [change for change in plan.changes if self.refusing and self.dice.random() < 0.3]
+        before = self.impossible()
+        applied = self.store.commit(
+            replace(plan, changes=tuple(change for change in plan.changes if change not in dropped)), now
+        )
+        self.judge_commit(applied, before)
+        return replace(applied, rejected=(*applied.rejected, *(Rejected(change, "at will") for change in dropped)))
+
+    def memory(self) -> Memory:
+        return self.store.memory()
+
+    def record(self, summary: RoundSummary, memory: Memory) -> None:
+        self.store.record(summary, memory)
+
+    # --- what happens ---
+
+    def do(self, command: c.Command) -> None:
+        """Give the command; refusals are answers, too."""
+        try:
+            self.store.execute(command, self.time).result()
+        except AllocatorError as refusal:
+            self.happened.append(f"refused {type(refusal).__name__}: {command}")
+        else:
+            self.happened.append(f"{self.time:g}: {command}")
+
+    def play(self, *, calm: bool = False) -> RoundReport:
+        """One round; `calm`: nothing but the round happens."""
+        self.calm, self.refusing, self.solver.fails = True, False, False
+        if not calm:
+            for _ in range(self.dice.choice((0, 1, 1, 2, 4))):
+                self.something()
+            self.calm = self.dice.random() < 0.6
+            self.refusing = not self.calm and self.dice.random() < 0.4
+            self.solver.fails = self.dice.random() < 0.1
+        report, self.remembered = run_round(
+            store=self, pusher=self, clock=self, solver=self.solver, policy=self.policy, memory=self.remembered
+        )
+        self.happened.append(f"{self.time:g}: round {report.snapshot.round}")
+        self.judge(report)
+        self.time += 30.0
+        return report
+
+    def something(self) -> None:
+        """One event."""
+        events: tuple[Callable[[], None], ...] = (
+            *[self.submit] * 4,
+            *[self.lose] * 3,
+            *[self.come_back] * 3,
+            *[self.close] * 2,
+            self.open,
+            self.change_size,
+            self.change_flavor,
+            self.remove,
+            self.add,
+            self.cancel,
+            self.update,
+            *[self.report_replicas] * 3,
+            self.report_throughput,
+            self.jump,
+        )
+        self.dice.choice(events)()
+
+    def some_node(self) -> Node | None:
+        nodes = self.store.nodes()
+        return self.dice.choice(nodes) if nodes else None
+
+    def some_job(self, *, running: bool = False) -> Job | None:
+        jobs = [job for job in self.live() if job.allocation is not None or not running]
+        return self.dice.choice(jobs) if jobs else None
+
+    def live(self) -> tuple[Job, ...]:
+        return self.store.snapshot(self.time).jobs
+
+    def submit(self) -> None:
+        if len(self.live()) < MOST_LIVE:
+            self.submitted += 1
+            spec = drawn_spec(self.dice, FLAVORS, self.submitted)
+            weight = self.dice.choice((1.0, 1.0, 3.0))
+            self.do(c.SubmitJobs((replace(spec, queue=self.dice.choice("qr"), weight=weight),)))
+
+    def lose(self) -> None:
+        node = self.some_node()
+        if node is not None:
+            self.do(c.LoseNode(node.name))
+
+    def come_back(self) -> None:
+        lost = [node for node in self.store.nodes() if node.health is NodeHealth.LOST]
+        if lost:
+            self.do(c.Heartbeat(self.dice.choice(lost).name))
+
+    def close(self) -> None:
+        node = self.some_node()
+        if node is not None:
+            how = self.dice.choice((NodeAvailability.CORDONED, NodeAvailability.DRAINING))
+            self.do(c.SetNodeAvailability(node.name, how))
+
+    def open(self) -> None:
+        for node in self.store.nodes():
+            if not node.takes_new_work and self.dice.random() < 0.7:
+                self.do(c.SetNodeAvailability(node.name, NodeAvailability.OPEN))
+
+    def change_size(self) -> None:
+        node = self.some_node()
+        if node is not None:
+            other = drawn_nodes(self.dice, node.flavor, 1)[0]
+            self.do(c.RegisterNode(replace(other, name=node.name)))
+
+    def change_flavor(self) -> None:
+        node = self.some_node()
+        if node is not None:
+            self.do(c.RegisterNode(replace(node, flavor=self.dice.choice("abc"))))
+
+    def remove(self) -> None:
+        node = self.some_node()
+        if node is not None:
+            self.do(c.RemoveNode(node.name))
+
+    def add(self) -> None:
+        if len(self.store.nodes()) < 8:
+            node = drawn_nodes(self.dice, FLAVORS, 1)[0]
+            self.do(c.RegisterNode(replace(node, name=f"n{self.dice.randint(0, 20)}")))
+
+    def cancel(self) -> None:
+        job = self.some_job()
+        if job is not None:
+            self.do(c.CancelJobs((job.id,)))
+
+    def update(self) -> None:
+        job = self.some_job()
+        if job is not None:
+            weight, kind = self.dice.choice((0.5, 1.0, 20.0)), self.dice.choice(("low", "normal", "high"))
+            self.do(c.UpdateJobs((c.JobUpdate(job.id, weight, kind),)))
+
+    def report_replicas(self) -> None:
+        """Some replicas of a running job end well; rarely one fails."""
+        job = self.some_job(running=True)
+        if job is None or job.allocation is None:
+            return
+        state = c.ReplicaState.FAILED if self.dice.random() < 0.15 else c.ReplicaState.SUCCEEDED
+        for index, replica in enumerate(job.allocation.placement.replicas):
+            if self.dice.random() < 0.6:
+                self.do(c.Heartbeat(replica.node, (c.ReplicaReport(job.id, index, job.allocation.epoch, state),)))
+
+    def report_throughput(self) -> None:
+        job = self.some_job(running=True)
+        if job is not None:
+            self.do(c.ReportProgress(job.id, self.dice.choice((0.2, 1.0, 5.0))))
+
+    def jump(self) -> None:
+        """The clock is set, forward or back."""
+        self.time += self.dice.choice((1.0, 500.0, 50_000.0, -1.0, -45.0, -500.0, -50_000.0))
+
+    # --- what must hold ---
+
+    def note(self, what: str) -> None:
+        self.findings.append(f"seed {self.seed}: {what}")
+
+    def impossible(self) -> dict[str, str]:
+        """What is wrong now, by the node or job that it is about."""
+        return {" ".join(what.split(":")[0].split()[:2]): what for what in violations(self.store.nodes(), self.live())}
+
+    def judge_commit(self, commit: Commit, before: dict[str, str]) -> None:
+        """Right after it: nothing was made worse, and newcomers are on nodes that take them."""
+        for subject, what in self.impossible().items():
+            if subject not in before or self.calm:
+                self.note(f"after a commit: {what}")
+        nodes = {node.name: node for node in self.store.nodes()}
+        for applied in commit.applied:
+            if isinstance(applied.change, Preempt):
+                continue
+            for name in applied.change.placement.nodes:
+                if isinstance(applied.change, Start) and (name not in nodes or not nodes[name].takes_new_work):
+                    self.note(f"job {applied.change.job_id} was started on {name}, which takes no new work")
+
+    def judge(self, report: RoundReport) -> None:
+        """After the round."""
+        for what in (*self._accounting(report), *self._stops(report), *self._desired(), *self._credits()):
+            self.note(what)
+        if self.calm:
+            for job in self.live():
+                lost = [r.node for r in job.allocation.standing if self._lost(r.node)] if job.allocation else []
+                if lost:
+                    self.note(f"job {job.id} runs on {lost}, which was lost before the round")
+
+    def _lost(self, name: str) -> bool:
+        return all(node.name != name or node.health is NodeHealth.LOST for node in self.store.nodes())
+
+    def _accounting(self, report: RoundReport) -> Iterator[str]:
+        plan = report.plan
+        named = [change.job_id for change in plan.changes] + list(plan.kept) + [job_id for job_id, _ in plan.waiting]
+        if sorted(named) != sorted(job.id for job in report.snapshot.jobs):
+            yield f"the plan of round {plan.round} accounts for {sorted(named)}"
+        done = [applied.change.job_id for applied in report.commit.applied]
+        done += [refused.change.job_id for refused in report.commit.rejected]
+        if sorted(done) != sorted(change.job_id for change in plan.changes):
+            yield f"the commit of round {plan.round} answers for {sorted(done)}"
+        for job in self.live():
+            if (job.state is JobState.RUNNING) != (job.allocation is not None):
+                yield f"job {job.id} is {job.state.value} with allocation {job.allocation}"
+
+    def _stops(self, report: RoundReport) -> Iterator[str]:
+        """Whoever was stopped was stopped for a reason that is true of what the round saw."""
+        seen = report.snapshot
+        nodes = {node.name: node for node in seen.nodes}
+        wrong = violations(seen.nodes, seen.jobs)
+        jobs = {job.id: job for job in seen.jobs}
+        for change in report.plan.changes:
+            reason: PreemptionReason | None = getattr(change, "reason", None)
+            job = jobs[change.job_id]
+            if reason is None or job.allocation is None:
+                continue
+            under = [nodes.get(replica.node) for replica in job.allocation.standing]
+            names = {replica.node for replica in job.allocation.standing}
+            true = {
+                PreemptionReason.NODE_LOST: any(n is None or n.health is NodeHealth.LOST for n in under),
+                PreemptionReason.NODE_DRAINING: job.spec.preemptible
+                and any(n is not None and n.availability is NodeAvailability.DRAINING for n in under),
+                PreemptionReason.CAPACITY_SHRUNK: any(
+                    f"job {job.id}:" in what or any(f"node {name}:" in what for name in names) for what in wrong
+                ),
+            }.get(reason, job.spec.preemptible)
+            if not true:
+                yield f"job {job.id} was stopped for {reason.value}, which is not so"
+            ran = math.inf if job.last_start_time is None else seen.time - job.last_start_time
+            if reason is PreemptionReason.FAIR_SHARE and ran < self.policy.minimum_run_seconds:
+                yield f"job {job.id} was stopped for {reason.value} after {ran:g} s"
+
+    def _desired(self) -> Iterator[str]:
+        """Every node was asked for exactly what the allocations say."""
+        wanted: dict[str, set[tuple[object, ...]]] = {node.name: set() for node in self.store.nodes()}
+        for job in self.live():
+            if job.allocation is None:
+                continue
+            for index, replica in enumerate(job.allocation.placement.replicas):
+                if index not in job.allocation.finished:
+                    found = (job.id, index, job.allocation.epoch, replica.gpus)
+                    wanted.setdefault(replica.node, set()).add(found)
+        for name in sorted(wanted.keys() | self.asked.keys()):
+            state = self.asked.get(name)
+            asked = {(r.job_id, r.replica, r.epoch, r.gpus) for r in state.replicas} if state is not None else set()
+            if asked != wanted.get(name, set()):
+                yield f"node {name} was asked for {sorted(map(str, asked))}, allocations say {wanted.get(name)}"
+
+    def _credits(self) -> Iterator[str]:
+        limit = self.policy.credit_limit_seconds * (1 + 1e-12)
+        for job in self.live():
+            memory = self.remembered
+            credit = memory.credit(job.sequence, memory.time)
+            pace = memory.credit(job.sequence, memory.time + 1.0) - credit
+            if not (math.isfinite(credit) and abs(credit) <= limit):
+                yield f"job {job.id} has credit {credit}"
+            if not (math.isfinite(pace) and -1.001 <= pace <= 1.001):
+                yield f"the credit of job {job.id} changes by {pace} per second"
