@@ -23,11 +23,11 @@ from allocator.placement.rounding import Outcome
 def plan(snapshot: Snapshot, outcome: Outcome, reason: Callable[[int], PendingReason]) -> Plan:
     """`reason` of a job's position says why it waits."""
     jobs = outcome.formulation.live.jobs
-    kept = outcome.in_place.copy()
+    kept, ran = outcome.in_place.copy(), jobs.runs
     preemptions: list[Change] = []
     ids = jobs.ids
     without = outcome.places.kind < 0
-    for job in np.flatnonzero(without & jobs.runs).tolist():
+    for job in np.flatnonzero(without & ran).tolist():
         evicted = REASONS[outcome.evicted[job]]
         assert evicted is not None
         preemptions.append(Preempt(ids[job], evicted, reason(job)))
@@ -43,7 +43,7 @@ def plan(snapshot: Snapshot, outcome: Outcome, reason: Callable[[int], PendingRe
     starts: list[Change] = []
     for job in placed[np.argsort(outcome.placed_at[placed], kind="stable")].tolist():
         placement = _placement(outcome, job)
-        if not jobs.runs[job]:
+        if not ran[job]:
             starts.append(Start(placement))
             continue
         old = snapshot.jobs[job]
@@ -53,7 +53,7 @@ def plan(snapshot: Snapshot, outcome: Outcome, reason: Callable[[int], PendingRe
             resizes.append(Resize(_in_old_order(old, placement)))
         else:
             moves.append(Move(placement, REASONS[outcome.evicted[job]] or PreemptionReason.RECONFIGURED))
-    waiting = [(ids[job], reason(job)) for job in np.flatnonzero(without & ~jobs.runs).tolist()]
+    waiting = [(ids[job], reason(job)) for job in np.flatnonzero(without & ~ran).tolist()]
     changes = (*preemptions, *resizes, *moves, *starts)
     return Plan(snapshot.revision, snapshot.round, changes, tuple(ids[kept].tolist()), tuple(waiting))
 

@@ -75,15 +75,46 @@ def room_on(space: Space, kinds: Kinds, kind: int, millis: int, node: int) -> in
     return room
 
 
+def able_nodes(space: Space, kinds: Kinds, kind: int, millis: int) -> Integers:
+    """The nodes of the kind's flavor with enough for one replica, ascending; its limits and labels aside.
+
+    One tight loop over a few arrays: in a busy cluster nearly every node is ruled out here.
+    """
+    flavor = kinds.flavor[kind]
+    first, last = space.flavor_starts[flavor], space.flavor_starts[flavor + 1]
+    found = np.empty(last - first, dtype=np.int64)
+    free, is_open, whole, devices = space.free, space.open, space.whole, space.devices
+    resources, gpus = free.shape[1], devices.shape[1]
+    needed = np.empty(resources, dtype=np.int64)
+    for resource in range(resources):
+        needed[resource] = part_of(kinds.amount[kind, resource], millis)
+    idle, part = kinds.devices[kind], kinds.part[kind]
+    count = 0
+    for node in range(first, last):
+        fits = is_open[node] and whole[node] >= idle
+        for resource in range(resources):
+            fits &= needed[resource] <= 0 or free[node, resource] >= needed[resource]
+        if fits and part > 0:
+            fits = False
+            for device in range(gpus):
+                fits |= devices[node, device] >= part
+        if fits:
+            found[count] = node
+            count += 1
+    return found[:count]
+
+
 def count_all(space: Space, kinds: Kinds, kind: int, millis: int, counts: Integers) -> int:
     """`room_on` for every node of the kind's flavor, into `counts` (N,); their sum."""
     flavor = kinds.flavor[kind]
     total = 0
     if flavor < 0 or kinds.absent[kind]:
         return 0
-    for node in range(space.flavor_starts[flavor], space.flavor_starts[flavor + 1]):
-        room = room_on(space, kinds, kind, millis, node)
-        counts[node] = room
+    counts[space.flavor_starts[flavor] : space.flavor_starts[flavor + 1]] = 0
+    able = able_nodes(space, kinds, kind, millis)
+    for position in range(len(able)):
+        room = room_on(space, kinds, kind, millis, able[position])
+        counts[able[position]] = room
         total += room
     return total
 
@@ -123,7 +154,9 @@ def best_single(space: Space, kinds: Kinds, kind: int, millis: int) -> int:
     best_shared = False
     if flavor < 0 or kinds.absent[kind]:
         return best
-    for node in range(space.flavor_starts[flavor], space.flavor_starts[flavor + 1]):
+    able = able_nodes(space, kinds, kind, millis)
+    for position in range(len(able)):
+        node = able[position]
         if best >= 0 and kinds.part[kind] == 0 and space.slack[node] >= space.slack[best]:
             continue
         if room_on(space, kinds, kind, millis, node) < 1:
@@ -409,6 +442,7 @@ KERNELS = (
     refresh,
     part_of,
     room_on,
+    able_nodes,
     count_all,
     has_shared_device,
     best_node,
