@@ -1,7 +1,7 @@
 """What placement knows of each live job: what it could run as, how much it is owed, where it is.
 
-Order among jobs, best first: priority class, then credit, then jobs with a share before those without, then
-admission.
+Order among jobs, best first: priority class, then credit, then the share that the optimum gives (in steps of 1/64, so
+that a solver's tolerance decides nothing), then admission.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from allocator.placement.world import Options
 SHARE_FLOOR = 1e-6
 """A smaller share is what an interior-point solver leaves behind where the optimum has none."""
 
+_STEPS = 64
 LEFT_SHARE, ENTERED_SHARE = 0.05, 0.5
 """A job changes its configuration when the optimum gives its present one less than the first and another one more than
 the second: far enough apart that the solver's tolerance decides nothing."""
@@ -32,6 +33,8 @@ class Contenders:
     """(J,) seconds owed, within the policy's limit."""
     share: Floats
     """(J,) of time that the optimum gives it, in all configurations together."""
+    share_steps: Integers
+    """(J,) `share` in steps, rounded up: 0 of those without one."""
     priority: Integers
     """(J,)"""
     preemptible: Booleans
@@ -65,6 +68,7 @@ def contenders(
     return Contenders(
         credit=credits_now(memory, live, snapshot.time, policy),
         share=share,
+        share_steps=np.where(share > SHARE_FLOOR, np.ceil(share * _STEPS - 1e-6), 0.0).astype(np.int64),
         priority=live.profiles.priority[profile],
         preemptible=live.profiles.preemptible[profile],
         pinned=row == IN_PLACE,

@@ -11,7 +11,7 @@ from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.build import Formulation
 from allocator.placement.bounding import tabulated_bounds
 from allocator.placement.compiled import Kernels, kernels_for
-from allocator.placement.contenders import SHARE_FLOOR, Contenders, contenders, wishes
+from allocator.placement.contenders import Contenders, contenders, wishes
 from allocator.placement.dividing import give_back, take_more, wanted_parts
 from allocator.placement.evictions import reasons_to_leave, relieve
 from allocator.placement.space import (
@@ -76,7 +76,7 @@ def decide_places(
         stoppable = outcome.in_place & ~everybody.pinned & everybody.preemptible
         world = _world(snapshot, outcome, policy, stoppable, waits, wish, resizes)
         asking = np.flatnonzero(waits | (wish >= 0))
-        asking = asking[np.lexsort((-everybody.credit[asking], -everybody.priority[asking]))]
+        asking = _order(everybody, asking)[::-1].copy()
         pool = _walked(outcome.kernels, world, pool, asking)
         outcome.reserved[:] = world.reservations.reserved
     take_more(outcome.space, outcome.kinds, pool, outcome.places, outcome.in_place, parts, everybody.credit)
@@ -115,6 +115,7 @@ def _world(
     jobs = Jobs(
         priority=everybody.priority,
         credit=everybody.credit,
+        share_steps=everybody.share_steps,
         option_row=everybody.option_row,
         preemptible=everybody.preemptible,
         duration=live.jobs.duration,
@@ -194,8 +195,8 @@ def put_in_place(
 
 def _order(everybody: Contenders, chosen: Integers) -> Integers:
     """`chosen` jobs, the lowest in order first."""
-    shared = everybody.share[chosen] > SHARE_FLOOR
-    order: Integers = chosen[np.lexsort((-chosen, shared, everybody.credit[chosen], everybody.priority[chosen]))]
+    steps = everybody.share_steps[chosen]
+    order: Integers = chosen[np.lexsort((-chosen, steps, everybody.credit[chosen], everybody.priority[chosen]))]
     return order
 
 

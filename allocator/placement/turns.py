@@ -1,4 +1,4 @@
-"""Kernels: whose turn it is: priority class, then phase, then credit, then admission; a heap of those who join late."""
+"""Kernels: whose turn it is: by priority class, phase, credit, share, admission; and a heap of those who join late."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ def comes_before(jobs: Jobs, first: int, second: int) -> bool:
         return bool(jobs.phase[first] < jobs.phase[second])
     if jobs.credit[first] != jobs.credit[second]:
         return bool(jobs.credit[first] > jobs.credit[second])
+    if jobs.share_steps[first] != jobs.share_steps[second]:
+        return bool(jobs.share_steps[first] > jobs.share_steps[second])
     return first < second
 
 

@@ -18,6 +18,8 @@ class Jobs(NamedTuple):
     """(J,) larger first."""
     credit: Floats
     """(J,) seconds owed."""
+    share_steps: Integers
+    """(J,) share of the optimum, in steps."""
     option_row: Integers
     """(J,) row of `Options`."""
     preemptible: Booleans

@@ -117,28 +117,35 @@ class Reference:
     def decide(self) -> None:
         """Who runs from now on."""
         old = dict(self.since)
-        turns = [(-self.credits[job], job) for job in range(len(self.credits)) if job not in old]
+        turns = [self._turn(job) for job in range(len(self.credits)) if job not in old]
         heapq.heapify(turns)
         while turns:
-            credit, job = heapq.heappop(turns)
+            credit, _, job = heapq.heappop(turns)
             if len(self.since) >= self.sharing.places:
                 loser = self._loser(old, -credit)
                 if loser is None:
                     continue
                 del self.since[loser], old[loser]
                 self.stops.append((loser, self.time))
-                heapq.heappush(turns, (-self.credits[loser], loser))
+                heapq.heappush(turns, self._turn(loser))
             self.since[job] = self.time
 
     def _loser(self, old: dict[int, float], credit: float) -> int | None:
         able = [
-            (self.credits[job], -job)
+            (self.credits[job], self._steps(job), -job)
             for job, start in old.items()
             if self.time - start >= self.sharing.minimum_run
             and self.credits[job] < credit
             and self.credits[job] + self._margin(job) <= credit
         ]
-        return -min(able)[1] if able else None
+        return -min(able)[2] if able else None
+
+    def _turn(self, job: int) -> tuple[float, int, int]:
+        """Smallest first. Of jobs that are owed the same, the one with the larger share; of those, the first."""
+        return (-self.credits[job], -self._steps(job), job)
+
+    def _steps(self, job: int) -> int:
+        return math.ceil(self.sharing.shares[job] * 64 - 1e-6)
 
     def _margin(self, job: int) -> float:
         costs = self.sharing.restart_costs
