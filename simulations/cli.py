@@ -198,6 +198,9 @@ def replay_command(
     credit_limit: Annotated[float | None, typer.Option(help="Bound on the seconds a job is owed.")] = None,
     gap: Annotated[float | None, typer.Option(help="What the solver aims for, relative to the total weight.")] = None,
     iterations: Annotated[int | None, typer.Option(help="The solver's budget.")] = None,
+    placement: Annotated[
+        str | None, typer.Option(help="Which node of those that fit: prospects, best-fit or fragmentation.")
+    ] = None,
     timings: Annotated[
         bool,
         typer.Option(
@@ -233,6 +236,7 @@ def replay_command(
         "credit_limit_seconds": credit_limit,
         "gap": gap,
         "iterations": iterations,
+        "placement": placement,
     }
     given: dict[str, Any] = {name: value for name, value in knobs.items() if value is not None}
     options = replace(options, policy=replace(options.policy, **given), timings=timings)

@@ -102,6 +102,7 @@ class PolicyPart(_Part):
     hysteresis_seconds: NotNegative | None = None
     horizon_seconds: Positive | None = None
     credit_limit_seconds: Positive | None = None
+    placement: Literal["prospects", "best-fit", "fragmentation"] | None = None
 
 
 class Scenario(_Part):

@@ -48,13 +48,13 @@ def read_replicas(value: object, path: str) -> int | ReplicaRange:
     parsed = f.fields(value, path, faults, {"min": _count, "max": _count}, "range of replicas")
     if not faults and len(parsed) < 2:
         faults.append(Violation(path, "must have both min and max, or be a single number"))
-    if not faults and not 0 <= parsed["max"] - parsed["min"] < MOST_COUNTS:
-        faults.append(
-            Violation(f"{path}.max", f"must be from min, {parsed['min']}, to {MOST_COUNTS - 1} above; {parsed['max']}")
-        )
     if faults:
         raise InvalidInput(*faults)
-    return ReplicaRange(parsed["min"], parsed["max"])
+    least, most = parsed["min"], parsed["max"]
+    largest = least + MOST_COUNTS - 1
+    if not least <= most <= largest:
+        raise InvalidInput.of(f"{path}.max", f"must be from min, {least}, to {largest}; got {most}")
+    return ReplicaRange(least, most)
 
 
 def read_curve(value: object, path: str) -> list[float]:
@@ -155,18 +155,23 @@ class PlaceFlags:
         """As a file would say it, for a job with the labels `own`; None if no flag was given."""
         limits: list[dict[str, Any]] = []
         if self.max_per_node is not None:
-            limits.append({"replicas": self.max_per_node})
+            limits.append({"replicas": _count(self.max_per_node, "--max-per-node")})
         for given in self.max_per:
             per, separator, count = given.partition("=")
             if not separator or not per or not count.isdecimal():
                 raise InvalidInput.of("--max-per", f"must be written LABEL=COUNT, such as rack=2; got {given!r}")
-            limits.append({"replicas": int(count), "per": per})
+            limits.append({"replicas": _count(int(count), "--max-per"), "per": per})
         for given in self.away_from:
             per, of = _domain_and_label("--away-from", given)
             itself = carries(own, tuple(of.items()))
             limits.append({"replicas": 1 if itself else 0, "per": per, "of": of})
+        if self.within == "":
+            raise InvalidInput.of("--within", "must be the key of a node label such as rack, or node; got nothing")
         found: dict[str, Any] = {
-            "nodes": [*_rules(self.node_label, negated=False), *_rules(self.not_node_label, negated=True)],
+            "nodes": [
+                *_rules("--node-label", self.node_label, negated=False),
+                *_rules("--not-node-label", self.not_node_label, negated=True),
+            ],
             "at_most": limits,
             "near": [{"per": per, "of": of} for per, of in (_domain_and_label("--near", given) for given in self.near)],
             "within": self.within,
@@ -198,11 +203,13 @@ def read_curve_flag(given: str) -> list[float]:
         ) from None
 
 
-def _rules(given: list[str], *, negated: bool) -> list[dict[str, Any]]:
+def _rules(flag: str, given: list[str], *, negated: bool) -> list[dict[str, Any]]:
     """One rule per key: its values are alternatives."""
     values: dict[str, list[str]] = {}
     for text in given:
         key, separator, value = text.partition("=")
+        if not key:
+            raise InvalidInput.of(flag, f"must be written KEY or KEY=VALUE, such as zone=a; got {text!r}")
         values.setdefault(key, []).extend([value] if separator else [])
     return [{"key": key, "values": wanted, "negated": negated} for key, wanted in values.items()]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from allocator.cli.quantities import approximate, format_amount, significant
-from allocator.domain.cluster import Labels
+from allocator.domain.cluster import NODE_DOMAIN, Labels
 from allocator.domain.constraints import Constraints
 from allocator.domain.job import Configuration, Job, JobState
 from allocator.domain.placement import Allocation
@@ -15,7 +15,8 @@ from allocator.domain.resources import Resources, display_unit
 _CAUSES = {
     PendingCause.NO_ELIGIBLE_FLAVOR: "never, as the cluster is: no open node has a flavor that it accepts",
     PendingCause.EXCEEDS_NODE: "never, as the cluster is: a replica is larger than every node it accepts",
-    PendingCause.EXCEEDS_CLUSTER: "never, as the cluster is: the gang is larger than all nodes of a flavor together",
+    PendingCause.EXCEEDS_CLUSTER: "never, as the cluster is: the gang is larger than all nodes of a flavor "
+    "together, or than its constraints let them hold",
     PendingCause.INSUFFICIENT_CAPACITY: "no room now, and others are owed it more",
     PendingCause.FRAGMENTED: "room enough in total, but not in pieces that fit its replicas",
     PendingCause.NO_MATCHING_NODE: "never, as the cluster is: no open node has the labels and taints it accepts",
@@ -169,11 +170,15 @@ def constraints(wanted: Constraints) -> list[str]:
         whose = f"replicas of jobs with {labelled(limit.of)}" if limit.of else "of its replicas"
         count = f"at most {limit.replicas}" if limit.replicas else "no"
         lines.append(f"{count} {whose} per {limit.per}")
-    lines += [f"each replica in a {near.per} where a job with {labelled(near.of)} runs" for near in wanted.near]
+    lines += [f"each replica {_in_a(near.per)} where a job with {labelled(near.of)} runs" for near in wanted.near]
     if wanted.within:
         lines.append(f"all replicas in one {wanted.within}")
     lines += [f"tolerates {key}={value}" if value else f"tolerates {key}" for key, value in wanted.tolerations]
     return lines
+
+
+def _in_a(per: str) -> str:
+    return "on a node" if per == NODE_DOMAIN else f"in a {per}"
 
 
 def labelled(pairs: Labels) -> str:

@@ -130,6 +130,11 @@ class PolicySection(Section):
     )
     gap: float = Field(default=1e-4, gt=0, lt=1, description="largest gap (of the total weight) that counts as optimal")
     iterations: int = Field(default=400, ge=1, description="the solver's budget, in iterations")
+    placement: Literal["prospects", "best-fit", "fragmentation"] = Field(
+        default="prospects",
+        description="which node of those that fit: the one that work to come loses least by (prospects), "
+        "the one with the least left (best-fit), or by how much the next job could not use (fragmentation)",
+    )
 
     @model_validator(mode="after")
     def _makes_sense_together(self) -> Self:

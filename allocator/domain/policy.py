@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from allocator.domain.errors import Violation
 
+PROSPECTS, BEST_FIT, FRAGMENTATION = PLACEMENTS = ("prospects", "best-fit", "fragmentation")
+"""Ways to choose among nodes: by what they are worth to all that will come, by what is left of them, or by how much the
+next job could not use."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -15,7 +19,8 @@ class Policy:
     A running job is stopped for another one's share only after `minimum_run_seconds`, and only if the other is owed at
     least `hysteresis_seconds` (or the runner's restart cost, if that is longer) more than it. `horizon_seconds` is how
     long a placement is expected to last: it turns a restart cost into a fraction of throughput. Credits are kept within
-    +-`credit_limit_seconds`. `gap` is what the solver aims for, `iterations` its budget.
+    +-`credit_limit_seconds`. `gap` is what the solver aims for, `iterations` its budget. `placement` says which of
+    the nodes that fit is taken: one of PLACEMENTS.
     """
 
     fairness: float = 1.0
@@ -25,6 +30,7 @@ class Policy:
     credit_limit_seconds: float = 7200.0
     gap: float = 1e-4
     iterations: int = 400
+    placement: str = PROSPECTS
 
     def violations(self) -> tuple[Violation, ...]:
         found = []
@@ -50,4 +56,6 @@ class Policy:
             found.append(Violation("gap", f"must be between 0 and 1, got {self.gap}"))
         if self.iterations < 1:
             found.append(Violation("iterations", f"must be at least 1, got {self.iterations}"))
+        if self.placement not in PLACEMENTS:
+            found.append(Violation("placement", f"must be one of {', '.join(PLACEMENTS)}; got {self.placement!r}"))
         return tuple(found)

@@ -7,11 +7,12 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job
 from allocator.domain.queue import Queue
+from allocator.domain.resources import Resources
 
 LimitName = tuple[str, str, str]
 """(queue, flavor, resource): what a limit is known by from one round to the next."""
@@ -62,6 +63,18 @@ class Snapshot:
         return tuple(sorted({node.flavor for node in self.nodes}))
 
 
+class WorkKind(NamedTuple):
+    """One kind of the work that comes: what a replica of it takes, how often there is one, and what that is worth."""
+
+    flavor: str
+    demand: Resources
+    """Of one replica."""
+    popularity: int
+    """Replicas of live jobs that could run as this."""
+    value: int
+    """Of one replica, against the others on the flavor; above 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What one round hands to the next, settled from what was applied; not to be changed.
@@ -73,6 +86,9 @@ class Memory:
 
     `prices`: capacity prices of the last solution by (flavor, resource), and `limit_prices` those of queues' limits by
     (queue, flavor, resource), for warm starts; the last known ones where the last solution had none.
+
+    `work`: what comes, as far as can be told from the live jobs, for choosing among nodes; none: nothing is known. It
+    is the same object for as long as it is about right, so that what is computed from it can be kept.
     """
 
     time: float = 0.0
@@ -81,6 +97,7 @@ class Memory:
     pace: array[float] = field(default_factory=lambda: array("d"))
     prices: Mapping[tuple[str, str], float] = field(default_factory=dict)
     limit_prices: Mapping[LimitName, float] = field(default_factory=dict)
+    work: tuple[WorkKind, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.sequences.typecode, self.credits.typecode, self.pace.typecode) != ("q", "d", "d"):
@@ -96,6 +113,7 @@ class Memory:
         pace: Mapping[int, float] | None = None,
         prices: Mapping[tuple[str, str], float] | None = None,
         limit_prices: Mapping[LimitName, float] | None = None,
+        work: tuple[WorkKind, ...] = (),
     ) -> Self:
         """From mappings by sequence, for few jobs."""
         owed, rates = credits or {}, pace or {}
@@ -107,6 +125,7 @@ class Memory:
             array("d", [rates.get(sequence, 0.0) for sequence in sequences]),
             prices or {},
             limit_prices or {},
+            work,
         )
 
     def credit(self, sequence: int, now: float) -> float:

@@ -94,8 +94,14 @@ class Live:
 
     def positions(self, ids: Iterable[str]) -> Integers:
         """Where the jobs with these ids are; all must be there."""
-        sequences = np.array([self.sequences[job_id] for job_id in ids], dtype=np.int64)
-        return np.searchsorted(self.jobs.sequence, sequences).astype(np.int64)
+        wanted = list(ids)
+        sequences = np.array([self.sequences.get(job_id, 0) for job_id in wanted], dtype=np.int64)
+        found = np.searchsorted(self.jobs.sequence, sequences).astype(np.int64)
+        there = np.minimum(found, len(self.jobs.jobs) - 1)
+        if wanted and self.jobs.ids[there].tolist() != wanted:  # another cluster had the same ids
+            index = {job_id: position for position, job_id in enumerate(self.jobs.ids.tolist())}
+            return np.array([index[job_id] for job_id in wanted], dtype=np.int64)
+        return found
 
     def kind_now(self, chosen: Integers) -> Integers:
         """The kinds that these running jobs (positions) run in."""

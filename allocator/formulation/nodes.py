@@ -106,5 +106,5 @@ def node_arrays(nodes: tuple[Node, ...]) -> NodeArrays:
             [LOST if node.health is NodeHealth.LOST else _CONDITION[node.availability] for node in ordered],
             dtype=np.int64,
         ),
-        labelled=np.array([bool(node.labels) for node in ordered], dtype=np.bool_),
+        labelled=np.array([bool(node.labels or node.taints) for node in ordered], dtype=np.bool_),
     )

@@ -42,7 +42,8 @@ def _nothing(jobs: int) -> Bounds:
 def _declared(live: Live) -> list[AtMost | Near]:
     """Every distinct limit on labels, and every distinct affinity, in a fixed order."""
     found: set[AtMost | Near] = set()
-    for constraints in {kind.constraints for kind in live.kinds}:
+    in_use = np.unique(live.shapes.kind[np.unique(live.shape)]).tolist() if len(live.jobs.jobs) else []
+    for constraints in {live.kinds[kind].constraints for kind in in_use}:
         found.update(limit for limit in constraints.at_most if limit.of)
         found.update(constraints.near)
     return sorted(found, key=lambda b: (b.per, b.of, b.replicas if isinstance(b, AtMost) else -1))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from allocator.placement.space import Integers, Pool
+from allocator.placement.space import Integers, Places, Pool
 
 MEMBER, DECLARES, NEAR = 1, 2, 4
 """What a job has to do with a bound: its labels count, it set the limit, it must be where others are. Added up."""
@@ -46,6 +46,13 @@ def join(bounds: Bounds, pool: Pool, job: int, first: int, pieces: int, sign: in
                 bounds.members[bound, domain] += sign * pool.replicas[piece]
             if bounds.role[entry] & DECLARES:
                 bounds.declarers[bound, domain] += sign * pool.replicas[piece]
+
+
+def join_all(bounds: Bounds, pool: Pool, places: Places) -> None:
+    """Count everybody who has a place."""
+    for job in range(len(places.kind)):
+        if places.kind[job] >= 0:
+            join(bounds, pool, job, places.first[job], places.pieces[job], 1)
 
 
 def bounded_room(bounds: Bounds, job: int, node: int, room: int) -> int:
@@ -88,6 +95,17 @@ def bound_counts(bounds: Bounds, job: int, first: int, last: int, counts: Intege
     return int(counts[first:last].sum())
 
 
+def is_near(bounds: Bounds, job: int, other: int) -> bool:
+    """Whether the other is one of those that the job must be near to: stopping it would not help."""
+    for entry in range(bounds.starts[job], bounds.starts[job + 1]):
+        if bounds.role[entry] & NEAR == 0:
+            continue
+        for theirs in range(bounds.starts[other], bounds.starts[other + 1]):
+            if bounds.bound[theirs] == bounds.bound[entry] and bounds.role[theirs] & MEMBER:
+                return True
+    return False
+
+
 def may_return(bounds: Bounds, pool: Pool, job: int, first: int, pieces: int) -> bool:
     """Whether bounds allow a lifted job to go back where it was. What it must be near to is asked at starts only."""
     allowed = True
@@ -104,5 +122,5 @@ def may_return(bounds: Bounds, pool: Pool, job: int, first: int, pieces: int) ->
     return allowed
 
 
-KERNELS = (join, bounded_room, bound_counts, may_return)
+KERNELS = (join, join_all, bounded_room, bound_counts, is_near, may_return)
 """In order: each calls only those before it."""

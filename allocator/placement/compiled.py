@@ -14,16 +14,28 @@ from types import FunctionType
 from typing import Any
 
 from allocator.formulation.kernels import cache_works
-from allocator.placement import bounds, fit, reserving, starting, stopping, turns, walk
+from allocator.placement import (
+    bounds,
+    fit,
+    fragmentation,
+    prospects,
+    reserving,
+    room,
+    spending,
+    starting,
+    stopping,
+    turns,
+    walk,
+)
 
 COMPILED_NODES, COMPILED_JOBS = 200, 2000
 """From so many nodes or jobs on compiled kernels are worth loading."""
 
-MODULES = (fit, bounds, turns, stopping, reserving, starting, walk)
+MODULES = (room, fragmentation, prospects, spending, fit, bounds, turns, stopping, reserving, starting, walk)
 """In order: kernels of each call only those of the same or earlier ones."""
 
 
-CALLED = ("count_all", "choose", "take", "holds", "join", "load", "is_overfull", "walk")
+CALLED = ("count_all", "choose", "take", "holds", "join_all", "load", "is_overfull", "walk")
 """Kernels that Python calls."""
 
 

@@ -80,6 +80,12 @@ def contenders(
 
 def credits_now(memory: Memory, live: Live, now: float, policy: Policy) -> Floats:
     """(J,) what each live job is owed, within the policy's limit."""
+    limit = policy.credit_limit_seconds
+    return np.minimum(limit, np.maximum(-limit, owed_now(memory, live, now)))
+
+
+def owed_now(memory: Memory, live: Live, now: float) -> Floats:
+    """(J,) what each live job is owed, without limit."""
     owed = np.zeros(len(live.jobs.jobs))
     known = np.frombuffer(memory.sequences, dtype=np.int64) if memory.sequences else np.zeros(0, dtype=np.int64)
     if len(known):
@@ -88,8 +94,7 @@ def credits_now(memory: Memory, live: Live, now: float, policy: Policy) -> Float
         since = max(0.0, now - memory.time)
         found = np.frombuffer(memory.credits) + np.frombuffer(memory.pace) * since
         owed = np.where(there, found[place], 0.0)
-    limit = policy.credit_limit_seconds
-    return np.minimum(limit, np.maximum(-limit, owed))
+    return owed
 
 
 def _options(formulation: Formulation, shares: Floats) -> tuple[Options, Floats, Integers]:
@@ -160,6 +165,12 @@ def wishes(everybody: Contenders, formulation: Formulation, policy: Policy, now:
     row = everybody.option_row
     may = jobs.runs & ~everybody.pinned & everybody.preemptible & (options.choices[row] > 1)
     resizes = live.shapes.resizable[live.shape] if len(live.shapes.resizable) else np.zeros(len(row), dtype=np.bool_)
+    running = np.flatnonzero(jobs.runs)
+    if running.size:  # a gang of which some have finished is ending: it keeps its size
+        standing = np.bincount(jobs.piece_owner, weights=jobs.piece_count, minlength=len(row))
+        whole = np.array([kind.replicas for kind in live.kinds], dtype=np.int64)[live.kind_now(running)]
+        resizes = resizes.copy()
+        resizes[running] &= standing[running] == whole
     with np.errstate(invalid="ignore"):
         may &= resizes | (now - jobs.since >= policy.minimum_run_seconds)
     wish = np.full(len(row), -1, dtype=np.int64)

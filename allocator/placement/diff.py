@@ -81,9 +81,8 @@ def _is_same_place(job: Job, placement: Placement) -> bool:
     """Whether a job is exactly where it was."""
     assert job.allocation is not None
     old = job.allocation.placement
-    return old.configuration == placement.configuration and sorted(map(_where, old.replicas)) == sorted(
-        map(_where, placement.replicas)
-    )
+    same = (old.configuration, old.millis) == (placement.configuration, placement.millis)
+    return same and sorted(map(_where, old.replicas)) == sorted(map(_where, placement.replicas))
 
 
 def _in_old_order(job: Job, placement: Placement) -> Placement:

@@ -11,7 +11,7 @@ import numpy as np
 from allocator.domain.placement import WHOLE
 from allocator.formulation.build import Live
 from allocator.placement.contenders import SHARE_FLOOR, Contenders
-from allocator.placement.fit import part_of
+from allocator.placement.room import part_of
 from allocator.placement.space import Booleans, Integers, Kinds, Places, Pool, Space, derive
 
 TOLERANCE = 50

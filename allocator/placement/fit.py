@@ -7,101 +7,25 @@ to at least its size: the search misses nothing. Among the ways to place it, the
 2. one rack that holds it: the one in which least is left over;
 3. few racks, and in them few nodes: the fullest fill first.
 
-Among equal nodes: for a fraction of a GPU one where a GPU is shared already, so that whole GPUs stay whole; then the
-one with the least left over; then the first.
+Among equal nodes: the one whose loss costs those who will come least (`spending`); where that is equal, or nothing has
+a cost: for a fraction of a GPU one where a GPU is shared already, so that whole GPUs stay whole; then the one with the
+least left over; then the first.
 
 A replica takes whole GPUs (devices nobody else has a part of, lowest indices first) or a part of one device (the one
-with the least left that has enough).
+that costs least; or else the one with the least left that has enough).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from allocator.placement.costs import LEFT_OVER
+from allocator.placement.room import able_nodes, has_shared_device, part_of, refresh, room_on
 from allocator.placement.space import Integers, Kinds, Places, Pool, Space
+from allocator.placement.spending import cheapest, device_for, priced
 
 _GPU = 1000
 FEW_NODES = 16
-
-
-def refresh(space: Space, node: int) -> None:
-    """Recompute what is derived from free amounts; fresh every time, so that undoing gives back the same bits."""
-    whole = 0
-    left = 0
-    for device in range(space.devices.shape[1]):
-        millis = space.devices[node, device]
-        left += millis
-        if millis == _GPU:
-            whole += 1
-    space.whole[node] = whole
-    slack = left * space.device_worth[node]
-    for resource in range(space.free.shape[1]):
-        slack += space.free[node, resource] * space.worth[node, resource]
-    space.slack[node] = slack
-
-
-def part_of(amount: int, millis: int) -> int:
-    """Thousandths of an amount, rounded up."""
-    if millis == 1000:
-        return amount
-    return -(-amount * millis // 1000)
-
-
-def room_on(space: Space, kinds: Kinds, kind: int, millis: int, node: int) -> int:
-    """How many replicas that hold `millis` thousandths of their demand the node could take now, at most what the gang
-    needs and its limits on itself allow.
-    """
-    if not space.open[node]:
-        return 0
-    if kinds.mask[kind] >= 0 and not kinds.masks[kinds.mask[kind], node]:
-        return 0
-    room = int(kinds.cap[kind])
-    for resource in range(space.free.shape[1]):
-        amount = part_of(kinds.amount[kind, resource], millis)
-        if amount > 0:
-            free = space.free[node, resource]
-            if free < amount:
-                return 0
-            room = min(room, free // amount)
-    devices = kinds.devices[kind]
-    if devices > 0:
-        room = min(room, space.whole[node] // devices)
-    part = kinds.part[kind]
-    if part > 0:
-        fractions = 0
-        for device in range(space.devices.shape[1]):
-            fractions += space.devices[node, device] // part
-        room = min(room, fractions)
-    return room
-
-
-def able_nodes(space: Space, kinds: Kinds, kind: int, millis: int) -> Integers:
-    """The nodes of the kind's flavor with enough for one replica, ascending; its limits and labels aside.
-
-    One tight loop over a few arrays: in a busy cluster nearly every node is ruled out here.
-    """
-    flavor = kinds.flavor[kind]
-    first, last = space.flavor_starts[flavor], space.flavor_starts[flavor + 1]
-    found = np.empty(last - first, dtype=np.int64)
-    free, is_open, whole, devices = space.free, space.open, space.whole, space.devices
-    resources, gpus = free.shape[1], devices.shape[1]
-    needed = np.empty(resources, dtype=np.int64)
-    for resource in range(resources):
-        needed[resource] = part_of(kinds.amount[kind, resource], millis)
-    idle, part = kinds.devices[kind], kinds.part[kind]
-    count = 0
-    for node in range(first, last):
-        fits = is_open[node] and whole[node] >= idle
-        for resource in range(resources):
-            fits &= needed[resource] <= 0 or free[node, resource] >= needed[resource]
-        if fits and part > 0:
-            fits = False
-            for device in range(gpus):
-                fits |= devices[node, device] >= part
-        if fits:
-            found[count] = node
-            count += 1
-    return found[:count]
 
 
 def count_all(space: Space, kinds: Kinds, kind: int, millis: int, counts: Integers) -> int:
@@ -119,31 +43,28 @@ def count_all(space: Space, kinds: Kinds, kind: int, millis: int, counts: Intege
     return total
 
 
-def has_shared_device(space: Space, kinds: Kinds, kind: int, node: int) -> bool:
-    """Whether a replica that needs a part of a device could join others on one."""
-    for device in range(space.devices.shape[1]):
-        left = space.devices[node, device]
-        if kinds.part[kind] <= left < _GPU:
-            return True
-    return False
-
-
 def best_node(space: Space, kinds: Kinds, kind: int, counts: Integers, need: int, nodes: Integers) -> int:
     """The best of `nodes` (ascending) that could take `need` replicas; -1 if none could."""
     best = -1
     best_shared = False
+    least = 0
+    slot = priced(space, kinds, kind, need) if kinds.costs.score != LEFT_OVER else -1
     for position in range(len(nodes)):
         node = nodes[position]
         if counts[node] < need:
             continue
+        cost = kinds.costs.cost[slot, node] if slot >= 0 else 0
+        if best >= 0 and cost > least:
+            continue
         shared = kinds.part[kind] > 0 and has_shared_device(space, kinds, kind, node)
-        if best >= 0:
+        if best >= 0 and cost == least:
             if best_shared and not shared:
                 continue
             if best_shared == shared and space.slack[node] >= space.slack[best]:
                 continue
         best = node
         best_shared = shared
+        least = cost
     return best
 
 
@@ -154,6 +75,9 @@ def best_single(space: Space, kinds: Kinds, kind: int, millis: int) -> int:
     best_shared = False
     if flavor < 0 or kinds.absent[kind]:
         return best
+    slot = priced(space, kinds, kind, 1) if millis == _GPU else -1  # costs are of whole demands
+    if slot >= 0:
+        return cheapest(space, kinds, kind, slot)
     able = able_nodes(space, kinds, kind, millis)
     for position in range(len(able)):
         node = able[position]
@@ -176,17 +100,22 @@ def fill_few_from(
     space: Space, kinds: Kinds, kind: int, counts: Integers, need: int, able: Integers, fill: Integers, filled: int
 ) -> int:
     """`fill_from` by looking through all nodes for each one that is taken, which beats sorting if it takes few."""
+    scored = kinds.costs.score != LEFT_OVER
+    slot = priced(space, kinds, kind, 1) if scored else -1
     left = able.copy()
     while need > 0 and len(left) > 0:
         best = -1
         for position in range(len(left)):
             node = left[position]
-            if (
-                best < 0
-                or counts[node] > counts[left[best]]
-                or (counts[node] == counts[left[best]] and space.slack[node] < space.slack[left[best]])
-            ):
-                best = position
+            if best >= 0:
+                other = left[best]
+                if counts[node] < counts[other]:
+                    continue
+                if counts[node] == counts[other]:
+                    worse = kinds.costs.cost[slot, node] - kinds.costs.cost[slot, other] if scored else 0
+                    if worse > 0 or (worse == 0 and space.slack[node] >= space.slack[other]):
+                        continue
+            best = position
         node = left[best]
         if counts[node] >= need:
             fill[filled, 0] = best_node(space, kinds, kind, counts, need, left)
@@ -210,6 +139,9 @@ def fill_from(
     if len(able) > 0 and need <= FEW_NODES * counts[able].max():
         return fill_few_from(space, kinds, kind, counts, need, able, fill, filled)
     able = able[np.argsort(space.slack[able], kind="mergesort")]
+    if kinds.costs.score != LEFT_OVER:
+        slot = priced(space, kinds, kind, 1)
+        able = able[np.argsort(kinds.costs.cost[slot][able], kind="mergesort")]
     able = able[np.argsort(-counts[able], kind="mergesort")]
     for position in range(len(able)):
         if need <= 0:
@@ -321,11 +253,7 @@ def pick_devices(space: Space, kinds: Kinds, kind: int, node: int, pool: Pool) -
     """Take the devices of one replica, at the end of the pool."""
     part = kinds.part[kind]
     if part > 0:
-        best = -1
-        for device in range(space.devices.shape[1]):
-            left = space.devices[node, device]
-            if left >= part and (best < 0 or left < space.devices[node, best]):
-                best = device
+        best = device_for(space, kinds, kind, node)
         space.devices[node, best] -= part
         pool.device[pool.used[1]] = best
         pool.used[1] += 1
@@ -439,12 +367,7 @@ def is_overfull(space: Space, node: int) -> bool:
 
 
 KERNELS = (
-    refresh,
-    part_of,
-    room_on,
-    able_nodes,
     count_all,
-    has_shared_device,
     best_node,
     best_single,
     fill_few_from,

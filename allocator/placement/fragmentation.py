@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from allocator.placement.space import Booleans, Integers
+from allocator.formulation.problem import Booleans, Integers
 
 _GPU = 1000
 

@@ -34,8 +34,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from allocator.formulation.problem import Floats, Integers
 from allocator.placement.fragmentation import Workload, kinds_of
-from allocator.placement.space import Floats, Integers
 
 FORGOTTEN = 0.03
 """Odds that nobody looks at a device again, against those of an arrival of any kind."""

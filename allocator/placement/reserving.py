@@ -1,20 +1,22 @@
 """Kernels: nodes kept for a job that is owed much and cannot start because of jobs that nobody may stop.
 
 Without reservations a large gang, or one among non-preemptible jobs, could wait for ever: whatever gets free is taken
-by smaller jobs that fit at once. So when the walk comes to a job that is owed at least the hysteresis, and even with
-every preemptible job gone it would not fit, it chooses the nodes on which most of its replicas could be then, and keeps
-them: until the end of the walk no non-preemptible job may start there unless it is expected to end before the
-reserved start, which is when the last of those in the way is expected to end. Preemptible jobs may: they can be
-stopped when the time has come. Backfilling, that is.
+by smaller jobs that fit at once. So when the walk comes to a job that is owed at least the hysteresis, or more than
+anybody else who waits, and even with every preemptible job gone it would not fit, it chooses the nodes on which most
+of its replicas could be then, and keeps them: until the end of the walk no non-preemptible job may start there unless
+it is expected to end before the reserved start, which is when the last of those in the way is expected to end.
+Preemptible jobs may: they can be stopped when the time has come. Backfilling, that is.
 
-Room for the reserving gang on its nodes never shrinks from round to round, so it does start.
+Room for the reserving gang on its nodes is taken by nobody who is owed less, and its credit grows while it waits.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from allocator.placement.fit import count_all, room_on
+from allocator.placement.fit import choose, count_all
+from allocator.placement.room import room_on
+from allocator.placement.space import Integers
 from allocator.placement.world import World
 
 
@@ -47,17 +49,46 @@ def free_slot(world: World, job: int) -> int:
     return free
 
 
+def keep_best_domain(world: World, kind: int, counts: Integers) -> None:
+    """Set counts to -1 but for the domain in which most of the gang could be without those who may be stopped, of the
+    domains that could hold it all if they were empty.
+    """
+    kinds, empty = world.kinds, world.reservations.empty
+    flavor, need = kinds.flavor[kind], kinds.replicas[kind]
+    first, last = world.space.flavor_starts[flavor], world.space.flavor_starts[flavor + 1]
+    domains = kinds.domains[kinds.within[kind]]
+    size = domains.max() + 1
+    now, most = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+    for node in range(first, last):
+        if not world.reservations.reserved[node]:
+            now[domains[node]] += counts[node]
+            most[domains[node]] += room_on(empty, kinds, kind, 1000, node)
+    best = -1
+    for domain in range(size):
+        if most[domain] >= need and (best < 0 or now[domain] > now[best]):
+            best = domain
+    for node in range(first, last):
+        if domains[node] != best:
+            counts[node] = -1
+
+
 def reserve(world: World, job: int) -> None:
     """Keep nodes for a job that could not start, if it is owed enough and non-preemptible jobs are in its way."""
     reservations, kinds, counts = world.reservations, world.kinds, world.scratch.counts
     row = world.jobs.option_row[job]
-    if world.jobs.credit[job] < reservations.owed or not world.options.owed[row, 0]:
+    enough = world.jobs.credit[job] >= reservations.owed or (job == reservations.first and world.jobs.credit[job] > 0)
+    if not enough or not world.options.owed[row, 0]:
         return
     slot = free_slot(world, job)
     kind = world.options.kind[row, 0]
     flavor, missing = kinds.flavor[kind], kinds.replicas[kind]
-    if slot < 0 or flavor < 0 or count_all(reservations.lasting, kinds, kind, 1000, counts) >= missing:
+    if slot < 0 or flavor < 0:
+        return
+    total = count_all(reservations.lasting, kinds, kind, 1000, counts)
+    if total >= missing and choose(world.space, kinds, kind, missing, counts.copy(), world.scratch.fill) > 0:
         return  # where only preemptible jobs are in the way, credit will move them
+    if kinds.within[kind] >= 0:
+        keep_best_domain(world, kind, counts)
     first, last = world.space.flavor_starts[flavor], world.space.flavor_starts[flavor + 1]
     order = np.argsort(-counts[first:last], kind="mergesort") + first
     chosen = 0
@@ -66,7 +97,7 @@ def reserve(world: World, job: int) -> None:
         if missing <= 0:
             break
         node = order[position]
-        room = room_on(reservations.empty, kinds, kind, 1000, node)
+        room = 0 if counts[node] < 0 else room_on(reservations.empty, kinds, kind, 1000, node)
         if room > 0 and not reservations.reserved[node]:
             order[chosen] = node
             chosen += 1
@@ -84,5 +115,5 @@ def reserve(world: World, job: int) -> None:
     reservations.job[slot] = job
 
 
-KERNELS = (close_reserved, reopen_reserved, free_slot, reserve)
+KERNELS = (close_reserved, reopen_reserved, free_slot, keep_best_domain, reserve)
 """In order: each calls only those before it."""

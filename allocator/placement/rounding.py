@@ -12,6 +12,7 @@ from allocator.formulation.build import Formulation
 from allocator.placement.bounding import tabulated_bounds
 from allocator.placement.compiled import Kernels, kernels_for
 from allocator.placement.contenders import Contenders, contenders, wishes
+from allocator.placement.costs import costs
 from allocator.placement.dividing import give_back, take_more, wanted_parts
 from allocator.placement.evictions import reasons_to_leave, relieve
 from allocator.placement.space import (
@@ -73,6 +74,8 @@ def decide_places(
     waits = (outcome.places.kind < 0) & (everybody.options.choices[everybody.option_row] > 0)
     pool = outcome.pool
     if waits.any() or (wish >= 0).any():
+        priced = costs(live, len(outcome.kinds.flavor), memory.work, policy.placement)
+        outcome = replace(outcome, kinds=outcome.kinds._replace(costs=priced))
         stoppable = outcome.in_place & ~everybody.pinned & everybody.preemptible
         world = _world(snapshot, outcome, policy, stoppable, waits, wish, resizes)
         asking = np.flatnonzero(waits | (wish >= 0))
@@ -109,8 +112,7 @@ def _world(
     everybody, live, kinds = outcome.everybody, outcome.formulation.live, outcome.kinds
     bounds = tabulated_bounds(live)
     if len(bounds.most):
-        for job in np.flatnonzero(outcome.in_place).tolist():
-            outcome.kernels.join(bounds, outcome.pool, job, outcome.places.first[job], outcome.places.pieces[job], 1)
+        outcome.kernels.join_all(bounds, outcome.pool, outcome.places)
     divisible = live.profiles.divisible[live.jobs.profile]
     jobs = Jobs(
         priority=everybody.priority,
@@ -143,7 +145,8 @@ def _world(
         scratch=Scratch(
             counts=np.zeros(nodes, dtype=np.int64),
             fill=np.zeros((nodes + 1, 2), dtype=np.int64),
-            freed=np.zeros((nodes, outcome.space.free.shape[1] + 1), dtype=np.int64),
+            freed=np.zeros((nodes, outcome.space.free.shape[1] + outcome.space.devices.shape[1]), dtype=np.int64),
+            reach=np.zeros(len(kinds.flavor), dtype=np.int64),
             touched=np.zeros(nodes + 1, dtype=np.int64),
             is_touched=np.zeros(nodes, dtype=np.bool_),
             failed=np.full((2, len(kinds.flavor)), -1, dtype=np.int64),
@@ -176,6 +179,8 @@ def put_in_place(
     for job in relieve(kernels, space, kinds, pool, places, (everybody.preemptible, rank)):
         code[job] = 5
         staying[job] = False
+    if parts is not None:
+        places.millis[:] = np.where(staying, places.millis, parts)
     return Outcome(
         formulation=formulation,
         everybody=everybody,
@@ -235,14 +240,16 @@ def _reservations(
     """None yet. Without jobs that nobody may stop there never are any, and the tables stay empty."""
     live, kinds, everybody = outcome.formulation.live, outcome.kinds, outcome.everybody
     lasting_jobs = outcome.in_place & ~stoppable
-    needed = bool(lasting_jobs.any() and (everybody.credit[waits] >= policy.hysteresis_seconds).any())
-    empty = empty_space(live.nodes) if needed else outcome.space
+    needed = bool(lasting_jobs.any() and (everybody.credit[waits] > 0).any())
+    wanting = np.flatnonzero(waits)
+    empty = empty_space(live.nodes)
     lasting, ends = empty, np.zeros(len(outcome.space.open))
-    if needed:
+    if lasting_jobs.any():
         lasting = empty_space(live.nodes)
         pool, places = loaded(live, lasting_jobs)
         outcome.kernels.load(lasting, kinds, pool, places)
         derive(lasting)
+    if needed:
         ran = snapshot.time - live.jobs.since
         left = np.maximum(0.0, live.jobs.duration - np.where(np.isfinite(ran), ran, 0.0))
         owner = live.jobs.piece_owner
@@ -257,4 +264,5 @@ def _reservations(
         start=np.zeros(1),
         ends=ends,
         owed=float(policy.hysteresis_seconds),
+        first=int(_order(everybody, wanting)[-1]) if wanting.size else -1,
     )

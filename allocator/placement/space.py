@@ -10,13 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.domain.cluster import NODE_DOMAIN, RACK_LABEL
+from allocator.domain.cluster import NODE_DOMAIN, RACK_LABEL, Labels
 from allocator.domain.placement import WHOLE
 from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS
 from allocator.formulation.build import Live
 from allocator.formulation.eligibility import Kind
 from allocator.formulation.nodes import NodeArrays
+from allocator.placement.costs import Costs, no_costs
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -48,6 +49,8 @@ class Space(NamedTuple):
     """(1,) whether there are racks of more than one node."""
     grown: Integers
     """(F,) counts releases: what did not fit on a flavor does not fit until this changes."""
+    changes: Integers
+    """(C + 1,) the last C nodes whose free amounts changed, in a ring; the last entry counts all changes."""
 
 
 class Kinds(NamedTuple):
@@ -79,6 +82,8 @@ class Kinds(NamedTuple):
     """(K, S) rows of `domains` over which the gang must be spread; -1 for none."""
     most: Integers
     """(K, S) replicas that one such domain may take."""
+    costs: Costs
+    """What their places cost."""
 
 
 class Pool(NamedTuple):
@@ -140,13 +145,14 @@ def empty_space(nodes: NodeArrays) -> Space:
         devices=nodes.devices.copy(),
         whole=np.zeros(len(nodes.nodes), dtype=np.int64),
         slack=np.zeros(len(nodes.nodes)),
-        open=static.open,
+        open=static.open.copy(),
         flavor_starts=nodes.flavor_starts,
         worth=static.worth,
         device_worth=static.device_worth,
         rack=static.rack,
         racked=np.array([len(np.unique(static.rack)) < len(static.rack)]),
         grown=np.zeros(max(1, len(nodes.flavors)), dtype=np.int64),
+        changes=np.zeros(4 * len(nodes.nodes) + 2, dtype=np.int64),
     )
     derive(space)
     return space
@@ -159,6 +165,7 @@ def derive(space: Space) -> None:
     for resource in range(space.free.shape[1]):
         slack = slack + space.free[:, resource] * space.worth[:, resource]
     space.slack[:] = slack
+    space.changes[-1] += len(space.changes)  # more than the ring holds: whatever was known of nodes is no more
 
 
 def tabulated(live: Live) -> Kinds:
@@ -191,6 +198,7 @@ def tabulated(live: Live) -> Kinds:
         within=within,
         spread=spread,
         most=most,
+        costs=no_costs(),
     )
 
 
@@ -203,16 +211,20 @@ def _masks(nodes: NodeArrays, kinds: tuple[Kind, ...]) -> tuple[Integers, Boolea
     """For each kind the row of a mask over nodes, or -1."""
     if not nodes.labelled.any() and not any(kind.constraints.nodes for kind in kinds):
         return np.full(len(kinds), -1, dtype=np.int64), np.ones((0, len(nodes.nodes)), dtype=np.bool_)
-    rows: dict[object, int] = {}
-    masks: list[list[bool]] = []
+    rows: dict[tuple[object, object], int] = {}
+    masks: list[NDArray[np.bool_]] = []
     mask = np.full(len(kinds), -1, dtype=np.int64)
+    looks: dict[tuple[Labels, Labels], int] = {}
+    look = np.array([looks.setdefault((node.labels, node.taints), len(looks)) for node in nodes.nodes], dtype=np.int64)
+    samples = [nodes.nodes[int(position)] for position in np.unique(look, return_index=True)[1]]
     for number, kind in enumerate(kinds):
-        if kind.constraints not in rows:
-            admits = [kind.constraints.admits(node) for node in nodes.nodes]
-            rows[kind.constraints] = -1 if all(admits) else len(masks)
-            if not all(admits):
+        wants = (kind.constraints.nodes, kind.constraints.tolerations)
+        if wants not in rows:
+            admits = np.array([kind.constraints.admits(node) for node in samples], dtype=np.bool_)[look]
+            rows[wants] = -1 if admits.all() else len(masks)
+            if not admits.all():
                 masks.append(admits)
-        mask[number] = rows[kind.constraints]
+        mask[number] = rows[wants]
     return mask, np.array(masks, dtype=np.bool_).reshape(len(masks), len(nodes.nodes))
 
 

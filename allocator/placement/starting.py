@@ -50,6 +50,8 @@ def find(world: World, pool: Pool, job: int, kind: int) -> Pool:
     first = pool.used[0]
     pool = occupy(space, kinds, kind, scratch.fill, filled, pool, millis)
     join(world.bounds, pool, job, first, filled, 1)
+    if bounded:
+        space.grown[flavor] += 1  # somebody may have wanted to be near to it
     return pool
 
 

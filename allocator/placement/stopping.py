@@ -6,22 +6,23 @@ that is more (but no more than the credit limit, so that it can happen). Equival
 the lowest in order first, until the gang would fit if all of them were gone; place it, on nodes that some of them leave
 or that are free; of those who are there let go on whose old place is still free, the highest in order first.
 
-What makes it fast: a first pass only adds up what candidates would give back, node by node, without regard to which
-devices of a node; it tells how many of them have to be considered, or that there is no hope, in some tens of
-nanoseconds each. Only then are jobs really lifted out of their places, on the nodes that matter. Candidates are in
+What makes it fast: whether it would help if everybody left is asked first, once per kind. Then a pass only adds up what
+candidates would give back, node by node and device by device; it tells how many of them have to be considered. Only
+then are jobs really lifted out of their places, on the nodes that matter. Candidates are in
 order of credit within a class, so the search ends at the first that is owed too much. A kind that fails need not be
 tried again in the same walk: room is only used up by it, never made.
 """
 
 from __future__ import annotations
 
-from allocator.placement.bounds import bound_counts, join, may_return
-from allocator.placement.fit import choose, count_all, holds, occupy, part_of, room_on, take
+from allocator.placement.bounds import bound_counts, is_near, join, may_return
+from allocator.placement.fit import choose, count_all, holds, occupy, take
+from allocator.placement.room import part_of, room_on
 from allocator.placement.space import Pool
 from allocator.placement.world import World
 
 MOST_TRIES = 64
-"""How often jobs are lifted in one search without success: then devices are in the way, not amounts."""
+"""How often jobs are lifted in one search without success: then limits on who is near whom are in the way."""
 LOST_FAIRLY, LOST_TO_PRIORITY = 1, 2
 """Codes of `evictions.REASONS`."""
 
@@ -36,11 +37,11 @@ def may_stop(world: World, job: int, candidate: int, fair: bool) -> int:
             return -1
         if stops.enough[candidate] > jobs.credit[job] or jobs.credit[candidate] >= jobs.credit[job]:
             return 0
-    return 1 if jobs.stoppable[candidate] else 0
+    return 1 if jobs.stoppable[candidate] and not is_near(world.bounds, job, candidate) else 0
 
 
 def room_at_best(world: World, kind: int, millis: int, node: int) -> int:
-    """How many replicas a node could take with what was added up in `scratch.freed`, whichever devices that is on."""
+    """How many replicas a node could take with what was added up in `scratch.freed`."""
     space, kinds, freed = world.space, world.kinds, world.scratch.freed
     if not space.open[node] or (kinds.mask[kind] >= 0 and not kinds.masks[kinds.mask[kind], node]):
         return 0
@@ -50,16 +51,25 @@ def room_at_best(world: World, kind: int, millis: int, node: int) -> int:
         amount = part_of(kinds.amount[kind, resource], millis)
         if amount > 0:
             room = min(room, (space.free[node, resource] + freed[node, resource]) // amount)
-    gpu = kinds.devices[kind] * 1000 + kinds.part[kind]
-    if gpu > 0:
-        room = min(room, (space.devices[node].sum() + freed[node, last]) // gpu)
-    return max(room, 0)
+            if room <= 0:
+                return 0
+    devices, part = kinds.devices[kind], kinds.part[kind]
+    if devices == 0 and part == 0:
+        return room
+    fitting = 0
+    for device in range(space.devices.shape[1]):
+        left = space.devices[node, device] + freed[node, last + device]
+        if part > 0:
+            fitting += left // part
+        elif left == 1000:
+            fitting += 1
+    return min(room, fitting if part > 0 else fitting // devices)
 
 
 def give_back_in_thought(world: World, pool: Pool, kind: int, millis: int, candidate: int) -> int:
     """Add up what the candidate would give back: by how much the sum of what nodes could take at best grows."""
     kinds, places, scratch = world.kinds, world.places, world.scratch
-    of, last = places.kind[candidate], scratch.freed.shape[1] - 1
+    of, last = places.kind[candidate], world.space.free.shape[1]
     each = 1000
     if kinds.part[of] > 0:
         each = kinds.part[of]
@@ -73,7 +83,9 @@ def give_back_in_thought(world: World, pool: Pool, kind: int, millis: int, candi
         for resource in range(last):
             amount = part_of(kinds.amount[of, resource], places.millis[candidate])
             scratch.freed[node, resource] += amount * pool.replicas[piece]
-        scratch.freed[node, last] += each * pool.device_count[piece]
+        start = pool.device_start[piece]
+        for held in range(start, start + pool.device_count[piece]):
+            scratch.freed[node, last + pool.device[held]] += each
         room = room_at_best(world, kind, millis, node)
         grown += room - scratch.counts[node]
         scratch.counts[node] = room
@@ -105,12 +117,13 @@ def lift_where_it_matters(world: World, pool: Pool, job: int, kind: int, fair: b
     """
     stops, scratch, places = world.stops, world.scratch, world.places
     millis = places.millis[job]
+    bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
     lifted = 0
     for position in range(stops.starts[world.kinds.flavor[kind]], end):
         candidate = stops.order[position]
         if may_stop(world, job, candidate, fair) != 1:
             continue
-        if matters(world, pool, candidate):
+        if bounded or matters(world, pool, candidate):
             take(world.space, world.kinds, pool, places, candidate, -1)
             join(world.bounds, pool, candidate, places.first[candidate], places.pieces[candidate], -1)
             stops.lifted[lifted] = candidate
@@ -142,11 +155,25 @@ def filled_now(world: World, job: int, kind: int) -> int:
     return choose(world.space, world.kinds, kind, need, left, world.scratch.fill)
 
 
+def is_out_of_reach(world: World, kind: int) -> bool:
+    """Whether the kind would not fit even if everybody left who may be stopped."""
+    known = world.scratch.reach[kind]
+    if known == 0:
+        total = count_all(world.reservations.lasting, world.kinds, kind, 1, world.scratch.counts)
+        known = 1 if total < world.kinds.replicas[kind] else 2
+        world.scratch.reach[kind] = known
+    return bool(known == 1)
+
+
 def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool) -> tuple[int, int]:
     """(how many were lifted, into `stops.lifted`; rows of `fill`, 0 if it still does not fit)."""
     stops, scratch = world.stops, world.scratch
     flavor, need, millis = world.kinds.flavor[kind], world.kinds.replicas[kind], world.places.millis[job]
+    if is_out_of_reach(world, kind):
+        return 0, 0
     best = count_all(world.space, world.kinds, kind, millis, scratch.counts)
+    bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
+    limited = world.kinds.within[kind] >= 0 or (world.kinds.spread[kind] >= 0).any()
     tries = 0
     for position in range(stops.starts[flavor], stops.starts[flavor + 1]):
         candidate = stops.order[position]
@@ -156,7 +183,9 @@ def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool
         if allowed == 0:
             continue
         best += give_back_in_thought(world, pool, kind, millis, candidate)
-        if best < need or not matters(world, pool, candidate):
+        if best < need or not (bounded or matters(world, pool, candidate)):
+            continue
+        if limited and choose(world.space, world.kinds, kind, need, scratch.counts.copy(), scratch.fill) == 0:
             continue
         lifted = lift_where_it_matters(world, pool, job, kind, fair, position + 1)
         filled = filled_now(world, job, kind)
@@ -208,6 +237,7 @@ KERNELS = (
     lift_where_it_matters,
     put_back,
     filled_now,
+    is_out_of_reach,
     lift_until_it_fits,
     stop_others,
 )

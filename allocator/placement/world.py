@@ -94,7 +94,9 @@ class Reservations(NamedTuple):
     ends: Floats
     """(N,) seconds from now until the last job on the node that nobody may stop is expected to end; inf if unknown."""
     owed: float
-    """Seconds that a job must be owed to reserve."""
+    """Seconds that a job must be owed to reserve,"""
+    first: int
+    """unless it is this one: the most owed of those who wait."""
 
 
 class Scratch(NamedTuple):
@@ -105,7 +107,9 @@ class Scratch(NamedTuple):
     fill: Integers
     """(N + 1, 2)"""
     freed: Integers
-    """(N, R + 1) what candidates would give back on each node: amounts, and milli-GPUs of any device."""
+    """(N, R + G) what candidates would give back on each node: amounts, then milli-GPUs of each device."""
+    reach: Integers
+    """(K,) whether a kind would fit if everybody left who may be stopped: 0 not known, 1 no, 2 yes."""
     touched: Integers
     """(N + 1,) nodes with something in `freed`; the last entry is how many."""
     is_touched: Booleans

@@ -15,9 +15,10 @@ from allocator.domain.placement import WHOLE
 from allocator.domain.plan import Commit
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory, Snapshot
-from allocator.formulation.build import Live
+from allocator.formulation.build import Formulation, Live
 from allocator.formulation.problem import Floats, Integers
-from allocator.placement.contenders import credits_now
+from allocator.placement.contenders import owed_now
+from allocator.rounds.coming import coming_work
 from allocator.rounds.decide import Decision
 from allocator.solvers.solution import Status
 
@@ -60,11 +61,28 @@ def parts_after(live: Live, commit: Commit) -> Floats:
     return part
 
 
+def _within_limit(formulation: Formulation, owed: Floats, limit: float) -> Floats:
+    """(J,) credits within the limit. Where a flavor cannot give what the optimum promises, because of fragments,
+    everybody there is owed more and more; when the first reaches the limit, all of them are lowered together, so that
+    who is owed more than whom is not forgotten.
+    """
+    if not (owed > limit).any():
+        return np.maximum(-limit, owed)
+    row = formulation.row
+    inside = np.flatnonzero((row >= 0) & formulation.live.profiles.preemptible[formulation.live.jobs.profile])
+    flavor = formulation.problem.flavor[row[inside], 0]
+    beyond = np.zeros(len(formulation.flavors))
+    np.maximum.at(beyond, flavor, owed[inside] - limit)
+    lowered = owed.copy()
+    lowered[inside] -= np.maximum(beyond, 0.0)[flavor]
+    return np.minimum(limit, np.maximum(-limit, lowered))
+
+
 def settle(memory: Memory, snapshot: Snapshot, decision: Decision, commit: Commit, policy: Policy) -> Memory:
     """The memory after this round. Credits stay within the policy's limit, and go with their job."""
     formulation, solution = decision.formulation, decision.solution
     live, row = formulation.live, formulation.row
-    credit = credits_now(memory, live, snapshot.time, policy)
+    credit = _within_limit(formulation, owed_now(memory, live, snapshot.time), policy.credit_limit_seconds)
     pace = np.zeros(len(credit))
     prices, limit_prices = memory.prices, memory.limit_prices
     if solution.status is not Status.FAILED:
@@ -82,4 +100,5 @@ def settle(memory: Memory, snapshot: Snapshot, decision: Decision, commit: Commi
         pace=array("d", pace[kept].tobytes()),
         prices=prices,
         limit_prices=limit_prices,
+        work=coming_work(live, prices, memory.work),
     )

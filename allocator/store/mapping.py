@@ -20,7 +20,7 @@ from allocator.domain.placement import WHOLE, Allocation, Epoch, Placement, Repl
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
 from allocator.domain.resources import Resources
-from allocator.domain.snapshot import Memory
+from allocator.domain.snapshot import Memory, WorkKind
 from allocator.intake.ports import Receipt
 
 Row = dict[str, Any]
@@ -368,6 +368,7 @@ def memory_row(memory: Memory) -> Row:
         "time": memory.time,
         "prices": [(*name, price) for name, price in memory.prices.items()],
         "limit_prices": [(*name, price) for name, price in memory.limit_prices.items()],
+        "work": [(kind.flavor, dict(kind.demand.items()), kind.popularity, kind.value) for kind in memory.work],
     }
     columns = (memory.sequences, memory.credits, memory.pace)
     return {"content": write(content), "credits": b"".join([_little_endian(column) for column in columns])}
@@ -383,16 +384,20 @@ def memory_from(content: str, credits_and_pace: bytes | None, sequence_of: Calla
         (queue, flavor, resource): price
         for queue, flavor, resource, price in found.get("limit_prices", ())  # older records have none
     }
+    work = tuple(
+        WorkKind(flavor, Resources.of(demand), popularity, value)
+        for flavor, demand, popularity, value in found.get("work", ())  # older records have none
+    )
     if credits_and_pace is None:
         owed, pace = (_by_sequence(found[name], sequence_of) for name in ("credits", "pace"))
-        return Memory.of(found["time"], owed, pace, prices, limit_prices)
+        return Memory.of(found["time"], owed, pace, prices, limit_prices, work)
     part = len(credits_and_pace) // 3
     columns = [credits_and_pace[at * part : (at + 1) * part] for at in range(3)]
     sequences = array("q", columns[0])
     credits_owed, pace_of_each = array("d", columns[1]), array("d", columns[2])
     for column in (sequences, credits_owed, pace_of_each):
         _swap_if_big_endian(column)
-    return Memory(found["time"], sequences, credits_owed, pace_of_each, prices, limit_prices)
+    return Memory(found["time"], sequences, credits_owed, pace_of_each, prices, limit_prices, work)
 
 
 def _little_endian(column: array[Any]) -> bytes:

@@ -48,6 +48,30 @@ def test_labels_and_taints_keep_a_job_away() -> None:
     }
 
 
+def test_taints_count_where_no_node_has_labels() -> None:
+    nodes = [node("n1", cpu=2, taints=(("gpu", "only"),)), node("n2", cpu=8)]
+    assert told(decide(snapshot(nodes, [waiting(1, way(cpu=2))])))["j1"] == "starts on n2"
+
+
+def test_jobs_that_are_gone_bind_nobody() -> None:
+    """Not even when they are remembered for the next round."""
+    job = running(waiting(1, way(cpu=2), way(cpu=2, replicas=2), resizable=True, labels=WEB), "n1")
+    limited_one = waiting(7, way(cpu=1), labels=WEB, constraints=limited(AtMost(1, "rack", WEB)))
+    decide(snapshot([node("other")], [limited_one]))
+    assert told(decide(snapshot([node("n1")], [job]), {"j1": (0.0, 1.0)}))["j1"] == "resizes to n1 n1"
+
+
+def test_a_rack_is_freed_among_many() -> None:
+    """Amounts would do long before one rack is free."""
+    nodes = [node(f"n{rack:02}{n}", rack=f"r{rack:02}") for rack in range(12) for n in range(6)]
+    jobs = [running(waiting(i), each.name) for i, each in enumerate(nodes)]
+    gang = waiting(999, way(cpu=8, replicas=6), constraints=limited(within="rack"))
+    owed = {job.id: -1000.0 - (job.sequence * 7919 % 3001) for job in jobs} | {gang.id: 7000.0}
+    story = told(decide(snapshot(nodes, [*jobs, gang]), credits_owed=owed))
+    assert story[gang.id].startswith("starts")
+    assert sum(what.startswith("stops") for what in story.values()) == 6
+
+
 def test_a_gang_prefers_one_node_then_one_rack_then_few_nodes() -> None:
     nodes = racks(2, 3, cpu=4)
     assert told(decide(snapshot(nodes, [waiting(1, way(cpu=2, replicas=2))])))["j1"] == "starts on r0n0 r0n0"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from allocator.domain.plan import Preempt, Resize
+from dataclasses import replace
+
+from allocator.domain.plan import Move, Preempt, Resize
 from allocator.domain.reason import PendingCause
 from allocator.placement import violations
-from tests.placement.worlds import NOW, applied, decide, node, running, snapshot, told, waiting, way
+from tests.placement.worlds import LOST, NOW, applied, decide, node, running, snapshot, told, waiting, way
 
 SIZES = tuple(way(cpu=2, replicas=count, throughput=float(count) ** 0.9) for count in (1, 2, 4))
 
@@ -43,11 +45,30 @@ def test_a_job_that_cannot_resize_restarts_only_after_its_minimum() -> None:
     assert decide(snapshot([node("n1", cpu=8)], [job]), {"j1": (0.0, 0.0, 1.0)}).changes == ()
 
 
+def test_a_gang_of_which_some_have_finished_keeps_its_size() -> None:
+    job = running(waiting(1, *SIZES, resizable=True), "n1", "n1", configuration=1, since=NOW)
+    assert job.allocation is not None
+    job = replace(job, allocation=replace(job.allocation, finished=frozenset({0})))
+    assert decide(snapshot([node("n1")], [job]), {"j1": (0.0, 0.0, 1.0)}).changes == ()
+
+
+def test_a_part_is_chosen_anew_where_a_node_was_lost() -> None:
+    job = running(waiting(1, way(cpu=8), divisible=True), "n1")
+    assert job.allocation is not None
+    part = replace(job.allocation.placement, millis=100)
+    job = replace(job, allocation=replace(job.allocation, placement=part))
+    world = snapshot([node("n1", health=LOST), node("n2")], [job])
+    (change,) = decide(world, {"j1": (1.0,)}).changes
+    assert isinstance(change, Move)
+    assert change.placement.millis == 1000
+
+
 def test_divisible_jobs_hold_their_shares_at_the_same_time() -> None:
     jobs = [waiting(i, way(cpu=8), divisible=True) for i in (1, 2)]
     world = snapshot([node("n1", cpu=8)], jobs)
     plan = decide(world, {"j1": (0.25,), "j2": (0.75,)})
-    assert [change.placement.millis for change in plan.changes if not isinstance(change, Preempt)] == [250, 750]
+    parts = {change.job_id: change.placement.millis for change in plan.changes if not isinstance(change, Preempt)}
+    assert parts == {"j1": 250, "j2": 750}
     after = applied(world, plan)
     assert violations(after.nodes, after.jobs) == []
     assert decide(after, {"j1": (0.25,), "j2": (0.75,)}).changes == ()

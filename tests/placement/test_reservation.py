@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from allocator.domain.constraints import Constraints
 from allocator.domain.job import Job
 from allocator.domain.reason import PendingCause
 from tests.placement.worlds import NOW, applied, decide, node, running, snapshot, told, waiting, way
@@ -32,7 +33,22 @@ def test_nodes_are_kept_for_a_gang_that_is_owed_much() -> None:
 
 def test_a_gang_that_is_not_owed_much_keeps_nothing() -> None:
     world = snapshot(NODES, [running(fixed(1), "n0"), gang(2), fixed(3)])
-    assert told(decide(world, credits_owed={"j2": 100.0}))["j3"] == "starts on n1"
+    assert told(decide(world, credits_owed={"j2": 0.0}))["j3"] == "starts on n1"
+    assert told(decide(world, credits_owed={"j2": 100.0, "j3": 200.0}))["j3"] == "starts on n1"
+
+
+def test_whoever_is_owed_most_of_those_who_wait_keeps_nodes() -> None:
+    """However little that is: otherwise small jobs that keep coming would starve it."""
+    world = snapshot(NODES, [running(fixed(1), "n0"), gang(2), fixed(3)])
+    assert told(decide(world, credits_owed={"j2": 100.0}))["j3"] == "waits: reserved"
+
+
+def test_a_gang_within_one_rack_keeps_the_best_rack() -> None:
+    nodes = [node(f"r{rack}n{n}", cpu=4, rack=f"r{rack}") for rack in range(2) for n in range(2)]
+    blockers = [running(fixed(1), "r0n0"), running(fixed(2), "r1n0"), running(fixed(3), "r1n1")]
+    pair = waiting(4, way(cpu=4, replicas=2), preemptible=False, constraints=Constraints(within="rack"))
+    story = told(decide(snapshot(nodes, [*blockers, pair, fixed(5)]), credits_owed={"j4": 1000.0}))
+    assert story["j5"] == "waits: reserved"
 
 
 def test_only_what_ends_before_the_reserved_start_is_filled_in() -> None:

@@ -16,7 +16,7 @@ from allocator.domain.plan import Plan, Preempt, Resize, Start
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
-from allocator.domain.snapshot import Memory, Snapshot
+from allocator.domain.snapshot import Memory, Snapshot, WorkKind
 from allocator.formulation.build import Formulation, build
 from allocator.placement import place
 
@@ -123,11 +123,12 @@ def decide(
     credits_owed: Mapping[str, float] | None = None,
     policy: Policy = POLICY,
     otherwise: float = 0.5,
+    work: tuple[WorkKind, ...] = (),
 ) -> Plan:
-    """The plan for a world, with credits in seconds by job id."""
+    """The plan for a world, with credits in seconds by job id, and what work is expected to come."""
     formulation = build(world, policy)
     owed = credits_owed or {}
-    memory = Memory.of(world.time, {job.sequence: owed[job.id] for job in world.jobs if job.id in owed})
+    memory = Memory.of(world.time, {job.sequence: owed[job.id] for job in world.jobs if job.id in owed}, work=work)
     return place(world, formulation, share_matrix(formulation, shares or {}, otherwise), memory, policy)
 
 

@@ -17,7 +17,7 @@ from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlac
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
 from allocator.domain.resources import MAX_AMOUNT, Resources
-from allocator.domain.snapshot import Memory
+from allocator.domain.snapshot import Memory, WorkKind
 from allocator.intake.ports import Receipt
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
 from allocator.store import mapping
@@ -187,6 +187,7 @@ by_sequence = st.dictionaries(st.integers(1, 2**63 - 1), floats, max_size=4)
         pace=by_sequence,
         prices=st.dictionaries(st.tuples(names, names), floats, max_size=4),
         limit_prices=st.dictionaries(st.tuples(names, names, names), floats, max_size=4),
+        work=st.lists(st.builds(WorkKind, names, resources, amounts, amounts), max_size=3).map(tuple),
     )
 )
 def test_memory(engine: Engine, memory: Memory) -> None:

@@ -1,0 +1,113 @@
+"""The kernels decide the same as they are written and compiled."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.job import Configuration, Job
+from allocator.domain.policy import PLACEMENTS, Policy
+from allocator.domain.snapshot import Snapshot, WorkKind
+from allocator.formulation.build import build
+from allocator.placement import rounding
+from allocator.placement.compiled import Kernels, compiled, plain
+from allocator.rounds.coming import coming_work
+from tests.placement.worlds import (
+    CORDONED,
+    DRAINING,
+    LOST,
+    NOW,
+    OPEN,
+    applied,
+    decide,
+    node,
+    snapshot,
+    told,
+    waiting,
+    way,
+)
+
+NODES = 250
+FLAVORS = ("a", "b")
+
+
+def drawn_ways(dice: random.Random) -> list[tuple[Configuration, ...]]:
+    """Shapes of jobs: processors only, parts of a GPU and whole ones, alone and in gangs."""
+    found = []
+    for _ in range(16):
+        gpu = dice.choice((0, 0.2, 0.5, 0.7, 1, 1, 2, 4))
+        cpu, replicas = dice.randint(1, 9), dice.choice((1, 1, 1, 2, 6))
+        flavors = dice.choice((("a",), ("b",), FLAVORS))
+        found.append(tuple(way(flavor=flavor, cpu=cpu, gpu=gpu, replicas=replicas) for flavor in flavors))
+    return found
+
+
+def drawn_jobs(dice: random.Random, ways: list[tuple[Configuration, ...]], first: int, count: int) -> list[Job]:
+    return [
+        waiting(
+            first + index,
+            *dice.choice(ways),
+            priority_class=dice.choice(("low", "normal", "normal", "normal", "high")),
+            preemptible=dice.random() < 0.8,
+            restart_cost=dice.choice((0.0, 400.0)),
+            weight=1.0,
+        )
+        for index in range(count)
+    ]
+
+
+def drawn(seed: int, policy: Policy) -> tuple[Snapshot, dict[str, float], tuple[WorkKind, ...]]:
+    """A full cluster on which some nodes have failed or closed, more jobs than fit, credits, and what work comes."""
+    dice = random.Random(seed)
+    conditions = [(OPEN, False)] * 40 + [(CORDONED, False), (DRAINING, False), (OPEN, True)]
+    sizes = [
+        (dice.choice(FLAVORS), dice.choice((8, 16, 32)), dice.choice((0, 1, 2, 4)), index // 8)
+        for index in range(NODES)
+    ]
+    ways = drawn_ways(dice)
+    before = snapshot(members([(OPEN, False)] * NODES, sizes), drawn_jobs(dice, ways, 0, 500), NOW - 1000.0)
+    work = coming_work(build(before, policy).live, {}, ())
+    after = applied(before, decide(before, policy=policy))
+    jobs = [*after.jobs, *drawn_jobs(dice, ways, 500, 150)]
+    owed = {job.id: dice.choice((-900.0, -100.0, 0.0, 0.0, 200.0, 700.0)) for job in jobs}
+    return snapshot(members([dice.choice(conditions) for _ in range(NODES)], sizes), jobs), owed, work
+
+
+def members(conditions: list[tuple[NodeAvailability, bool]], sizes: list[tuple[str, int, int, int]]) -> list[Node]:
+    return [
+        node(
+            f"n{index:03}",
+            flavor=flavor,
+            cpu=cpu,
+            gpu=gpu,
+            rack=f"r{rack}",
+            availability=availability,
+            health=LOST if lost else NodeHealth.READY,
+        )
+        for index, ((availability, lost), (flavor, cpu, gpu, rack)) in enumerate(zip(conditions, sizes, strict=True))
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # the first one compiles
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_plain_and_compiled_kernels_decide_the_same(placement: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Policy(placement=placement)
+    world, owed, work = drawn(PLACEMENTS.index(placement), policy)
+    assert work
+    plans = []
+    for kernels in (plain(), compiled()):
+
+        def chosen(nodes: int, jobs: int, kernels: Kernels = kernels) -> Kernels:
+            return kernels
+
+        monkeypatch.setattr(rounding, "kernels_for", chosen)
+        plans.append(decide(world, credits_owed=owed, policy=policy, work=work))
+    story = told(plans[0])
+    assert told(plans[1]) == story
+    assert plans[0] == plans[1]
+    words = " ".join(story.values())
+    for expected in ("starts on", "kept", "waits", "stops for fair_share", "stops for node_lost", "moves to"):
+        assert expected in words
