@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from hashlib import sha256
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -55,6 +57,11 @@ def kernels_for(nodes: int, jobs: int) -> Kernels:
     return compiled() if large and cache_works() else plain()
 
 
+def _version() -> str:
+    """Of the kernels' sources together: numba's cache looks only at the file of each function, not at what it calls."""
+    return sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in MODULES)).hexdigest()[:12]
+
+
 @cache
 def plain() -> Kernels:
     """The kernels as they are written."""
@@ -67,13 +74,14 @@ def compiled() -> Kernels:
     from numba import njit  # noqa: PLC0415 - takes half a second, which small clusters need not spend
 
     done: dict[str, Callable[..., Any]] = {}
+    version = _version()
     for module in MODULES:
         for kernel in module.KERNELS:
             assert isinstance(kernel, FunctionType)
             names = {**kernel.__globals__, **done}
             twin = FunctionType(kernel.__code__, names, kernel.__name__, kernel.__defaults__, kernel.__closure__)
             twin.__module__ = kernel.__module__
-            twin.__qualname__ = kernel.__qualname__
+            twin.__qualname__ = f"{kernel.__qualname__}_{version}"
             inner = kernel.__name__ not in CALLED  # no way in from Python: a third of the time to compile
             options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
             if inner:
