@@ -66,10 +66,10 @@ def _within_limit(formulation: Formulation, owed: Floats, limit: float) -> Float
     everybody there is owed more and more; when the first reaches the limit, all of them are lowered together, so that
     who is owed more than whom is not forgotten.
     """
-    if not (owed > limit).any():
-        return np.maximum(-limit, owed)
     row = formulation.row
     inside = np.flatnonzero((row >= 0) & formulation.live.profiles.preemptible[formulation.live.jobs.profile])
+    if not inside.size or not (owed > limit).any():
+        return np.minimum(limit, np.maximum(-limit, owed))
     flavor = formulation.problem.flavor[row[inside], 0]
     beyond = np.zeros(len(formulation.flavors))
     np.maximum.at(beyond, flavor, owed[inside] - limit)
