@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, Violation
+from allocator.domain.objectives import objective_of
 from allocator.domain.policy import Policy
 from simulations.comparison import compare, read_summary
 from simulations.faults import Faults, NoFaults, RandomFaults
@@ -186,13 +187,17 @@ def replay_command(
     ] = None,
     mean_down_hours: Annotated[float, typer.Option(help="Mean hours until a failed node is back.")] = 1.0,
     fairness: Annotated[
-        float | None, typer.Option(help="alpha: 0 throughput, 1 proportional, 2 minimum delay, inf max-min.")
+        str | None,
+        typer.Option(help="The objective: proportional, throughput, min-delay, max-min, drf, or an alpha such as 0.5."),
     ] = None,
     minimum_run: Annotated[
         float | None, typer.Option(help="Seconds a job runs before others may take its place.")
     ] = None,
     hysteresis: Annotated[
         float | None, typer.Option(help="Seconds another job must be owed more than the runner.")
+    ] = None,
+    lag_tolerance: Annotated[
+        float | None, typer.Option(help="A job is more patient from the age on of which this part is the hysteresis.")
     ] = None,
     placement_horizon: Annotated[float | None, typer.Option(help="Seconds a placement is expected to last.")] = None,
     credit_limit: Annotated[float | None, typer.Option(help="Bound on the seconds a job is owed.")] = None,
@@ -228,10 +233,13 @@ def replay_command(
             mean_up_seconds=mean_up_hours * HOUR,
             mean_down_seconds=mean_down_hours * HOUR,
         )
+    alpha, utility = (None, None) if fairness is None else _objective(fairness)
     knobs = {
-        "fairness": fairness,
+        "fairness": alpha,
+        "utility": utility,
         "minimum_run_seconds": minimum_run,
         "hysteresis_seconds": hysteresis,
+        "lag_tolerance": lag_tolerance,
         "horizon_seconds": placement_horizon,
         "credit_limit_seconds": credit_limit,
         "gap": gap,
@@ -319,6 +327,14 @@ def scenarios_command() -> None:
     console = _page()
     for name in scenario_names():
         console.print(f"[bold]{name}[/]: {escape(load_scenario(name).about)}")
+
+
+def _objective(text: str) -> tuple[float, str]:
+    """(fairness, utility); what is wrong with it, by the name of the flag."""
+    try:
+        return objective_of(text)
+    except ValueError as error:
+        raise InvalidInput(Violation("fairness", str(error))) from error
 
 
 def _prepare(

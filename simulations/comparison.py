@@ -18,6 +18,7 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
     "preemptions per job": ("preemptions", "per_job"),
     "jobs stopped": ("preemptions", "stopped"),
     "jobs moved": ("preemptions", "moved"),
+    "jobs moved to make room": ("preemptions", "moved_by_reason", "consolidated"),
     "restart seconds": ("preemptions", "restart_job_seconds"),
     "fairness error": ("fairness", "fairness_error"),
     "fairness error of means": ("fairness", "fairness_error_of_means"),

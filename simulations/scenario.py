@@ -7,13 +7,18 @@ The named ones lie in `simulations/scenarios`; README.md there explains the fiel
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from allocator.domain.errors import InvalidInput, Violation
+from allocator.domain.objectives import objective_of
 from allocator.domain.policy import Policy
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
+from allocator.domain.resources import display_unit
 from simulations.traces.errors import TraceError
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -42,12 +47,44 @@ class FlavorPart(_Part):
     bandwidth_gb_per_second: NotNegative = 0.0
 
 
+class QuotaPart(_Part):
+    """As allocator.domain.quota.Quota, in display units: cores, GPUs, GiB, GB/s. A limit that is not given is none."""
+
+    flavor: Name
+    resource: Name
+    nominal: NotNegative
+    borrowing_limit: NotNegative | None = None
+    lending_limit: NotNegative | None = None
+
+    def make_quota(self) -> Quota:
+        """In the domain's units; its values are not judged."""
+        size = display_unit(self.resource)[1]
+        nominal, borrowed, lent = (
+            None if amount is None else round(amount * size)
+            for amount in (self.nominal, self.borrowing_limit, self.lending_limit)
+        )
+        return Quota(self.flavor, self.resource, nominal or 0, borrowed, lent)
+
+
 class QueuePart(_Part):
-    """`arrivals` is this queue's part of all jobs, relative to the other queues'."""
+    """`arrivals` is this queue's part of all jobs, relative to the other queues'; 0 where there are queues below it."""
 
     name: Name
     weight: Positive = 1.0
-    arrivals: Positive = 1.0
+    arrivals: NotNegative = 1.0
+    priority: int = 0
+    discipline: Literal["fair", "fifo"] = "fair"
+    quotas: list[QuotaPart] = []
+
+    def make_queue(self) -> Queue:
+        """The queue; its values are not judged."""
+        return Queue(
+            self.name,
+            self.weight,
+            priority=self.priority,
+            quotas=tuple(part.make_quota() for part in self.quotas),
+            discipline=Discipline(self.discipline),
+        )
 
 
 class JobClassPart(_Part):
@@ -97,12 +134,20 @@ class FaultsPart(_Part):
 class PolicyPart(_Part):
     """As allocator.domain.policy.Policy; what is not given has its default."""
 
-    fairness: Annotated[float, Field(ge=0)] | None = None
+    fairness: float | str | None = None
     minimum_run_seconds: NotNegative | None = None
     hysteresis_seconds: NotNegative | None = None
+    lag_tolerance: Annotated[float, Field(ge=0, lt=1)] | None = None
     horizon_seconds: Positive | None = None
     credit_limit_seconds: Positive | None = None
     placement: Literal["prospects", "best-fit", "fragmentation"] | None = None
+
+    @field_validator("fairness")
+    @classmethod
+    def _is_an_objective(cls, value: float | str | None) -> float | str | None:
+        if value is not None:
+            objective_of(str(value))
+        return value
 
 
 class Scenario(_Part):
@@ -120,7 +165,10 @@ class Scenario(_Part):
 
     def make_policy(self) -> Policy:
         """The scenario's policy over the defaults."""
-        return Policy(**self.policy.model_dump(exclude_none=True))
+        given = self.policy.model_dump(exclude_none=True)
+        if "fairness" in given:
+            given["fairness"], given["utility"] = objective_of(str(given["fairness"]))
+        return Policy(**given)
 
 
 def scenario_names() -> tuple[str, ...]:
@@ -155,13 +203,43 @@ def read_scenario(file: Path) -> Scenario:
         raise InvalidInput(
             *(Violation(".".join(map(str, found["loc"])), found["msg"]) for found in error.errors())
         ) from None
-    flavors = {flavor.name for flavor in scenario.flavors}
-    unknown = [
-        Violation(f"classes.{index}.throughput.{flavor}", f"is not a flavor; there are {', '.join(sorted(flavors))}")
-        for index, job_class in enumerate(scenario.classes)
-        for flavor in job_class.throughput
-        if flavor not in flavors
-    ]
-    if unknown:
-        raise InvalidInput(*unknown)
+    wrong = [*_unknown_flavors(scenario), *_queue_violations(scenario.queues)]
+    if wrong:
+        raise InvalidInput(*wrong)
     return scenario
+
+
+def _unknown_flavors(scenario: Scenario) -> Iterator[Violation]:
+    flavors = {flavor.name for flavor in scenario.flavors}
+    named = [
+        *(
+            (f"classes.{index}.throughput.{flavor}", flavor)
+            for index, job_class in enumerate(scenario.classes)
+            for flavor in job_class.throughput
+        ),
+        *(
+            (f"queues.{index}.quotas.{place}.flavor", quota.flavor)
+            for index, queue in enumerate(scenario.queues)
+            for place, quota in enumerate(queue.quotas)
+        ),
+    ]
+    for field, flavor in named:
+        if flavor not in flavors:
+            yield Violation(field, f"is not a flavor; there are {', '.join(sorted(flavors))}; got {flavor!r}")
+
+
+def _queue_violations(queues: Sequence[QueuePart]) -> Iterator[Violation]:
+    """What is wrong with the tree, priorities and quotas; the rest is judged with the workload."""
+    names = {queue.name for queue in queues}
+    parents = {queue.name.rpartition("/")[0] for queue in queues} - {""}
+    for index, queue in enumerate(queues):
+        parent = queue.name.rpartition("/")[0]
+        if parent and parent not in names:
+            yield Violation(f"queues.{index}.name", f"lies below {parent!r}, which is not there; add that queue, too")
+        if queue.name in parents and queue.arrivals:
+            yield Violation(f"queues.{index}.arrivals", "must be 0: jobs go to the queues below it")
+        for violation in queue.make_queue().violations():
+            if violation.field.startswith(("quotas", "priority")):
+                yield violation.under(f"queues.{index}")
+    if not any(queue.arrivals for queue in queues):
+        yield Violation("queues", "must hold at least one with arrivals above 0")

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from allocator.domain.cluster import Node
 from allocator.domain.job import Configuration, JobSpec
-from allocator.domain.queue import Queue
 from allocator.domain.resources import DISPLAY_UNITS, Resources
 from simulations.faults import Faults, NoFaults, RandomFaults
 from simulations.scenario import JobClassPart, Scenario
@@ -61,7 +60,7 @@ def generate(scenario: Scenario, seed: int) -> Workload:
         name=f"synthetic {scenario.name}",
         start=0.0,
         nodes=_nodes(scenario),
-        queues=tuple(sorted((Queue(part.name, part.weight) for part in scenario.queues), key=lambda q: q.name)),
+        queues=tuple(sorted((part.make_queue() for part in scenario.queues), key=lambda queue: queue.name)),
         arrivals=tuple(arrivals),
         notes=("Everything is made up: no site has reported these jobs.",),
     )

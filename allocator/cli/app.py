@@ -22,7 +22,22 @@ from allocator.client.exchange import ADDRESS_VARIABLE, DEFAULT_ADDRESS, DEFAULT
 from allocator.domain.errors import AllocatorError, InvalidInput, Violation
 
 _PANEL = "Every command"
-_ORDER = ("submit", "jobs", "job", "cancel", "update", "watch", "status", "queues", "nodes", "prices", "rounds")
+_ORDER = (
+    "submit",
+    "jobs",
+    "job",
+    "explain",
+    "cancel",
+    "update",
+    "watch",
+    "status",
+    "queues",
+    "nodes",
+    "prices",
+    "rounds",
+    "whatif",
+    "plan",
+)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

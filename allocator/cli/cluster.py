@@ -11,10 +11,12 @@ import typer
 from allocator.cli import completion, schema, screen
 from allocator.cli.app import app, command, session
 from allocator.cli.cluster_view import flavor_prices, price_table, round_line, round_table, show_round, show_status
+from allocator.cli.explain_view import price_history, price_line
 from allocator.cli.job_view import event_line
 from allocator.cli.quantities import age
 from allocator.client import JobChange
 from allocator.domain.errors import InvalidInput
+from allocator.rounds.report import RoundSummary
 
 _PANEL = "Cluster"
 
@@ -37,14 +39,35 @@ def prices(
     flavor: Annotated[
         str | None, typer.Option(help="Only this flavor.", autocompletion=completion.flavor_names)
     ] = None,
+    history: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=1000, help="What they were in the last N rounds.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--watch", help="Follow them from round to round, until Ctrl-C.")] = False,
 ) -> None:
     """Show what one more unit of each resource is worth, and each flavor's part of the total budget.
 
     Prices are dual variables of the last round, per display unit (core, GPU, GiB, GB/s), as a part of the total budget
-    of all queues together, which is 1. Nothing that is left over has a price.
+    of all queues together, which is 1. Nothing that is left over has a price. Who pays one, and what one more unit
+    would bring, `allocator explain price` says.
     """
     settings = session(context)
+    if history is not None and follow:
+        raise InvalidInput.of("--watch", "cannot be combined with --history: give one of them")
     with settings.client() as client:
+        if history is not None:
+            past = list(islice(client.rounds(page_size=history), history))
+            if settings.json:
+                screen.emit_json([_prices_then(summary, flavor) for summary in past])
+            else:
+                screen.show(price_history(past, flavor, time.time()), empty="no round has run yet, so no prices")
+            return
+        if follow:
+            for summary in client.watch_rounds():
+                if settings.json:
+                    screen.emit_json_line(_prices_then(summary, flavor))
+                else:
+                    screen.line(price_line(summary, flavor))
+            return
         found = client.status()
     usages = [usage for usage in found.flavors if flavor is None or usage.flavor == flavor]
     if settings.json:
@@ -65,6 +88,15 @@ def prices(
     screen.show(price_table(usages), empty="no nodes, so no prices")
     last = found.last_round
     screen.remark(f"as of round {last.round}, {age(time.time() - last.time)} ago ({last.outcome.value})")
+
+
+def _prices_then(summary: RoundSummary, flavor: str | None) -> schema.Json:
+    usages = [usage for usage in summary.flavors if flavor is None or usage.flavor == flavor]
+    return {
+        "round": summary.round,
+        "time": schema.time_text(summary.time),
+        "prices": schema.many(schema.price, usages),
+    }
 
 
 @command(app, "rounds", _PANEL)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from allocator.cli import screen, words
 from allocator.cli.quantities import age, approximate, significant
+from allocator.cli.quotas import quota_table
 from allocator.cli.screen import Column, Table
-from allocator.client import ClusterStatus, QueueStatus
+from allocator.client import ClusterStatus, Discipline, QueueStatus
 from allocator.domain.resources import display_unit
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundSummary
 
@@ -72,6 +73,8 @@ def queue_table(queues: Sequence[QueueStatus], usage: Mapping[str, QueueUsage]) 
             Column("FAIR SHARE", right=True),
             Column("HOLDS", right=True),
             Column("", give_way=4),
+            Column("PRIORITY", right=True, give_way=2),
+            Column("DISCIPLINE", give_way=3),
             Column("STATE", give_way=2),
         )
     )
@@ -88,9 +91,33 @@ def queue_table(queues: Sequence[QueueStatus], usage: Mapping[str, QueueUsage]) 
             words.percent(shares.fair_share) if shares else "-",
             words.percent(shares.actual_share) if shares else "-",
             screen.bar(shares.actual_share, 10) if shares else "-",
+            str(queue.priority or "-"),
+            "-" if queue.discipline is Discipline.FAIR else queue.discipline.value,
             "cordoned" if queue.cordoned else "-",
         )
     return table
+
+
+def show_queue(status: QueueStatus, usage: QueueUsage | None) -> None:
+    """The page about one queue; `usage` as of the last round, if it was in it."""
+    queue = status.queue
+    screen.facts(
+        [
+            ("queue", queue.name),
+            ("state", "cordoned" if queue.cordoned else "open"),
+            ("weight", words.weight(queue.weight)),
+            ("priority", str(queue.priority)),
+            ("discipline", queue.discipline.value),
+            ("jobs", f"{status.running_jobs} running, {status.pending_jobs} waiting"),
+            ("at most", "" if queue.max_live_jobs is None else f"{queue.max_live_jobs} jobs"),
+            ("fair share", words.percent(usage.fair_share) if usage else ""),
+            ("holds", words.percent(usage.actual_share) if usage else ""),
+            ("quotas", "" if queue.quotas else "none"),
+        ]
+    )
+    if queue.quotas:
+        screen.heading("Quotas")
+        screen.show(quota_table([queue], named=False))
 
 
 def flavor_prices(usages: Iterable[FlavorUsage]) -> dict[str, float]:

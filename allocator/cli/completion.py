@@ -11,7 +11,7 @@ from itertools import islice
 import typer
 
 from allocator.cli.app import session
-from allocator.client import Client, JobState
+from allocator.client import Client, Discipline, JobState
 from allocator.client.retry import NEVER
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import PRIORITY_CLASSES
@@ -46,6 +46,18 @@ def node_names(ctx: typer.Context, incomplete: str) -> list[str]:
 def flavor_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Flavors that any node has, whose name begins so."""
     return _asked(ctx, lambda client: sorted({node.flavor for node in client.nodes()}), incomplete)
+
+
+def quota_beginnings(ctx: typer.Context, incomplete: str) -> list[str]:
+    """`FLAVOR/RESOURCE=` for all that the nodes have, that begin so."""
+    return _asked(
+        ctx, lambda client: (f"{usage.flavor}/{usage.resource}=" for usage in client.status().flavors), incomplete
+    )
+
+
+def disciplines(incomplete: str) -> list[str]:
+    """How a queue's jobs may share."""
+    return [discipline.value for discipline in Discipline if discipline.value.startswith(incomplete)]
 
 
 def priority_classes(incomplete: str) -> list[str]:

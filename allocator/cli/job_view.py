@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from allocator.cli import screen, words
+from allocator.cli import reasons, screen, words
 from allocator.cli.quantities import age, format_duration, significant
 from allocator.cli.screen import Column, Table
 from allocator.client import ClusterStatus, Job
 from allocator.domain.job import JobState
-from allocator.domain.placement import WHOLE, Allocation
+from allocator.domain.placement import WHOLE, held
 
 _JOB_COLUMNS = (
     Column("JOB"),
@@ -37,7 +37,7 @@ def job_table(jobs: Iterable[Job], now: float) -> Table:
             age(now - job.submit_time),
             _ran(job, now),
             str(job.preemption_count) if job.preemption_count else "-",
-            words.why_briefly(job) or "-",
+            reasons.why_briefly(job) or "-",
         )
     return table
 
@@ -45,7 +45,7 @@ def job_table(jobs: Iterable[Job], now: float) -> Table:
 def event_line(job: Job) -> str:
     """One change of a watch: which job, its state, and where or why."""
     name = f" ({job.spec.name})" if job.spec.name else ""
-    detail = words.why_briefly(job)
+    detail = reasons.why_briefly(job)
     return f"{job.id}{name} in {job.spec.queue} {job.state.value}" + (f": {detail}" if detail else "")
 
 
@@ -60,17 +60,17 @@ def show_job(job: Job, status: ClusterStatus, now: float) -> None:
 
 def _what(job: Job, status: ClusterStatus, now: float) -> list[tuple[str, str]]:
     spec = job.spec
-    held = job.allocation
+    runs = job.allocation
     return [
         ("job", job.id),
         ("name", spec.name),
         ("queue", spec.queue + _queue_share(spec.queue, status)),
         ("state", job.state.value),
-        ("why", words.why_waiting(job.pending_reason) if job.state is JobState.PENDING else ""),
+        ("why", reasons.why_waiting(job.pending_reason) if job.state is JobState.PENDING else ""),
         ("message", job.message),
-        ("runs on", "\n".join(words.replicas_by_node(held)) if held else ""),
-        ("ended", f"replicas {words.ranges(sorted(held.finished))}" if held and held.finished else ""),
-        ("since", f"{age(now - held.start_time)} (epoch {held.epoch})" if held else ""),
+        ("runs on", "\n".join(words.replicas_by_node(runs)) if runs else ""),
+        ("ended", f"replicas {words.ranges(sorted(runs.finished))}" if runs and runs.finished else ""),
+        ("since", f"{age(now - runs.start_time)} (epoch {runs.epoch})" if runs else ""),
         ("weight", words.weight(spec.weight)),
         ("priority", spec.priority_class),
         ("preemptible", "yes" if spec.preemptible else "no: once started it is never stopped for others"),
@@ -79,7 +79,7 @@ def _what(job: Job, status: ClusterStatus, now: float) -> list[tuple[str, str]]:
         ("labels", "\n".join(f"{key}={value}" for key, value in spec.labels)),
         ("place", "\n".join(words.constraints(spec.constraints))),
         ("resizable", "yes: it changes its number of replicas without a restart" if spec.resizable else ""),
-        ("divisible", _part(held) if spec.divisible else ""),
+        ("divisible", _part(job) if spec.divisible else ""),
     ]
 
 
@@ -91,10 +91,14 @@ def _queue_share(queue: str, status: ClusterStatus) -> str:
     return f"  (holds {words.percent(usage.actual_share)} of the cluster, fair share {words.percent(usage.fair_share)})"
 
 
-def _part(held: Allocation | None) -> str:
+def _part(job: Job) -> str:
     """What of its demand a divisible job holds."""
-    part = f", now {words.percent(held.placement.millis / WHOLE)}" if held else ""
-    return f"yes: it holds its share of its demand all the time{part}"
+    said = "yes: it holds its share of its demand all the time"
+    if job.allocation is None:
+        return said
+    placement = job.allocation.placement
+    now = held(job.spec.configurations[placement.configuration].demand, placement.millis)
+    return f"{said}, now {words.percent(placement.millis / WHOLE)}: {words.demand(now)}"
 
 
 def _expected(seconds: float | None) -> str:
@@ -133,7 +137,7 @@ def _configuration_table(job: Job, status: ClusterStatus) -> Table:
 def _history(job: Job, now: float) -> list[tuple[str, str]]:
     preempted = f"{job.preemption_count} time{'' if job.preemption_count == 1 else 's'}"
     if job.last_preemption is not None:
-        preempted += f", last because {words.why_preempted(job.last_preemption)}"
+        preempted += f", last because {reasons.why_preempted(job.last_preemption)}"
     waited = (job.first_start_time or job.end_time or now) - job.submit_time
     end = f"{_moment(job.end_time)}, {age(now - job.end_time)} ago" if job.end_time is not None else ""
     return [

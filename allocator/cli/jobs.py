@@ -14,7 +14,9 @@ from allocator.cli.exits import ExitCode, of_batch
 from allocator.cli.job_view import job_table, show_job
 from allocator.cli.jobfile import JobDraft, as_flag, draft_of_flags, read_drafts
 from allocator.cli.place_fields import PlaceFlags, read_curve_flag
-from allocator.client import Client, ItemResult, Job, JobChange, JobSpec, JobState, JobUpdate
+from allocator.cli.whatif import dry_run as tell_dry_run
+from allocator.cli.whatif import specs_of
+from allocator.client import Client, ItemResult, Job, JobChange, JobState, JobUpdate
 from allocator.domain.errors import AllocatorError, InvalidInput
 
 _PANEL = "Jobs"
@@ -130,6 +132,13 @@ def submit(
         str | None, typer.Option(metavar="ID", help="Submitting again with the same id and jobs changes nothing.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the jobs until all have ended.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would become of them, with the exit code of the submit.")
+    ] = False,
+    allow_infeasible: Annotated[
+        bool,
+        typer.Option("--allow-infeasible", help="Take also what no node could ever run now: nodes may come."),
+    ] = False,
 ) -> None:
     """Submit one job described by flags, or the jobs of a file.
 
@@ -153,9 +162,14 @@ def submit(
         "constraints": place.constraints(tuple((labels or {}).items())),
     }  # fmt: skip
     drafts = _drafts(file, {key: value for key, value in flags.items() if value is not None})
+    if dry_run and wait:
+        raise InvalidInput.of("--dry-run", "cannot be combined with --wait: nothing is submitted")
     settings = session(context)
     with settings.client() as client:
-        results = _submit_all(client, drafts, request_id)
+        if dry_run:
+            specs = specs_of(client, drafts)
+            raise typer.Exit(tell_dry_run(settings, client, specs, allow_infeasible=allow_infeasible))
+        results = _submit_all(client, drafts, request_id, allow_infeasible=allow_infeasible)
         code = _show_results(settings, results, "submitted", quiet=wait and settings.json)
         if wait:
             code = max(code, _follow(settings, client, [r.id for r in results if isinstance(r, Job)]))
@@ -173,17 +187,17 @@ def _drafts(file: str | None, flags: dict[str, object]) -> tuple[JobDraft, ...]:
     return read_drafts(documents.read(file))
 
 
-def _submit_all(client: Client, drafts: tuple[JobDraft, ...], request_id: str | None) -> list[ItemResult]:
+def _submit_all(
+    client: Client, drafts: tuple[JobDraft, ...], request_id: str | None, *, allow_infeasible: bool
+) -> list[ItemResult]:
     """In batches; each has its own request id, made from the whole submission's, so that a repetition is one, too."""
-    flavors: tuple[str, ...] = ()
-    if any(draft.any_flavor for draft in drafts):
-        flavors = tuple(sorted({node.flavor for node in client.nodes()}))
-    specs: list[JobSpec] = [spec for draft in drafts for spec in draft.specs(flavors)]
+    specs = specs_of(client, drafts)
     root = request_id or str(uuid4())
     results: list[ItemResult] = []
     for start in range(0, len(specs), BATCH):
         batch = specs[start : start + BATCH]
-        results += client.submit(batch, request_id=root if start == 0 else f"{root}+{start}")
+        batch_id = root if start == 0 else f"{root}+{start}"
+        results += client.submit(batch, request_id=batch_id, allow_infeasible=allow_infeasible)
     return results
 
 

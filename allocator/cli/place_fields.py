@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from allocator.cli import field_types as f
+from allocator.domain.bounds import LEAST_THROUGHPUT, MOST_THROUGHPUT, is_throughput
 from allocator.domain.cluster import NODE_DOMAIN, Labels
 from allocator.domain.constraints import UNCONSTRAINED, AtMost, Constraints, Near, NodeRule, carries
 from allocator.domain.errors import InvalidInput, Violation
@@ -37,6 +38,7 @@ class ReplicaRange:
 
 MOST_COUNTS = 256
 """Of one range: each count is a configuration."""
+_NO_DOMAIN = "must be the key of a node label such as rack, or node; got nothing"
 _count = f.whole(1, MAX_REPLICAS)
 
 
@@ -65,7 +67,18 @@ def read_curve(value: object, path: str) -> list[float]:
             f"must be a list of numbers, one for each number of replicas from min to max; got {f.shown(value)}; a "
             "throughput per flavor stands in flavors",
         )
-    return [f.number(point, f"{path}[{index}]") for index, point in enumerate(value)]
+    points = [_point(point, f"{path}[{index}]") for index, point in enumerate(value)]
+    if not any(points):
+        raise InvalidInput.of(path, "must have at least one number above 0: with 0 it cannot run")
+    return points
+
+
+def _point(value: object, path: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and (value == 0 or is_throughput(value)):
+        return float(value)
+    raise InvalidInput.of(
+        path, f"must be 0 or a number from {LEAST_THROUGHPUT:g} to {MOST_THROUGHPUT:g}, got {f.shown(value)}"
+    )
 
 
 def read_constraints(value: object, path: str) -> Constraints:
@@ -122,6 +135,13 @@ def _tolerations(value: object, path: str) -> Labels:
     return tuple(sorted({(key, wanted) for key, _, wanted in words}))
 
 
+def _within(value: object, path: str) -> str:
+    found = f.text(value, path)
+    if not found:
+        raise InvalidInput.of(path, _NO_DOMAIN)
+    return found
+
+
 def _near(of: Labels, per: str = NODE_DOMAIN) -> Near:
     return Near(per, of)
 
@@ -130,7 +150,7 @@ _CONSTRAINT_FIELDS: dict[str, f.Reader] = {
     "nodes": _entries({"key": f.text, "values": _values, "negated": f.truth}, "node rule", "key", NodeRule),
     "at_most": _entries({"replicas": f.whole(0, MAX_REPLICAS), "per": f.text, "of": _of}, "limit", "replicas", AtMost),
     "near": _entries({"per": f.text, "of": _of}, "wish", "of", _near),
-    "within": f.text,
+    "within": _within,
     "tolerations": _tolerations,
 }
 
@@ -166,7 +186,7 @@ class PlaceFlags:
             itself = carries(own, tuple(of.items()))
             limits.append({"replicas": 1 if itself else 0, "per": per, "of": of})
         if self.within == "":
-            raise InvalidInput.of("--within", "must be the key of a node label such as rack, or node; got nothing")
+            raise InvalidInput.of("--within", _NO_DOMAIN)
         found: dict[str, Any] = {
             "nodes": [
                 *_rules("--node-label", self.node_label, negated=False),

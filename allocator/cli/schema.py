@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.domain.job import Job, JobSpec
 from allocator.domain.placement import Allocation, Epoch
 from allocator.domain.queue import Queue
-from allocator.domain.reason import PendingReason
+from allocator.domain.reason import Examined, PendingReason
 from allocator.domain.resources import FIELD_BY_RESOURCE, Resources, display_unit
 from allocator.intake.commands import ItemResult
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundSummary
@@ -118,9 +119,30 @@ def pending_reason(reason: PendingReason) -> Json:
     return {
         "cause": reason.cause.value,
         "shortages": [
-            {"flavor": shortage.flavor, "resource": shortage.resource, "missing": shortage.missing}
+            {
+                "flavor": shortage.flavor,
+                "resource": shortage.resource,
+                "missing": shortage.missing,
+                "held": shortage.held,
+            }
             for shortage in reason.shortages
         ],
+        "examined": many(examined, reason.examined),
+        "reserved_for": list(reason.reserved_for),
+        "reserved_until": time_text(reason.reserved_until),
+        "excesses": [asdict(excess) for excess in reason.excesses],
+    }
+
+
+def examined(found: Examined) -> Json:
+    return {
+        "flavor": found.flavor,
+        "nodes": found.nodes,
+        "refused": [{"refusal": refusal.value, "nodes": nodes} for refusal, nodes in found.refused],
+        "lacking": [{"resource": resource, "nodes": nodes} for resource, nodes in found.lacking],
+        "replicas": found.replicas,
+        "room": found.room,
+        "places": found.places,
     }
 
 
@@ -147,6 +169,18 @@ def queue(queue: Queue) -> Json:
         "weight": finite(queue.weight),
         "cordoned": queue.cordoned,
         "max_live_jobs": queue.max_live_jobs,
+        "priority": queue.priority,
+        "quotas": [
+            {
+                "flavor": quota.flavor,
+                "resource": quota.resource,
+                "nominal": quota.nominal,
+                "borrowing_limit": quota.borrowing_limit,
+                "lending_limit": quota.lending_limit,
+            }
+            for quota in queue.quotas
+        ],
+        "discipline": queue.discipline.value,
     }
 
 

@@ -7,24 +7,32 @@ from allocator.client.sync import Client
 from allocator.client.views import EndOfSnapshot, JobChange, JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.constraints import AtMost, Constraints, Near, NodeRule
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
-from allocator.domain.queue import Queue
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
 from allocator.domain.resources import Resources
+from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
 from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport, ReplicaState
+from allocator.whatif.answers import AddNodes, CapacityPlan, Offer, Outcome, RemoveNode, SetPolicy
+from allocator.wire.explanations import PastPrice
 from allocator.wire.rounds import ClusterStatus, NodeCounts
 
 __all__ = [
+    "AddNodes",
     "AsyncClient",
     "AtMost",
+    "CapacityPlan",
     "Client",
     "ClusterStatus",
     "Configuration",
     "Constraints",
     "DeadlineExceeded",
+    "Discipline",
     "EndOfSnapshot",
     "ItemResult",
     "Job",
     "JobChange",
     "JobEvent",
+    "JobExplanation",
     "JobSpec",
     "JobState",
     "JobUpdate",
@@ -32,13 +40,21 @@ __all__ = [
     "Near",
     "NodeCounts",
     "NodeRule",
+    "Offer",
+    "Outcome",
+    "PastPrice",
+    "PriceExplanation",
     "Queue",
+    "QueueExplanation",
     "QueueStatus",
+    "Quota",
     "Registration",
+    "RemoveNode",
     "ReplicaReport",
     "ReplicaState",
     "Resources",
     "RetryPolicy",
+    "SetPolicy",
     "UnexpectedAnswer",
     "Unreachable",
 ]

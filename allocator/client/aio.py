@@ -35,9 +35,13 @@ from allocator.client.views import JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.placement import Epoch, NodeDesired
-from allocator.domain.queue import Queue
-from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport, UpdateQueue
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
+from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
+from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport
 from allocator.rounds.report import RoundSummary
+from allocator.whatif.answers import CapacityPlan, Change, Offer, Outcome
+from allocator.wire.explanations import PastPrice
 from allocator.wire.rounds import ClusterStatus
 
 T = TypeVar("T")
@@ -80,9 +84,14 @@ class AsyncClient:
     # --- jobs
 
     async def submit(
-        self, specs: Iterable[JobSpec], *, request_id: str | None = None, timeout: float | None = None
+        self,
+        specs: Iterable[JobSpec],
+        *,
+        request_id: str | None = None,
+        allow_infeasible: bool = False,
+        timeout: float | None = None,
     ) -> tuple[ItemResult, ...]:
-        return await self._call(calls.submit(specs, request_id), timeout)
+        return await self._call(calls.submit(specs, request_id, allow_infeasible=allow_infeasible), timeout)
 
     async def job(self, job_id: str, *, timeout: float | None = None) -> Job:
         return await self._call(calls.job(job_id), timeout)
@@ -131,10 +140,15 @@ class AsyncClient:
         weight: float | None = None,
         max_live_jobs: int | None = None,
         clear_max_live_jobs: bool = False,
+        priority: int | None = None,
+        quotas: Iterable[Quota] | None = None,
+        discipline: Discipline | None = None,
         timeout: float | None = None,
     ) -> Queue:
         return await self._call(
-            calls.update_queue(UpdateQueue(name, weight, max_live_jobs, clear_max_live_jobs)),
+            calls.update_queue(
+                name, weight, max_live_jobs, priority, quotas, discipline, clear_max_live_jobs=clear_max_live_jobs
+            ),
             timeout,
         )
 
@@ -195,6 +209,50 @@ class AsyncClient:
 
     async def status(self, *, timeout: float | None = None) -> ClusterStatus:
         return await self._call(calls.status(), timeout)
+
+    # --- why
+
+    async def explain_job(
+        self,
+        job_id: str,
+        *,
+        estimate: bool = False,
+        what_helps: bool = False,
+        most_rounds: int = 0,
+        timeout: float | None = None,
+    ) -> JobExplanation:
+        return await self._call(
+            calls.explain_job(job_id, estimate=estimate, what_helps=what_helps, most_rounds=most_rounds), timeout
+        )
+
+    async def explain_queue(self, name: str, *, timeout: float | None = None) -> QueueExplanation:
+        return await self._call(calls.explain_queue(name), timeout)
+
+    async def explain_price(
+        self,
+        flavor: str,
+        resource: str,
+        *,
+        one_more: bool = False,
+        history: int = 0,
+        timeout: float | None = None,
+    ) -> tuple[PriceExplanation, tuple[PastPrice, ...]]:
+        return await self._call(calls.explain_price(flavor, resource, one_more=one_more, history=history), timeout)
+
+    async def simulate(
+        self,
+        changes: Iterable[Change],
+        *,
+        job_ids: Iterable[str] = (),
+        rounds: int = 0,
+        timeout: float | None = None,
+    ) -> Outcome:
+        return await self._call(calls.simulate(changes, job_ids, rounds), timeout)
+
+    async def plan_capacity(
+        self, budget: float, offers: Iterable[Offer], *, timeout: float | None = None
+    ) -> CapacityPlan:
+        return await self._call(calls.plan_capacity(budget, offers), timeout)
 
     # --- how
 

@@ -15,7 +15,9 @@ from allocator.client.views import EndOfSnapshot, JobChange, JobEvent, Lease, Qu
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.placement import Epoch, NodeDesired
-from allocator.domain.queue import Queue
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
+from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
 from allocator.intake.commands import (
     CancelJobs,
     CordonQueue,
@@ -32,16 +34,22 @@ from allocator.intake.commands import (
     UpdateQueue,
 )
 from allocator.rounds.report import RoundSummary
+from allocator.v1 import explain_service_pb2 as explain_pb
 from allocator.v1 import job_service_pb2 as job_pb
 from allocator.v1 import node_service_pb2 as node_pb
 from allocator.v1 import queue_pb2
 from allocator.v1 import queue_service_pb2 as queue_pb
 from allocator.v1 import scheduler_service_pb2 as scheduler_pb
+from allocator.v1 import simulate_service_pb2 as simulate_pb
+from allocator.whatif.answers import CapacityPlan, Change, Offer, Outcome, Question
 from allocator.wire import commands as wire
+from allocator.wire import explanations as wire_explanations
 from allocator.wire import jobs as wire_jobs
 from allocator.wire import nodes as wire_nodes
 from allocator.wire import queues as wire_queues
 from allocator.wire import rounds as wire_rounds
+from allocator.wire import simulations as wire_simulations
+from allocator.wire.explanations import PastPrice
 from allocator.wire.rounds import ClusterStatus
 
 PAGE_SIZE = 1000
@@ -73,11 +81,16 @@ _GET_ROUND = Method("SchedulerService", "GetRound", scheduler_pb.GetRoundRespons
 _LIST_ROUNDS = Method("SchedulerService", "ListRounds", scheduler_pb.ListRoundsResponse)
 _WATCH_ROUNDS = Method("SchedulerService", "WatchRounds", scheduler_pb.WatchRoundsResponse)
 _STATUS = Method("SchedulerService", "GetClusterStatus", scheduler_pb.GetClusterStatusResponse)
+_SIMULATE = Method("SimulateService", "Simulate", simulate_pb.SimulateResponse)
+_PLAN_CAPACITY = Method("SimulateService", "PlanCapacity", simulate_pb.PlanCapacityResponse)
+_EXPLAIN_JOB = Method("ExplainService", "ExplainJob", explain_pb.ExplainJobResponse)
+_EXPLAIN_QUEUE = Method("ExplainService", "ExplainQueue", explain_pb.ExplainQueueResponse)
+_EXPLAIN_PRICE = Method("ExplainService", "ExplainPrice", explain_pb.ExplainPriceResponse)
 
 
-def submit(specs: Iterable[JobSpec], request_id: str | None) -> Call[tuple[ItemResult, ...]]:
+def submit(specs: Iterable[JobSpec], request_id: str | None, *, allow_infeasible: bool) -> Call[tuple[ItemResult, ...]]:
     """Without a request id it makes one, so that a submit can always be repeated."""
-    command = SubmitJobs(tuple(specs), request_id or str(uuid4()))
+    command = SubmitJobs(tuple(specs), request_id or str(uuid4()), feasible_only=not allow_infeasible)
     return Call(_SUBMIT, lambda: wire.submit_jobs_to_proto(command), _results, repeatable=True)
 
 
@@ -148,7 +161,25 @@ def create_queue(new: Queue) -> Call[Queue]:
     return Call(_CREATE_QUEUE, lambda: wire.create_queue_to_proto(CreateQueue(new)), _queue)
 
 
-def update_queue(command: UpdateQueue) -> Call[Queue]:
+def update_queue(
+    name: str,
+    weight: float | None,
+    max_live_jobs: int | None,
+    priority: int | None,
+    quotas: Iterable[Quota] | None,
+    discipline: Discipline | None,
+    *,
+    clear_max_live_jobs: bool,
+) -> Call[Queue]:
+    command = UpdateQueue(
+        name,
+        weight,
+        max_live_jobs,
+        clear_max_live_jobs,
+        priority,
+        None if quotas is None else tuple(quotas),
+        discipline,
+    )
     return Call(_UPDATE_QUEUE, lambda: wire.update_queue_to_proto(command), _queue)
 
 
@@ -246,6 +277,59 @@ def watch_rounds(after: int | None) -> Stream[RoundSummary]:
 
 def status() -> Call[ClusterStatus]:
     return Call(_STATUS, scheduler_pb.GetClusterStatusRequest, wire_rounds.cluster_status_from_proto, repeatable=True)
+
+
+def simulate(changes: Iterable[Change], job_ids: Iterable[str], rounds: int) -> Call[Outcome]:
+    """Repeatable only where it is quick: see `explain_job`."""
+    question = Question(tuple(changes), tuple(job_ids), rounds)
+    return Call(
+        _SIMULATE,
+        lambda: wire_simulations.question_to_proto(question),
+        wire_simulations.outcome_from_proto,
+        repeatable=not rounds,
+    )
+
+
+def plan_capacity(budget: float, offers: Iterable[Offer]) -> Call[CapacityPlan]:
+    wanted = tuple(offers)
+    return Call(
+        _PLAN_CAPACITY,
+        lambda: wire_simulations.plan_question_to_proto(budget, wanted),
+        wire_simulations.plan_from_proto,
+    )
+
+
+def explain_job(job_id: str, *, estimate: bool, what_helps: bool, most_rounds: int) -> Call[JobExplanation]:
+    """Repeatable only where it is quick: a long replay that was cut off would be begun again and again."""
+    request = explain_pb.ExplainJobRequest(
+        job_id=job_id, estimate=estimate, what_helps=what_helps, most_rounds=most_rounds
+    )
+    return Call(
+        _EXPLAIN_JOB,
+        lambda: request,
+        lambda reply: wire_explanations.job_explanation_from_proto(reply.explanation),
+        repeatable=not (estimate or what_helps),
+    )
+
+
+def explain_queue(name: str) -> Call[QueueExplanation]:
+    return Call(
+        _EXPLAIN_QUEUE,
+        lambda: explain_pb.ExplainQueueRequest(queue=name),
+        lambda reply: wire_explanations.queue_explanation_from_proto(reply.explanation),
+        repeatable=True,
+    )
+
+
+def explain_price(
+    flavor: str, resource: str, *, one_more: bool, history: int
+) -> Call[tuple[PriceExplanation, tuple[PastPrice, ...]]]:
+    return Call(
+        _EXPLAIN_PRICE,
+        lambda: explain_pb.ExplainPriceRequest(flavor=flavor, resource=resource, one_more=one_more, history=history),
+        wire_explanations.price_explanation_from_proto,
+        repeatable=True,
+    )
 
 
 def _results(reply: job_pb.SubmitJobsResponse) -> tuple[ItemResult, ...]:

@@ -30,9 +30,13 @@ from allocator.client.views import JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.placement import Epoch, NodeDesired
-from allocator.domain.queue import Queue
-from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport, UpdateQueue
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
+from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
+from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport
 from allocator.rounds.report import RoundSummary
+from allocator.whatif.answers import CapacityPlan, Change, Offer, Outcome
+from allocator.wire.explanations import PastPrice
 from allocator.wire.rounds import ClusterStatus
 
 T = TypeVar("T")
@@ -86,18 +90,24 @@ class Client:
     # --- jobs
 
     def submit(
-        self, specs: Iterable[JobSpec], *, request_id: str | None = None, timeout: float | None = None
+        self,
+        specs: Iterable[JobSpec],
+        *,
+        request_id: str | None = None,
+        allow_infeasible: bool = False,
+        timeout: float | None = None,
     ) -> tuple[ItemResult, ...]:
         """Per spec, in order, the job admitted or the AllocatorError that refused it; at most 10,000 specs.
 
         `request_id` (default: a new UUID) makes repeating harmless: the same id with the same specs gets the same
         jobs, as they are now, and the same refusals; with others AlreadyExists. A request of which nothing was
         admitted, something of it for ResourceExhausted, may be repeated with its id to be tried again.
+        What no node that is known could ever run is refused, unless `allow_infeasible` or the server says otherwise.
 
             for result in client.submit(specs, request_id="nightly-2026-11-22"):
                 print(result.id if isinstance(result, Job) else f"refused: {result}")
         """
-        return self._call(calls.submit(specs, request_id), timeout)
+        return self._call(calls.submit(specs, request_id, allow_infeasible=allow_infeasible), timeout)
 
     def job(self, job_id: str, *, timeout: float | None = None) -> Job:
         """One job, live or final. NotFound."""
@@ -171,11 +181,21 @@ class Client:
         weight: float | None = None,
         max_live_jobs: int | None = None,
         clear_max_live_jobs: bool = False,
+        priority: int | None = None,
+        quotas: Iterable[Quota] | None = None,
+        discipline: Discipline | None = None,
         timeout: float | None = None,
     ) -> Queue:
-        """None leaves a property as it is; `clear_max_live_jobs` removes that bound. NotFound."""
+        """None leaves a property as it is; `clear_max_live_jobs` removes that bound. NotFound.
+
+        `quotas` replace all that the queue has; none of them, `quotas=()`, removes them.
+
+        client.update_queue("research", quotas=[Quota("h100", "gpu", nominal=16_000, lending_limit=4_000)])
+        """
         return self._call(
-            calls.update_queue(UpdateQueue(name, weight, max_live_jobs, clear_max_live_jobs)),
+            calls.update_queue(
+                name, weight, max_live_jobs, priority, quotas, discipline, clear_max_live_jobs=clear_max_live_jobs
+            ),
             timeout,
         )
 
@@ -257,6 +277,69 @@ class Client:
     def status(self, *, timeout: float | None = None) -> ClusterStatus:
         """How the cluster is now."""
         return self._call(calls.status(), timeout)
+
+    # --- why
+
+    def explain_job(
+        self,
+        job_id: str,
+        *,
+        estimate: bool = False,
+        what_helps: bool = False,
+        most_rounds: int = 0,
+        timeout: float | None = None,
+    ) -> JobExplanation:
+        """Why a job is where it is, as of the last round. NotFound.
+
+        `estimate`: also when it will start; `what_helps`: also what would change that. Both replay rounds, at most
+        `most_rounds` each (0: as many as the daemon thinks right), which may take many seconds: give a `timeout`.
+        """
+        return self._call(
+            calls.explain_job(job_id, estimate=estimate, what_helps=what_helps, most_rounds=most_rounds), timeout
+        )
+
+    def explain_queue(self, name: str, *, timeout: float | None = None) -> QueueExplanation:
+        """Whether a queue gets its share, as of the last round. NotFound, FailedPrecondition before the first."""
+        return self._call(calls.explain_queue(name), timeout)
+
+    def explain_price(
+        self,
+        flavor: str,
+        resource: str,
+        *,
+        one_more: bool = False,
+        history: int = 0,
+        timeout: float | None = None,
+    ) -> tuple[PriceExplanation, tuple[PastPrice, ...]]:
+        """A price, who pays it, with `one_more` what one more unit would bring; and what it was in the last `history`
+        rounds, newest first. NotFound, FailedPrecondition before the first round.
+        """
+        return self._call(calls.explain_price(flavor, resource, one_more=one_more, history=history), timeout)
+
+    def simulate(
+        self,
+        changes: Iterable[Change],
+        *,
+        job_ids: Iterable[str] = (),
+        rounds: int = 0,
+        timeout: float | None = None,
+    ) -> Outcome:
+        """What the next round would decide as things are, and with the changes (see `allocator.whatif.answers`).
+
+        Jobs that are submitted among the changes are followed, and those with these ids; with `rounds`, so many more
+        rounds are replayed to see when they start. Raises what the changes would raise.
+
+            outcome = client.simulate([AddNodes("h100", 2)], job_ids=["j17"])
+            print(outcome.after.summary.started - outcome.before.summary.started)
+        """
+        return self._call(calls.simulate(changes, job_ids, rounds), timeout)
+
+    def plan_capacity(self, budget: float, offers: Iterable[Offer], *, timeout: float | None = None) -> CapacityPlan:
+        """Which nodes to buy with a budget, in the unit of the offers' costs. InvalidInput.
+
+        client.plan_capacity(100_000, [Offer("h100", 30_000), Offer("v100", 8_000)])
+        """
+        return self._call(calls.plan_capacity(budget, offers), timeout)
 
     # --- how
 

@@ -46,6 +46,7 @@ class Daemon:
         )
         self.liveness = Liveness(settings.nodes.heartbeat_timeout_seconds)
         self.ledger = ObservedLedger(self.store, self.liveness, self.metrics)
+        policy = settings.policy.policy()
         self.rpc = RpcServer(
             self.ledger,
             self.store,
@@ -55,11 +56,14 @@ class Daemon:
                 max_message_bytes=settings.server.max_message_bytes,
                 lease_seconds=settings.nodes.heartbeat_timeout_seconds,
                 heartbeat_interval_seconds=settings.nodes.heartbeat_interval_seconds,
+                round_interval_seconds=settings.rounds.interval_seconds,
+                reject_infeasible=settings.submission.infeasible == "reject",
             ),
             on_request=self.metrics.rpc_request,
+            policy=lambda: policy,
+            rest=self._rest,
         )
         self.metrics_server = MetricsServer(self.metrics.registry, settings.metrics.host, settings.metrics.port)
-        policy = settings.policy.policy()
         self.scheduler = Scheduler(
             store=self.store,
             pusher=self.hub,
@@ -115,6 +119,10 @@ class Daemon:
                     await asyncio.wrap_future(self.ledger.execute(command, time.time()))
                 except Exception as error:  # noqa: BLE001 the next second tries again, and the watch must go on
                     log.warning("node could not be marked as lost", node=command.node, error=str(error))
+
+    def _rest(self, seconds: float) -> bool:
+        """Wait until no round is under way, at most so long."""
+        return self.scheduler.clock.resting.wait(seconds)
 
     def _after_broken_round(self) -> None:
         """It broke perhaps between its commit and its push: tell every node what it shall run."""

@@ -11,12 +11,19 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
+        self.resting = threading.Event()
+        """Set while nobody decides anything: before the first round, and from one to the next."""
+        self.resting.set()
 
     def now(self) -> float:
         return time.time()
 
     def wait(self, until: float, *, quiescent: bool) -> bool:  # noqa: ARG002 dashboards want to see quiet rounds too
-        return not self._stopping.wait(max(0.0, until - time.time()))
+        self.resting.set()
+        stopped = self._stopping.wait(max(0.0, until - time.time()))
+        if not stopped:
+            self.resting.clear()
+        return not stopped
 
     def stopwatch(self) -> float:
         return time.perf_counter()

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from allocator.domain.errors import InvalidInput, Violation
+from allocator.domain.objectives import OBJECTIVES, objective_of
 from allocator.domain.policy import Policy
 
 ENVIRONMENT_PREFIX = "ALLOCATOR_"
@@ -83,6 +84,16 @@ class Rounds(Section):
     interval_seconds: float = Field(default=2.0, gt=0, le=3600, description="from one round to the next")
 
 
+class Submission(Section):
+    """What is taken."""
+
+    infeasible: Literal["reject", "wait"] = Field(
+        default="reject",
+        description="jobs that can never run on the nodes that are known (as soon as there is one): refuse them unless "
+        "the submitter says otherwise, or let them wait for nodes to come",
+    )
+
+
 class Nodes(Section):
     """What is asked of node agents."""
 
@@ -115,12 +126,21 @@ class Log(Section):
 class PolicySection(Section):
     """What the operator wants of a round; see `allocator.domain.policy.Policy`."""
 
-    fairness: float = Field(default=1.0, ge=0, description="alpha: 0 throughput, 1 proportional, 2 delay, inf max-min")
+    fairness: float | str = Field(
+        default="proportional",
+        description="the objective: proportional, throughput, min-delay, max-min, drf, or an alpha such as 0.5",
+    )
     minimum_run_seconds: float = Field(
         default=300.0, ge=0, allow_inf_nan=False, description="run time before a fair-share preemption"
     )
     hysteresis_seconds: float = Field(
         default=300.0, ge=0, allow_inf_nan=False, description="how much more than the runner a waiting job must be owed"
+    )
+    lag_tolerance: float = Field(
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="part of its age that a job may lag behind, so that old jobs change places less often",
     )
     horizon_seconds: float = Field(
         default=3600.0, gt=0, allow_inf_nan=False, description="expected life of a placement, to weigh restart costs"
@@ -143,9 +163,18 @@ class PolicySection(Section):
             raise ValueError("; ".join(str(violation) for violation in violations))
         return self
 
+    @field_validator("fairness")
+    @classmethod
+    def _is_an_objective(cls, value: float | str) -> float | str:
+        fairness, _ = objective_of(str(value))
+        return value if value in OBJECTIVES else fairness
+
     def policy(self) -> Policy:
         """As the domain knows it."""
-        return Policy(**{field.name: getattr(self, field.name) for field in fields(Policy)})
+        fairness, utility = objective_of(str(self.fairness))
+        known = type(self).model_fields
+        same = {field.name: getattr(self, field.name) for field in fields(Policy) if field.name in known}
+        return Policy(**(same | {"fairness": fairness, "utility": utility}))
 
 
 class Settings(BaseSettings):
@@ -160,6 +189,7 @@ class Settings(BaseSettings):
     metrics: Metrics = Metrics()
     rounds: Rounds = Rounds()
     policy: PolicySection = PolicySection()
+    submission: Submission = Submission()
     nodes: Nodes = Nodes()
     log: Log = Log()
 

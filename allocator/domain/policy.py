@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from allocator.domain.errors import Violation
+from allocator.domain.objectives import NORMALISED_THROUGHPUT, UTILITIES
 
 PROSPECTS, BEST_FIT, FRAGMENTATION = PLACEMENTS = ("prospects", "best-fit", "fragmentation")
 """Ways to choose among nodes: by what they are worth to all that will come, by what is left of them, or by how much the
@@ -15,22 +16,27 @@ next job could not use."""
 @dataclass(frozen=True, slots=True)
 class Policy:
     """`fairness` is alpha: 0 plain throughput, 1 proportional (default), 2 minimum delay, inf max-min; any value >= 0.
+    `utility`, one of UTILITIES, is what it is applied to; `domain.objectives` has names for both together.
 
     A running job is stopped for another one's share only after `minimum_run_seconds`, and only if the other is owed at
-    least `hysteresis_seconds` (or the runner's restart cost, if that is longer) more than it. `horizon_seconds` is how
-    long a placement is expected to last: it turns a restart cost into a fraction of throughput. Credits are kept within
-    +-`credit_limit_seconds`. `gap` is what the solver aims for, `iterations` its budget. `placement` says which of
-    the nodes that fit is taken: one of PLACEMENTS.
+    least `hysteresis_seconds` (or the runner's restart cost, if that is longer) more than it. The older a job, the more
+    patient: what it is owed, or received in advance, counts relative to `lag_tolerance` of the time since it was
+    submitted, where that is more than the hysteresis (at most half of the credit limit; nothing without hysteresis).
+    `horizon_seconds` is how long a placement is expected to last: it turns a restart cost into a fraction of
+    throughput. Credits are kept within +-`credit_limit_seconds`. `gap` is what the solver aims for, `iterations` its
+    budget. `placement` says which of the nodes that fit is taken: one of PLACEMENTS.
     """
 
     fairness: float = 1.0
     minimum_run_seconds: float = 300.0
     hysteresis_seconds: float = 300.0
+    lag_tolerance: float = 0.01
     horizon_seconds: float = 3600.0
     credit_limit_seconds: float = 7200.0
     gap: float = 1e-4
     iterations: int = 400
     placement: str = PROSPECTS
+    utility: str = NORMALISED_THROUGHPUT
 
     def violations(self) -> tuple[Violation, ...]:
         found = []
@@ -40,6 +46,12 @@ class Policy:
             value = getattr(self, field)
             if not (math.isfinite(value) and value >= 0):
                 found.append(Violation(field, f"must be a finite number, at least 0; got {value}"))
+        if not 0 <= self.lag_tolerance < 1:
+            found.append(
+                Violation(
+                    "lag_tolerance", f"must be a part of a job's age, at least 0 and below 1; got {self.lag_tolerance}"
+                )
+            )
         for field in ("horizon_seconds", "credit_limit_seconds"):
             value = getattr(self, field)
             if not (math.isfinite(value) and value > 0):
@@ -58,4 +70,6 @@ class Policy:
             found.append(Violation("iterations", f"must be at least 1, got {self.iterations}"))
         if self.placement not in PLACEMENTS:
             found.append(Violation("placement", f"must be one of {', '.join(PLACEMENTS)}; got {self.placement!r}"))
+        if self.utility not in UTILITIES:
+            found.append(Violation("utility", f"must be one of {', '.join(UTILITIES)}; got {self.utility!r}"))
         return tuple(found)

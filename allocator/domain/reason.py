@@ -25,6 +25,10 @@ class PendingCause(Enum):
     """Not now: enough nodes have room, but its limits per node or rack, or what it must be near to, leave too few."""
     RESERVED = "reserved"
     """Not now: it would fit, but a larger or non-preemptible job that is owed more has the place reserved."""
+    EXCEEDS_QUOTA = "exceeds_quota"
+    """Never, as quotas are: by itself it is more than its queue, or one above it, may use."""
+    OVER_QUOTA = "over_quota"
+    """Not now: it would bring its queue, or one above it, beyond its quota, or take what others do not lend."""
     SCHEDULER_STALE = "scheduler_stale"
     """Next round: this one had no trustworthy solution and changed nothing."""
     CHANGED_SINCE_SNAPSHOT = "changed_since_snapshot"
@@ -44,24 +48,98 @@ class PreemptionReason(Enum):
     """The node came back with less than what runs there needs."""
     RECONFIGURED = "reconfigured"
     """It moved itself: another configuration serves it better, restart cost included."""
+    QUOTA = "quota"
+    """A job that is owed more started within a quota that both share, or within what its own queue does not lend."""
+    CONSOLIDATED = "consolidated"
+    """It moved to another place, so that a gang fits that found enough free, but in pieces."""
+
+
+class Refusal(Enum):
+    """What keeps a replica off a node. A node counts once, for the first that applies, in this order."""
+
+    CLOSED = "closed"
+    """It is cordoned, draining or lost."""
+    TAINT = "taint"
+    """It has a taint that the job does not tolerate."""
+    LABEL = "label"
+    """Its labels are not those that the job's node rules ask for."""
+    FULL = "full"
+    """It has too little left of something for even one replica; where a job can never run: too little altogether."""
+    AT_MOST = "at_most"
+    """As many replicas with certain labels are there, or in the same domain, as the job or one of them allows."""
+    NEAR = "near"
+    """Nobody whom the job must be near to runs there, or in the same domain."""
+    RESERVED = "reserved"
+    """It is kept for a job that is owed more."""
+    WITHIN = "within"
+    """The gang must be in one domain, and the node's has no place for all of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """How much of a resource is missing on a flavor, in the resource's own integer unit.
+    """How much of a resource is missing on a flavor, in the resource's own integer unit, on nodes that the job may use.
 
     For FRAGMENTED and EXCEEDS_NODE: what one replica misses on the node that comes closest. Otherwise: what the gang
-    misses in total.
+    misses in total; of that, `held` would be missing even if every job that may be stopped were: others hold it.
     """
 
     flavor: str
     resource: str
     missing: int
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What the nodes of one flavor said to a gang, in its configuration there that comes closest.
+
+    Every node is refused, for one reason each, or has room for at least one replica. Where a job can never run, they
+    are asked as if they were empty.
+    """
+
+    flavor: str
+    nodes: int
+    """All nodes of the flavor."""
+    refused: tuple[tuple[Refusal, int], ...]
+    """Nodes by what refuses them, in the order of `Refusal`, without zeros."""
+    lacking: tuple[tuple[str, int], ...]
+    """Of those that are FULL, how many lack a resource; a node may lack several."""
+    replicas: int
+    """Of the gang."""
+    room: int
+    """Of these, how many fit on nodes without a refusal (but for WITHIN), whatever its limits per node and domain."""
+    places: int
+    """Of these, how many its limits leave a place for: in one domain, if it must be within one. Where domains of
+    several limits overlap without one being a part of the other, it may be fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaExcess:
+    """What quotas leave too little of for a gang, in the resource's own integer unit.
+
+    `queue` may use `most` and uses `used`; the gang would bring it `missing` beyond that. Without a queue: of all there
+    is, `most`, `used` is in use or kept by queues that do not lend it.
+    """
+
+    queue: str
+    flavor: str
+    resource: str
+    used: int
+    most: int
+    missing: int
 
 
 @dataclass(frozen=True, slots=True)
 class PendingReason:
-    """Why a job waits: one entry in `shortages` per flavor and resource it lacks."""
+    """Why a job waits: one entry in `shortages` per flavor and resource it lacks, one in `examined` per flavor, one in
+    `excesses` per quota that it would be beyond.
+    """
 
     cause: PendingCause
     shortages: tuple[Shortage, ...] = ()
+    examined: tuple[Examined, ...] = ()
+    reserved_for: tuple[str, ...] = ()
+    """Of RESERVED: the jobs for which nodes of its flavors are kept."""
+    reserved_until: float | None = None
+    """When the first of them is expected to start: a job that ends before may go there. None: nobody knows."""
+    excesses: tuple[QuotaExcess, ...] = ()

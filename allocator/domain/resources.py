@@ -159,6 +159,11 @@ DISPLAY_UNITS: dict[str, tuple[str, int]] = {
 """The unit people read and prices are quoted in, and how many integer units make one. Extras: ("units", 1)."""
 
 
+def is_resource_name(name: str) -> bool:
+    """Whether a resource may be called this: one of the standard ones, or an extra."""
+    return name in FIELD_BY_RESOURCE or bool(_EXTRA_NAME.match(name))
+
+
 def display_unit(resource: str) -> tuple[str, int]:
     """(name, integer units per display unit) of a resource."""
     return DISPLAY_UNITS.get(resource, ("units", 1))
@@ -191,6 +196,7 @@ __all__ = [
     "STANDARD_RESOURCES",
     "Resources",
     "display_unit",
+    "is_resource_name",
     "resource_names",
     "total",
 ]

@@ -5,7 +5,8 @@ Amounts become display units (cores, GPUs, GiB, GB/s), so a price is per display
 1. Running jobs that stay where they are, whatever the optimum would say, are pinned: they leave the problem, and what
    they hold on nodes that take new work leaves its capacity.
 2. Of the other jobs, those that cannot run in any configuration leave it too, each with its reason.
-3. The rest get budgets (formulation.budgets) and are grouped into rows (formulation.grouping).
+3. The rest are grouped into rows (formulation.grouping), with what each claims; the weights are those of a market in
+   which everybody spends all they have, until `allocator.market` knows better.
 
 Pinned jobs go on claiming their part of their queue's budget, though it buys nothing here: otherwise a queue would have
 more for its other jobs the more of the cluster it holds for good.
@@ -13,7 +14,7 @@ more for its other jobs the more of the cluster it holds for good.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -22,16 +23,23 @@ from typing import TypeVar
 import numpy as np
 
 from allocator.domain.cluster import Node
+from allocator.domain.objectives import DOMINANT_SHARE
 from allocator.domain.placement import held
 from allocator.domain.policy import Policy
-from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingCause, PendingReason
 from allocator.domain.remembered import remembered
-from allocator.domain.resources import Resources, display_unit, resource_names
-from allocator.domain.snapshot import LimitName, Memory, Snapshot
-from allocator.formulation.budgets import queue_budgets
-from allocator.formulation.catalogue import Catalogue, Columns, Eligible, ProfileColumns
-from allocator.formulation.columns import JobColumns, Registry, last_registry
+from allocator.domain.resources import Resources, resource_names
+from allocator.domain.snapshot import Memory, Snapshot
+from allocator.formulation.catalogue import Catalogue, Eligible
+from allocator.formulation.claims import (
+    RowClaims,
+    claim_numbers,
+    display_amounts,
+    held_by_queues,
+    in_order,
+    plain_budgets,
+)
+from allocator.formulation.columns import last_registry
 from allocator.formulation.eligibility import (
     Kind,
     OpenNodes,
@@ -42,70 +50,14 @@ from allocator.formulation.eligibility import (
     why_never,
 )
 from allocator.formulation.grouping import Candidates, Groups, group
-from allocator.formulation.nodes import CORDONED, LOST, ORDINARY, NodeArrays, node_arrays
+from allocator.formulation.live import Live
+from allocator.formulation.nodes import CORDONED, LOST, ORDINARY
 from allocator.formulation.problem import Booleans, Floats, Integers, Problem
 
+_LEAST_SHARE = 1e-9
+"""Whoever takes next to nothing of everything still counts."""
 IN_PLACE, NOT_POSSIBLE = -1, -2
 """Instead of a row: of pinned jobs, and of those that cannot run in any configuration."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Live:
-    """The live jobs (J, as in the snapshot) and their nodes as arrays, for whoever works on all of them. P pieces."""
-
-    jobs: JobColumns
-    nodes: NodeArrays
-    piece_node: Integers
-    """(P,) position in `nodes`; -1 where the node is gone."""
-    profiles: ProfileColumns
-    queues: tuple[str, ...]
-    """By number in `profiles.queue`."""
-    shapes: Columns
-    """(S,) all shapes by number in `profiles.shape`."""
-    kinds: tuple[Kind, ...]
-    """By number in `shapes.kind`."""
-    fits: Booleans
-    """(kinds,) whether the kind could run on the nodes that take new work, if they were empty."""
-    sequences: Mapping[str, int]
-    """By id, of these jobs and of some that are gone."""
-
-    @classmethod
-    def of(cls, snapshot: Snapshot, registry: Registry) -> Live:
-        """Everything there is now."""
-        jobs, nodes = registry.columns(snapshot.jobs), node_arrays(snapshot.nodes)
-        catalogue = registry.catalogue
-        positions = registry.positions(nodes)
-        return cls(
-            jobs=jobs,
-            nodes=nodes,
-            piece_node=positions[jobs.piece_node] if len(jobs.piece_node) else jobs.piece_node,
-            profiles=catalogue.profile_columns,
-            queues=tuple(catalogue.queues),
-            shapes=catalogue.columns(np.arange(catalogue.shape_count)),
-            kinds=tuple(catalogue.kinds),
-            fits=catalogue.kinds_that_fit(open_nodes_of(snapshot.nodes)),
-            sequences=registry.sequences,
-        )
-
-    @property
-    def shape(self) -> Integers:
-        """(J,) number of each job's shape."""
-        return self.profiles.shape[self.jobs.profile]
-
-    def positions(self, ids: Iterable[str]) -> Integers:
-        """Where the jobs with these ids are; all must be there."""
-        wanted = list(ids)
-        sequences = np.array([self.sequences.get(job_id, 0) for job_id in wanted], dtype=np.int64)
-        found = np.searchsorted(self.jobs.sequence, sequences).astype(np.int64)
-        there = np.minimum(found, len(self.jobs.jobs) - 1)
-        if wanted and self.jobs.ids[there].tolist() != wanted:  # another cluster had the same ids
-            index = {job_id: position for position, job_id in enumerate(self.jobs.ids.tolist())}
-            return np.array([index[job_id] for job_id in wanted], dtype=np.int64)
-        return found
-
-    def kind_now(self, chosen: Integers) -> Integers:
-        """The kinds that these running jobs (positions) run in."""
-        return self.shapes.kind[self.shape[chosen], self.jobs.configuration[chosen]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +82,9 @@ class Formulation:
     """Jobs that have no row because no configuration can run, and why: never in the cluster as it is, or (cause
     INSUFFICIENT_CAPACITY) not before pinned jobs end, which hold all of something that each configuration needs.
     """
-    limits: tuple[LimitName, ...] = ()
-    """Names of the problem's limits, in its order."""
+    claims: RowClaims
+    held: Floats
+    """(queues, F, R) what pinned jobs hold, by number in `Live.queues`, in display units."""
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -164,11 +117,6 @@ class Formulation:
             [[memory.prices.get((flavor, resource), unknown) for resource in self.resources] for flavor in self.flavors]
         ).reshape(len(self.flavors), len(self.resources))
 
-    def warm_limit_prices(self, memory: Memory) -> Floats:
-        """(L,) what is remembered of the price of each limit; NaN of one never seen."""
-        unknown = float("nan")
-        return np.array([memory.limit_prices.get(name, unknown) for name in self.limits], dtype=np.float64)
-
     def price_map(self, prices: Floats) -> dict[tuple[str, str], float]:
         """`prices` (F, R) by (flavor, resource), per display unit of the resource."""
         names = [(flavor, resource) for flavor in self.flavors for resource in self.resources]
@@ -179,11 +127,6 @@ class Formulation:
         and when its nodes come back, the old one is the best guess. What no node has any more is forgotten.
         """
         return _priced(self.price_map(prices), self.price_map(self.problem.capacity), memory.prices)
-
-    def limit_prices_to_remember(self, prices: Floats, memory: Memory) -> dict[LimitName, float]:
-        """`prices` (L,) by name, per display unit of the limit's resource; the last one where the limit is 0 now."""
-        amounts = dict(zip(self.limits, self.problem.limit_amount.tolist(), strict=True))
-        return _priced(dict(zip(self.limits, prices.tolist(), strict=True)), amounts, memory.limit_prices)
 
 
 Name = TypeVar("Name")
@@ -214,31 +157,38 @@ def build(snapshot: Snapshot, policy: Policy) -> Formulation:
     possible = shapes.eligible.count[shape] > 0
     candidates = inside[possible]
     profiles = live.profiles
+    choices = np.zeros(len(profiles.shape), dtype=np.int64)
+    if len(numbers):
+        choices = np.where(in_use[profiles.shape], shapes.eligible.count[position[profiles.shape]], 0)
+    profile, alike = in_order(snapshot.queues, live, candidates)
     groups = group(
         Candidates(
-            profile=live.jobs.profile[candidates],
+            profile=profile,
             current=shapes.eligible.position(
                 shape[possible], np.where(stays[candidates], live.jobs.configuration[candidates], -1)
             ),
-            shape=position[profiles.shape],
-            choices=np.where(in_use[profiles.shape], shapes.eligible.count[position[profiles.shape]], 0)
-            if len(numbers)
-            else np.zeros(len(profiles.shape), dtype=np.int64),
-            restart_cost=profiles.restart_cost,
-            budget=_budgets(snapshot.queues, live, candidates, np.flatnonzero(pinned)),
+            shape=position[profiles.shape][alike],
+            choices=choices[alike],
+            restart_cost=profiles.restart_cost[alike],
+            budget=plain_budgets(snapshot.queues, live, candidates, np.flatnonzero(pinned))[alike],
+            claim=claim_numbers(live, alike),
         ),
         policy.horizon_seconds,
     )
+    leader = candidates[groups.first]
+    claimed = live.jobs.profile[leader]
     row = np.full(len(snapshot.jobs), IN_PLACE, dtype=np.int64)
     row[inside] = NOT_POSSIBLE
     row[candidates] = groups.row
     return Formulation(
-        problem=_problem(groups, shapes, policy.fairness),
+        problem=_problem(groups, shapes, policy),
         flavors=snapshot.flavors,
         resources=shapes.resources,
         live=live,
         row=row,
         index=shapes.eligible.index[groups.shape],
+        claims=RowClaims(profiles.queue[claimed], profiles.weight[claimed], profiles.priority[claimed], leader),
+        held=held_by_queues(live, pinned, snapshot.flavors, shapes.resources),
         never={
             live.jobs.ids[job]: shapes.never[number]
             for job, number in zip(inside[~possible].tolist(), shape[~possible].tolist(), strict=True)
@@ -288,20 +238,6 @@ def _free(capacity: Mapping[str, Resources], live: Live, pinned: Booleans) -> di
     return free
 
 
-def _budgets(queues: Iterable[Queue], live: Live, candidates: Integers, pinned: Integers) -> Floats:
-    """(P,) the budget of one job of each profile; pinned jobs claim their part."""
-    profiles = live.profiles
-    profile = live.jobs.profile[np.concatenate([candidates, pinned])]
-    weight = np.bincount(profiles.queue[profile], weights=profiles.weight[profile], minlength=len(live.queues))
-    wanting = np.bincount(profiles.queue[profile], minlength=len(live.queues)) > 0
-    live_weight = {live.queues[queue]: float(weight[queue]) for queue in np.flatnonzero(wanting).tolist()}
-    budgets = queue_budgets(queues, live_weight)
-    with np.errstate(all="ignore"):  # weights that differ by more than floats can tell apart: `group` puts them right
-        per_unit = np.array([budgets[name] / live_weight[name] if name in live_weight else 0.0 for name in live.queues])
-        found: Floats = per_unit[profiles.queue] * profiles.weight
-    return found
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shapes:
     """Everything about the shapes of one snapshot: what they can run as, and what that takes."""
@@ -325,7 +261,7 @@ def _judged(
     resources: tuple[str, ...],
 ) -> _Shapes:
     """The shapes `numbers` of the catalogue."""
-    room = np.array([_display_amounts(amounts, resources) for amounts in free.values()]).reshape(
+    room = np.array([display_amounts(amounts, resources) for amounts in free.values()]).reshape(
         len(free), len(resources)
     )
     flavor = catalogue.flavor_of_kinds(tuple(free))
@@ -355,7 +291,7 @@ def _why_not(kinds: Sequence[Kind], open_nodes: OpenNodes, free: Mapping[str, Re
     return PendingReason(PendingCause.INSUFFICIENT_CAPACITY, shortages_of(nearest))
 
 
-def _problem(groups: Groups, shapes: _Shapes, fairness: float) -> Problem:
+def _problem(groups: Groups, shapes: _Shapes, policy: Policy) -> Problem:
     """What the rows' shapes need and yield, spread over the rows."""
     eligible = shapes.eligible
     kind = eligible.kind[groups.shape]
@@ -367,17 +303,30 @@ def _problem(groups: Groups, shapes: _Shapes, fairness: float) -> Problem:
         same = flavor == np.take_along_axis(flavor, np.maximum(groups.current, 0)[:, None], axis=1)
         elsewhere &= ~(eligible.resizable[groups.shape][:, None] & same)
     kept = np.where(elsewhere, groups.kept[:, None], 1.0)
+    demand = np.where(there[:, :, None], shapes.amounts_of_kind[kind], 0.0)
+    capacity = np.maximum(shapes.room, 0.0)
+    reference = throughput.max(axis=1, initial=0.0)
+    if policy.utility == DOMINANT_SHARE:
+        reference = reference / _dominant_shares(throughput, demand, capacity)
     return Problem.from_arrays(
         throughput=throughput * kept,
         flavor=np.where(there, shapes.flavor_of_kind[kind], 0),
-        demand=np.where(there[:, :, None], shapes.amounts_of_kind[kind], 0.0),
-        capacity=np.maximum(shapes.room, 0.0),
+        demand=demand,
+        capacity=capacity,
         weight=groups.weight,
         count=groups.count,
-        fairness=fairness,
-        reference=throughput.max(axis=1, initial=0.0),
+        fairness=policy.fairness,
+        reference=reference,
     )
 
 
-def _display_amounts(amounts: Resources, resources: tuple[str, ...]) -> list[float]:
-    return [amounts.get(name) / display_unit(name)[1] for name in resources]
+def _dominant_shares(throughput: Floats, demand: Floats, capacity: Floats) -> Floats:
+    """(n,) the largest part of all there is of a resource, over all flavors, that a job takes in its best
+    configuration. (Ghodsi et al., Dominant Resource Fairness, NSDI 2011, section 3.)
+    """
+    total = capacity.sum(axis=0)
+    best = throughput.argmax(axis=1) if throughput.size else np.zeros(len(throughput), dtype=np.int64)
+    needed = demand[np.arange(len(throughput)), best]
+    parts = np.divide(needed, total, out=np.zeros(needed.shape), where=total > 0)
+    found: Floats = np.maximum(parts.max(axis=1, initial=0.0), _LEAST_SHARE)
+    return found

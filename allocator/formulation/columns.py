@@ -7,6 +7,7 @@ result is the same as reading everything.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,6 +45,8 @@ class JobColumns:
     """(J,) index into the spec's, -1 of a job that waits."""
     millis: Integers
     """(J,) thousandths of its demand that it holds."""
+    submitted: Floats
+    """(J,) when it was submitted."""
     since: Floats
     """(J,) last start; NEVER if there was none."""
     duration: Floats
@@ -145,6 +148,7 @@ class Registry:
             profile=np.array([self.catalogue.profile(job) for job in jobs], dtype=np.int64),
             configuration=np.array([-1 if at is None else at.configuration for at in places], dtype=np.int64),
             millis=np.array([WHOLE if at is None else at.millis for at in places], dtype=np.int64),
+            submitted=np.array([job.submit_time for job in jobs], dtype=np.float64),
             since=np.array([NEVER if job.last_start_time is None else job.last_start_time for job in jobs]),
             duration=np.array([NEVER if seconds is None else seconds for seconds in durations], dtype=np.float64),
             first_piece=_starts(np.array(node_count, dtype=np.int64)),
@@ -168,7 +172,7 @@ def _pieces(job: Job) -> dict[str, tuple[int, tuple[int, ...]]]:
     return found
 
 
-_BY_JOB = ("ids", "labels", "sequence", "profile", "configuration", "millis", "since", "duration")
+_BY_JOB = ("ids", "labels", "sequence", "profile", "configuration", "millis", "submitted", "since", "duration")
 
 
 def _carried_over(
@@ -219,23 +223,26 @@ def _objects(values: Sequence[object]) -> NDArray[np.object_]:
     return array
 
 
-_spare: list[Registry] = []
+class _Spare(threading.local):
+    """One per thread: who decides beside the rounds what would happen if, does not take theirs away."""
+
+    registry: Registry | None = None
+
+
+_spare = _Spare()
 
 
 @contextmanager
 def last_registry() -> Iterator[Registry]:
-    """The registry of the last round, or a new one. Nobody else has it meanwhile: two threads never share one.
+    """The registry of this thread's last round, or a new one. Nobody else has it meanwhile.
 
     It is kept for the next round unless what is done with it fails.
     """
-    try:
-        registry = _spare.pop()
-    except IndexError:
-        registry = Registry()
+    registry, _spare.registry = _spare.registry or Registry(), None
     yield registry
-    _spare[:] = [registry]
+    _spare.registry = registry
 
 
 def forget_registry() -> None:
-    """Begin with an empty one next time."""
-    _spare.clear()
+    """Begin with an empty one next time, on this thread."""
+    _spare.registry = None

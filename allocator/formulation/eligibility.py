@@ -122,16 +122,25 @@ def _placeable_within_limits(kind: Kind, nodes: Iterable[Node], fits: Mapping[Re
     """At most so many replicas of the gang can be placed on these empty nodes under its limits on itself. Each limit
     alone can be met by so many; limits on crossing kinds of domains may allow fewer together.
     """
-    constraints = kind.constraints
-    own = [limit for limit in constraints.at_most if not limit.of]
-    if not own and not constraints.within:
+    within = kind.constraints.within
+    if not within:
+        return _placeable_together(kind, nodes, fits)
+    domains: dict[tuple[str, str], list[Node]] = {}
+    for node in nodes:
+        domains.setdefault(node.domain(within), []).append(node)
+    return max((_placeable_together(kind, members, fits) for members in domains.values()), default=0)
+
+
+def _placeable_together(kind: Kind, nodes: Iterable[Node], fits: Mapping[Resources, int]) -> int:
+    """The same for nodes that are all in the one domain that it must be within, if any."""
+    own = [limit for limit in kind.constraints.at_most if not limit.of]
+    if not own and not kind.constraints.within:
         return MAX_REPLICAS
     per_node = min([kind.replicas, *(limit.replicas for limit in own if limit.per == NODE_DOMAIN)])
-    found = [MAX_REPLICAS]
-    for per, most in [(limit.per, limit.replicas) for limit in own]:
-        found.append(sum(min(most, count) for count in _by_domain(nodes, per, fits, per_node).values()))
-    if constraints.within:
-        found.append(max(_by_domain(nodes, constraints.within, fits, per_node).values(), default=0))
+    found = [sum(min(per_node, fits[node.capacity]) for node in nodes)]
+    found += [
+        sum(min(limit.replicas, n) for n in _by_domain(nodes, limit.per, fits, per_node).values()) for limit in own
+    ]
     return min(found)
 
 

@@ -1,7 +1,8 @@
 """Identical jobs become one row: by concavity they share alike, so the optimum is the same and the problem small.
 
 Identical means: the same configurations that can run, each with the same flavor, demand and throughput, the same
-budget, and, for running jobs to which it makes a difference, the same current configuration and restart cost.
+claim (queue, weight, priority class), and, for running jobs to which it makes a difference, the same current
+configuration and restart cost. Jobs of a queue that serves in order are identical to nobody.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Candidates:
     """(P,) seconds."""
     budget: Floats
     """(P,) the part of the total weight of one job."""
+    claim: Integers
+    """(P,) any number that is the same for the same queue, weight and priority class."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +58,8 @@ class Groups:
     """(N,) budget of one job."""
     count: Integers
     """(N,) how many jobs the row stands for."""
+    first: Integers
+    """(N,) the first candidate of the row."""
 
 
 def group(candidates: Candidates, horizon_seconds: float) -> Groups:
@@ -66,9 +71,9 @@ def group(candidates: Candidates, horizon_seconds: float) -> Groups:
     current = np.where(kept < 1, column, -1)
     # nan, of a weight that overflowed on the way, becomes the least: fmax and fmin pass over it
     weight = np.fmin(MOST_BUDGET, np.fmax(LEAST_BUDGET, candidates.budget[profile]))
-    shape = candidates.shape[profile]
-    order = np.lexsort((first, weight, kept, current, shape))
-    sorted_keys = [key[order] for key in (shape, current, kept, weight)]
+    shape, claim = candidates.shape[profile], candidates.claim[profile]
+    order = np.lexsort((first, claim, kept, current, shape))
+    sorted_keys = [key[order] for key in (shape, current, kept, claim)]
     new = np.ones(len(order), dtype=np.bool_)
     new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in sorted_keys])
     leader = order[new]
@@ -86,6 +91,7 @@ def group(candidates: Candidates, horizon_seconds: float) -> Groups:
         kept=kept[leader],
         weight=weight[leader],
         count=np.bincount(row, minlength=len(leader)).astype(np.int64),
+        first=first[leader],
     )
 
 

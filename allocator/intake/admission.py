@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from allocator.domain.cluster import Node
 from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, NotFound, ResourceExhausted
 from allocator.domain.job import JobSpec
+from allocator.domain.queue import Queue
+from allocator.intake.feasibility import infeasible
 from allocator.intake.ports import Facts
 
 
-def refusal(spec: JobSpec, facts: Facts, admitted: Mapping[str, int]) -> AllocatorError | None:
-    """Why `spec` cannot be admitted; None if it can. `admitted` counts this batch's admissions by queue."""
+def refusal(
+    spec: JobSpec, facts: Facts, admitted: Mapping[str, int], nodes: tuple[Node, ...] | None = None
+) -> AllocatorError | None:
+    """Why `spec` cannot be admitted; None if it can. `admitted` counts this batch's admissions by queue. With `nodes`,
+    all that are known, also what can never run is refused.
+    """
     violations = spec.violations()
     if violations:
         return InvalidInput(*violations)
@@ -27,4 +34,16 @@ def refusal(spec: JobSpec, facts: Facts, admitted: Mapping[str, int]) -> Allocat
             return ResourceExhausted(
                 f"queue {queue.name!r}", f"holds {live} live jobs and may hold {queue.max_live_jobs}", 10.0
             )
-    return None
+    never = None if nodes is None else infeasible(spec, nodes, with_those_above(queue, facts))
+    return None if never is None else FailedPrecondition("cluster", f"can never run this job as it is: {never}")
+
+
+def with_those_above(queue: Queue, facts: Facts) -> list[Queue]:
+    """The queue and all above it."""
+    found = [queue]
+    while found[-1].parent is not None:
+        above = facts.queue(found[-1].parent)
+        if above is None:
+            break
+        found.append(above)
+    return found

@@ -84,12 +84,13 @@ def _submit(command: c.SubmitJobs, facts: Facts, now: float) -> Outcome:
             return Outcome(receipts.answers(receipt, facts))
     answers: list[c.ItemResult] = []
     admitted: Counter[str] = Counter()
+    nodes = facts.all_nodes() if command.feasible_only else None
     sequence = facts.next_sequence()
     for spec in command.specs:
         if isinstance(spec, InvalidInput):
             answers.append(spec)
             continue
-        refused = refusal(spec, facts, admitted)
+        refused = refusal(spec, facts, admitted, nodes)
         if refused is not None:
             answers.append(refused)
             continue
@@ -195,10 +196,12 @@ def _queue(name: str, facts: Facts) -> Queue:
 
 
 def _queue_changed(queue: Queue) -> Outcome:
+    """Quotas are judged in the order in which they were given, so that indices are the caller's, and kept sorted."""
     violations = queue.violations()
     if violations:
         raise InvalidInput(*violations)
-    return Outcome(queue, ChangeSet(queues=(queue,)))
+    kept = replace(queue, quotas=tuple(sorted(queue.quotas, key=lambda quota: (quota.flavor, quota.resource))))
+    return Outcome(kept, ChangeSet(queues=(kept,)))
 
 
 def _create_queue(queue: Queue, facts: Facts) -> Outcome:
@@ -224,6 +227,12 @@ def _update_queue(command: c.UpdateQueue, facts: Facts) -> Outcome:
         queue = replace(queue, max_live_jobs=None)
     elif command.max_live_jobs is not None:
         queue = replace(queue, max_live_jobs=command.max_live_jobs)
+    if command.priority is not None:
+        queue = replace(queue, priority=command.priority)
+    if command.quotas is not None:
+        queue = replace(queue, quotas=command.quotas)
+    if command.discipline is not None:
+        queue = replace(queue, discipline=command.discipline)
     return _queue_changed(queue)
 
 

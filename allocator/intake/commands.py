@@ -12,7 +12,8 @@ from allocator.domain.cluster import Labels, Node, NodeAvailability
 from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.domain.job import Job, JobSpec
 from allocator.domain.placement import Epoch
-from allocator.domain.queue import Queue
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
 
 ItemResult = Job | AllocatorError
 """The answer to one item of a batch: the job as it is now, or why it was refused. One bad item spoils no other."""
@@ -31,6 +32,8 @@ class SubmitJobs:
     request_id: str = ""
     body: str = ""
     """Identifies the request as it was received, its id aside; empty: the specs are all there is to it."""
+    feasible_only: bool = False
+    """Refuse (FailedPrecondition) what can never run on the nodes that are known; see `intake.feasibility`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +75,25 @@ class ReportProgress:
 
 @dataclass(frozen=True, slots=True)
 class CreateQueue:
-    """Answer: Queue. The parent must exist and hold no live jobs of its own."""
+    """Answer: Queue, its quotas sorted. The parent must exist and hold no live jobs of its own."""
 
     queue: Queue
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateQueue:
-    """Answer: Queue. None leaves a field; `clear_max_live_jobs` removes that bound."""
+    """Answer: Queue. None leaves a field; `clear_max_live_jobs` removes that bound.
+
+    `quotas` replace all that the queue has: () removes them.
+    """
 
     name: str
     weight: float | None = None
     max_live_jobs: int | None = None
     clear_max_live_jobs: bool = False
+    priority: int | None = None
+    quotas: tuple[Quota, ...] | None = None
+    discipline: Discipline | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ class Facts(Protocol):
 
     def node(self, name: str) -> Node | None: ...
 
+    def all_nodes(self) -> tuple[Node, ...]:
+        """By name; the very same object until a node changes."""
+        ...
+
     def jobs_on(self, node: str) -> tuple[Job, ...]:
         """Running jobs with a replica on `node`, by sequence."""
         ...

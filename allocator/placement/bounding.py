@@ -6,7 +6,7 @@ import numpy as np
 
 from allocator.domain.cluster import Labels
 from allocator.domain.constraints import AtMost, Near, carries
-from allocator.formulation.build import Live
+from allocator.formulation.live import Live
 from allocator.placement.bounds import DECLARES, MEMBER, NEAR, Bounds
 from allocator.placement.space import Integers
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from allocator.placement.ordering import largest_first
 from allocator.placement.space import Integers, Places, Pool
 
 MEMBER, DECLARES, NEAR = 1, 2, 4
@@ -84,9 +85,9 @@ def bound_counts(bounds: Bounds, job: int, first: int, last: int, counts: Intege
         if not role & MEMBER:
             continue
         taken = np.zeros(bounds.members.shape[1], dtype=np.int64)
-        order = np.argsort(-counts[first:last], kind="mergesort") + first
+        order = largest_first(counts[first:last])
         for position in range(len(order)):
-            node = order[position]
+            node = first + order[position]
             domain = bounds.domain[bound, node]
             if role & DECLARES or bounds.declarers[bound, domain] > 0:
                 left = bounds.most[bound] - bounds.members[bound, domain] - taken[domain]

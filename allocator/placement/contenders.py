@@ -1,7 +1,7 @@
 """What placement knows of each live job: what it could run as, how much it is owed, where it is.
 
-Order among jobs, best first: priority class, then credit, then the share that the optimum gives (in steps of 1/64, so
-that a solver's tolerance decides nothing), then admission.
+Order among jobs, best first: priority class, then what they are owed, against their patience, then the share that the
+optimum gives (in steps of 1/64, so that a solver's tolerance decides nothing), then admission.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numpy as np
 
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory, Snapshot
-from allocator.formulation.build import IN_PLACE, Formulation, Live
+from allocator.formulation.build import IN_PLACE, Formulation
+from allocator.formulation.live import Live
 from allocator.placement.space import Booleans, Floats, Integers
 from allocator.placement.world import Options
 
@@ -30,7 +31,9 @@ class Contenders:
     """The J live jobs of a round, in order of the snapshot, before anything is decided."""
 
     credit: Floats
-    """(J,) seconds owed, within the policy's limit."""
+    """(J,) seconds owed, within the policy's limit, times `scale`: what decides who comes before whom."""
+    scale: Floats
+    """(J,) what a second owed counts: less than 1 if the job is old, and so more patient."""
     share: Floats
     """(J,) of time that the optimum gives it, in all configurations together."""
     share_steps: Integers
@@ -65,8 +68,10 @@ def contenders(
     # Pinned jobs held their places all the time. Should they lose them, that is what they are owed: share 1.
     share[row == IN_PLACE] = 1.0
     profile = live.jobs.profile
+    scale = scale_of(live, snapshot.time, policy)
     return Contenders(
-        credit=credits_now(memory, live, snapshot.time, policy),
+        credit=credits_now(memory, live, snapshot.time, policy) * scale,
+        scale=scale,
         share=share,
         share_steps=np.where(share > SHARE_FLOOR, np.ceil(share * _STEPS - 1e-6), 0.0).astype(np.int64),
         priority=live.profiles.priority[profile],
@@ -95,6 +100,17 @@ def owed_now(memory: Memory, live: Live, now: float) -> Floats:
         found = np.frombuffer(memory.credits) + np.frombuffer(memory.pace) * since
         owed = np.where(there, found[place], 0.0)
     return owed
+
+
+def scale_of(live: Live, now: float, policy: Policy) -> Floats:
+    """(J,) what a second owed to each job counts: the hysteresis over its patience, which is the hysteresis or, of an
+    old job, a part of its age, but little enough that credits within their limit can get that far apart. At most 1.
+    """
+    age = np.maximum(0.0, now - live.jobs.submitted)
+    patience = np.minimum(policy.lag_tolerance * age, policy.credit_limit_seconds / 2)
+    hysteresis = policy.hysteresis_seconds
+    patient = (patience > hysteresis) & (hysteresis > 0)
+    return np.where(patient, hysteresis / np.where(patient, patience, 1.0), 1.0)
 
 
 def _options(formulation: Formulation, shares: Floats) -> tuple[Options, Floats, Integers]:

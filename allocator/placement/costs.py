@@ -1,11 +1,12 @@
 """What a place costs those who will come: tables for the kernels of `spending`, from the work that memory tells of.
 
-The costs themselves are kept for as many rows and nodes as there is room for. Row k is for whole gangs of kind k on one
-node, row K + k for one replica of it.
+What was found out about nodes is kept for as many rows and nodes as there is room for: with K kinds, row k is how many
+replicas of kind k a node could take, row K + k what one of them costs there, row 2 K + k what its whole gang does.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from allocator.domain.policy import BEST_FIT, FRAGMENTATION
 from allocator.domain.resources import GPU_MILLIS
 from allocator.domain.snapshot import WorkKind
-from allocator.formulation.build import Live
+from allocator.formulation.live import Live
 from allocator.formulation.nodes import NodeArrays
 from allocator.formulation.problem import Integers
 from allocator.placement.fragmentation import Workload
@@ -22,16 +23,18 @@ from allocator.placement.prospects import Prospects, prospects
 LEFT_OVER, GRADIENT, WORTH = range(3)
 """What costs are of."""
 MOST_CELLS = 2**24
-"""Costs that are kept at once, 8 bytes each. Where rows have to share a slot, the one that is asked for has it."""
+"""Numbers that are kept at once, 8 bytes each. Where rows have to share a slot, the one that is asked for has it."""
 MOST_DEVICES = 64
 """Tables grow with the devices of a node: with more, nodes are chosen by what is left of them."""
 
 
 class Costs(NamedTuple):
-    """S slots for rows of costs, N nodes. Without slots nothing is kept, and nodes are chosen by what is left."""
+    """S slots for rows, N nodes: of the space in which places are looked for, no other. Without slots nothing is kept,
+    and nodes are chosen by what is left.
+    """
 
-    cost: Integers
-    """(S, N) see `spending.cost_on`; filled in when it is asked for."""
+    kept: Integers
+    """(S, N) see `spending.kept_row`; filled in when it is asked for."""
     holder: Integers
     """(S,) whose row it is; -1: nobody's."""
     seen: Integers
@@ -55,9 +58,9 @@ def costs(live: Live, kinds: int, work: tuple[WorkKind, ...], placement: str) ->
     kept = no_costs()
     if not kinds or not count:
         return kept
-    slots = min(2 * kinds, max(1, MOST_CELLS // count))
+    slots = min(3 * kinds, max(1, MOST_CELLS // count))
     kept = kept._replace(
-        cost=np.empty((slots, count), np.int64),
+        kept=np.empty((slots, count), np.int64),
         holder=np.full(slots, -1, dtype=np.int64),
         seen=np.zeros(slots, np.int64),
     )
@@ -79,7 +82,13 @@ class _Known(NamedTuple):
     tables: tuple[Workload, Prospects]
 
 
-_last: list[_Known] = []
+class _Last(threading.local):
+    """One per thread, as in `domain.remembered`."""
+
+    known: _Known | None = None
+
+
+_last = _Last()
 
 
 def _tabulated(work: tuple[WorkKind, ...], nodes: NodeArrays) -> tuple[Workload, Prospects]:
@@ -93,12 +102,12 @@ def _tabulated(work: tuple[WorkKind, ...], nodes: NodeArrays) -> tuple[Workload,
     ).reshape(len(nodes.flavors), len(nodes.resources))
     devices = nodes.devices.shape[1]
     sizes = (nodes.flavors, nodes.resources, largest.tobytes(), devices)
-    for known in _last:
-        if known.work is work and known.nodes == sizes:
-            return known.tables
+    known = _last.known
+    if known is not None and known.work is work and known.nodes == sizes:
+        return known.tables
     workload = _workload(work, nodes)
     tables = (workload, prospects(workload, largest, devices))
-    _last[:] = [_Known(work, sizes, tables)]
+    _last.known = _Known(work, sizes, tables)
     return tables
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.domain.placement import WHOLE
-from allocator.formulation.build import Live
+from allocator.formulation.live import Live
 from allocator.placement.contenders import SHARE_FLOOR, Contenders
 from allocator.placement.room import part_of
 from allocator.placement.space import Booleans, Integers, Kinds, Places, Pool, Space, derive

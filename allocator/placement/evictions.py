@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.domain.reason import PreemptionReason
-from allocator.formulation.build import Live
+from allocator.formulation.live import Live
 from allocator.formulation.nodes import DRAINING, LOST
 from allocator.placement.compiled import Kernels
 from allocator.placement.space import Booleans, Integers, Kinds, Places, Pool, Space
@@ -23,6 +23,8 @@ REASONS = (
     PreemptionReason.NODE_LOST,
     PreemptionReason.NODE_DRAINING,
     PreemptionReason.CAPACITY_SHRUNK,
+    PreemptionReason.CONSOLIDATED,
+    PreemptionReason.QUOTA,
 )
 """By code: why a job lost its place."""
 

@@ -1,29 +1,38 @@
 """Why a job waits, true of the state at the end of the round and in numbers that can be checked.
 
-INSUFFICIENT_CAPACITY: on no flavor that the job accepts is its gang's total demand free; the shortages say, per flavor
-and resource, what is missing in total. FRAGMENTED: somewhere it is, but not in pieces that fit; the shortages say what
-one more replica misses on the node that comes closest, after as many of the gang's replicas as fit are placed.
-CONSTRAINED: the pieces are there, but the job's limits per node or domain leave too few of them. RESERVED: it would
-fit, on nodes that are kept for somebody who is owed more. A flavor with several configurations is described by the
-one that comes closest.
+INSUFFICIENT_CAPACITY: on no flavor that the job accepts is its gang's total demand free, on nodes that the job may use;
+the shortages say, per flavor and resource, what is missing in total. FRAGMENTED: somewhere it is, but not in pieces
+that fit; the shortages say what one more replica misses on the node that comes closest, after as many of the gang's
+replicas as fit are placed. CONSTRAINED: the pieces are there, but the job's limits per node or domain, or what it must
+be near to, leave too few of them. RESERVED: it would fit, on nodes that are kept for somebody who is owed more.
+
+A job may use nodes that take new work, whose labels and taints suit it, and that are not kept for somebody else. Every
+reason says per flavor what its nodes said (`examining`). A flavor with several configurations is described by the one
+that comes closest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
-from allocator.domain.placement import WHOLE
-from allocator.domain.reason import PendingCause, PendingReason, Shortage
+from allocator.domain.reason import Examined, PendingCause, PendingReason, Shortage
 from allocator.domain.resources import GPU_MILLIS
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation.eligibility import open_nodes_of, why_never
+from allocator.placement.examining import Examiner, Ties
+from allocator.placement.exceeding import QuotaExaminer, over_quota
 from allocator.placement.rounding import Outcome
-from allocator.placement.space import Integers
+from allocator.placement.space import Booleans, Integers, derive, empty_space
 
 Missing = dict[str, int]
 """Resource to what lacks of it, in its integer unit; no zeros."""
+_NO_TIES: Ties = ()
+_CENTURY = 3.2e9
+"""Seconds; what is expected later than that nobody knows."""
 
 
 class Explainer:
@@ -32,116 +41,166 @@ class Explainer:
     def __init__(self, snapshot: Snapshot, outcome: Outcome) -> None:
         self._snapshot = snapshot
         self._outcome = outcome
-        self._free: dict[int, Missing] = {}
-        self._reasons: dict[tuple[int, ...], PendingReason] = {}
-        self._of_row: dict[int, PendingReason] = {}
-        options = outcome.everybody.options
-        self._count = options.choices.tolist()
+        live, kinds = outcome.formulation.live, outcome.kinds
+        self._bounds = None if outcome.world is None else outcome.world.bounds
+        self._now = Examiner(live, kinds, outcome.space, self._bounds, outcome.reserved)
+        self._reasons: dict[tuple[tuple[int, ...], Ties, bool, int], PendingReason] = {}
+        self._of_row: dict[tuple[int, Ties, bool, int], PendingReason] = {}
+        self._of_shape: dict[tuple[int, PendingReason | None], PendingReason] = {}
+        self._count = outcome.everybody.options.choices.tolist()
         self._row = outcome.everybody.option_row
+        self._barred = _barred(outcome)
+        self._quotas = QuotaExaminer(outcome)
+        self._tied = None if self._bounds is None else (np.diff(self._bounds.starts) > 0)
 
     def reason(self, job: int) -> PendingReason:
         """Why the job at this position has no place now."""
         row = int(self._row[job])
         if self._count[row] == 0:
             return self._never(job)
-        found = self._of_row.get(row)
+        leaf = self._quotas.leaf(job)
+        particular = (row, self._ties(job), self._barred is not None and bool(self._barred[job]), leaf)
+        found = self._of_row.get(particular)
         if found is None:
-            kinds = tuple(self._outcome.everybody.options.kind[row, : self._count[row]].tolist())
-            key = tuple(sorted(kinds))
+            kinds = tuple(sorted(self._outcome.everybody.options.kind[row, : self._count[row]].tolist()))
+            key = (kinds, *particular[1:])
             known = self._reasons.get(key)
             if known is None:
-                known = self._reasons[key] = self._explain(kinds)
-            found = self._of_row[row] = known
+                known = self._reasons[key] = self._explain(*key)
+            found = self._of_row[particular] = known
         return found
 
-    def _never(self, job: int) -> PendingReason:
-        formulation = self._outcome.formulation
-        never = formulation.never.get(formulation.live.jobs.ids[job])
-        if never is not None and never.cause is not PendingCause.INSUFFICIENT_CAPACITY:
-            return never
-        live, open_nodes = formulation.live, open_nodes_of(self._snapshot.nodes)
-        shape = int(live.shape[job])
-        able = live.shapes.kind[shape][live.shapes.throughput[shape] > 0].tolist()
-        return why_never((live.kinds[kind], open_nodes.verdict(live.kinds[kind])) for kind in able)
+    def _ties(self, job: int) -> Ties:
+        bounds = self._bounds
+        if bounds is None or self._tied is None or not self._tied[job]:
+            return _NO_TIES
+        mine = slice(int(bounds.starts[job]), int(bounds.starts[job + 1]))
+        return tuple(zip(bounds.bound[mine].tolist(), bounds.role[mine].tolist(), strict=True))
 
-    def _explain(self, kinds: Sequence[int]) -> PendingReason:
-        outcome = self._outcome
-        usable = [kind for kind in kinds if self._is_open(kind)]
-        if not usable:
-            return PendingReason(PendingCause.NO_ELIGIBLE_FLAVOR)
-        totals = [(kind, self._missing_in_total(kind)) for kind in usable]
+    def _never(self, job: int) -> PendingReason:
+        """With what the nodes say when they are empty."""
+        formulation, shape = self._outcome.formulation, int(self._outcome.formulation.live.shape[job])
+        never = formulation.never.get(formulation.live.jobs.ids[job])
+        found = self._of_shape.get((shape, never))
+        if found is None:
+            found = self._of_shape[shape, never] = self._explain_never(shape, never)
+        return found
+
+    def _explain_never(self, shape: int, never: PendingReason | None) -> PendingReason:
+        live = self._outcome.formulation.live
+        able = live.shapes.kind[shape][live.shapes.throughput[shape] > 0].tolist()
+        if never is None or never.cause is PendingCause.INSUFFICIENT_CAPACITY:
+            open_nodes = open_nodes_of(self._snapshot.nodes)
+            never = why_never((live.kinds[kind], open_nodes.verdict(live.kinds[kind])) for kind in able)
+        there = sorted({kind for kind in able if self._outcome.kinds.flavor[kind] >= 0})
+        return replace(never, examined=_most_places(self._empty.ask(kind).examined for kind in there))
+
+    @cached_property
+    def _empty(self) -> Examiner:
+        """The nodes without anybody."""
+        live = self._outcome.formulation.live
+        return Examiner(live, self._outcome.kinds, empty_space(live.nodes))
+
+    @cached_property
+    def _lasting(self) -> Examiner:
+        """The nodes without those who may be stopped."""
+        outcome, everybody = self._outcome, self._outcome.everybody
+        lasting = ~everybody.preemptible | (everybody.pinned & outcome.in_place)
+        space = empty_space(outcome.formulation.live.nodes)
+        kind = np.where(lasting, outcome.places.kind, -1)
+        if (kind >= 0).any():
+            outcome.kernels.load(space, outcome.kinds, outcome.pool, outcome.places._replace(kind=kind))
+            derive(space)
+        return Examiner(outcome.formulation.live, outcome.kinds, space)
+
+    def _explain(self, kinds: Sequence[int], ties: Ties, barred: bool, leaf: int) -> PendingReason:
+        excesses = [self._quotas.excesses(leaf, kind) for kind in kinds]
+        if all(excesses):
+            return over_quota(excesses)
+        kinds = [kind for kind, excess in zip(kinds, excesses, strict=True) if not excess]
+        if barred and any(self._now.ask(kind, ties).examined.places >= self._need(kind) for kind in kinds):
+            return self._reserved(kinds, ties)
+        totals = [(kind, self._missing_in_total(kind, barred)) for kind in kinds]
         if all(missing for _, missing in totals):
-            return PendingReason(PendingCause.INSUFFICIENT_CAPACITY, self._shortages(totals))
-        in_pieces = [kind for kind, missing in totals if not missing and self._pieces(kind).sum() >= self._need(kind)]
-        if in_pieces:
-            reserved = bool(outcome.reserved.any()) and any(self._could_start(kind) for kind in in_pieces)
-            return PendingReason(PendingCause.RESERVED if reserved else PendingCause.CONSTRAINED)
-        return PendingReason(
-            PendingCause.FRAGMENTED, self._shortages((kind, self._missing_on_closest_node(kind)) for kind in usable)
+            return self._lacking(PendingCause.INSUFFICIENT_CAPACITY, totals, ties, barred)
+        answers = [self._now.ask(kind, ties, barred) for kind in kinds]
+        if any(
+            not missing and answer.pieces >= self._need(kind)
+            for (kind, missing), answer in zip(totals, answers, strict=True)
+        ):
+            return PendingReason(PendingCause.CONSTRAINED, examined=_most_places(answer.examined for answer in answers))
+        closest = [(kind, self._missing_on_closest_node(kind, barred)) for kind in kinds]
+        return self._lacking(PendingCause.FRAGMENTED, closest, ties, barred)
+
+    def _reserved(self, kinds: Sequence[int], ties: Ties) -> PendingReason:
+        """It would fit, on nodes that are kept for others."""
+        outcome, world = self._outcome, self._outcome.world
+        assert world is not None
+        examined = _most_places(
+            (self._now.ask(kind, ties, barred=True).examined for kind in kinds),
+            lambda number: self._now.ask(kinds[number], ties).examined,
         )
+        flavors = set(outcome.kinds.flavor[list(kinds)].tolist())
+        holders = [int(job) for job in world.reservations.job if job >= 0]
+        wanted = world.options.kind[world.jobs.option_row[holders], 0]
+        ids = outcome.formulation.live.jobs.ids
+        start = float(world.reservations.start[0])
+        return PendingReason(
+            PendingCause.RESERVED,
+            examined=examined,
+            reserved_for=tuple(
+                ids[job]
+                for job, kind in zip(holders, wanted.tolist(), strict=True)
+                if int(outcome.kinds.flavor[kind]) in flavors
+            ),
+            reserved_until=self._snapshot.time + start if start <= _CENTURY else None,
+        )
+
+    def _lacking(
+        self, cause: PendingCause, found: Iterable[tuple[int, Missing]], ties: Ties, barred: bool
+    ) -> PendingReason:
+        """Per flavor what the kind that comes closest misses, in order of flavors, resources in order of the demand."""
+        closest: dict[str, tuple[float, int, Missing]] = {}
+        for kind, missing in found:
+            flavor, _, demand, _ = self._outcome.formulation.live.kinds[kind]
+            distance = sum(lacking / demand.get(resource) for resource, lacking in missing.items())
+            if flavor not in closest or distance < closest[flavor][0]:
+                closest[flavor] = (distance, kind, missing)
+        shortages, examined = [], []
+        for flavor in sorted(closest):
+            _, kind, missing = closest[flavor]
+            held = self._held(kind) if cause is PendingCause.INSUFFICIENT_CAPACITY else {}
+            shortages += [Shortage(flavor, name, lacking, held.get(name, 0)) for name, lacking in missing.items()]
+            examined.append(self._now.ask(kind, ties, barred).examined)
+        return PendingReason(cause, tuple(shortages), tuple(examined))
 
     def _need(self, kind: int) -> int:
         return int(self._outcome.kinds.replicas[kind])
 
-    def _is_open(self, kind: int) -> bool:
-        nodes = self._nodes(kind)
-        return bool(self._outcome.space.open[nodes].any())
+    def _missing_in_total(self, kind: int, barred: bool) -> Missing:
+        return self._beyond(kind, self._now.free(kind, barred))
 
-    def _nodes(self, kind: int) -> slice:
-        """The nodes of its flavor."""
-        flavor, starts = self._outcome.kinds.flavor[kind], self._outcome.space.flavor_starts
-        return slice(int(starts[flavor]), int(starts[flavor + 1])) if flavor >= 0 else slice(0, 0)
+    def _held(self, kind: int) -> Missing:
+        """What would be missing even if every job that may be stopped were."""
+        return self._beyond(kind, self._lasting.free(kind))
 
-    def _pieces(self, kind: int) -> Integers:
-        """(nodes of its flavor,) how many replicas each could take, whatever the gang's limits on itself."""
-        outcome = self._outcome
-        counts = np.zeros(len(outcome.space.open), dtype=np.int64)
-        replicas = outcome.kinds.replicas
-        outcome.kernels.count_all(outcome.space, outcome.kinds._replace(cap=replicas), kind, WHOLE, counts)
-        return counts[self._nodes(kind)]
+    def _beyond(self, kind: int, free: Missing) -> Missing:
+        """By how much the gang needs more than this."""
+        wanted = (self._outcome.formulation.live.kinds[kind].demand * self._need(kind)).items()
+        return {name: amount - free.get(name, 0) for name, amount in wanted if amount > free.get(name, 0)}
 
-    def _could_start(self, kind: int) -> bool:
-        """Whether it fits, reservations aside."""
-        outcome = self._outcome
-        counts = np.zeros(len(outcome.space.open), dtype=np.int64)
-        fill = np.zeros((len(counts) + 1, 2), dtype=np.int64)
-        total = outcome.kernels.count_all(outcome.space, outcome.kinds, kind, WHOLE, counts)
-        need = self._need(kind)
-        return bool(
-            total >= need and outcome.kernels.choose(outcome.space, outcome.kinds, kind, need, counts, fill) > 0
-        )
-
-    def _missing_in_total(self, kind: int) -> Missing:
-        flavor = int(self._outcome.kinds.flavor[kind])
-        free = self._free.get(flavor)
-        if free is None:
-            free = self._free[flavor] = self._free_in_total(kind)
-        demand = self._outcome.formulation.live.kinds[kind].demand
-        replicas = self._need(kind)
-        return {
-            resource: amount * replicas - free.get(resource, 0)
-            for resource, amount in demand.items()
-            if amount * replicas > free.get(resource, 0)
-        }
-
-    def _free_in_total(self, kind: int) -> Missing:
-        """What is free on all nodes of its flavor that take new work; Python integers, which do not overflow."""
-        space, nodes = self._outcome.space, self._nodes(kind)
-        open_nodes = space.open[nodes]
-        names = self._outcome.formulation.live.nodes.resources
-        free = {name: sum(space.free[nodes, column][open_nodes].tolist()) for column, name in enumerate(names)}
-        free["gpu"] = sum(space.devices[nodes][open_nodes].ravel().tolist())
-        return free
-
-    def _missing_on_closest_node(self, kind: int) -> Missing:
+    def _missing_on_closest_node(self, kind: int, barred: bool) -> Missing:
         """What the next replica misses on the node that comes closest, once all replicas that fit are placed.
 
         Closest: the smallest sum over resources of what is missing relative to what is asked for; ties by name.
         """
-        outcome, nodes = self._outcome, self._nodes(kind)
+        outcome, nodes = self._outcome, self._now.nodes(kind)
         space, kinds = outcome.space, outcome.kinds
         demand = outcome.formulation.live.kinds[kind].demand
-        counts = self._pieces(kind)
+        admitted = self._now.permitted(kind, barred)
+        if not admitted.any():
+            return dict(demand.items())
+        counts = self._now.room(kind)
         lacks: dict[str, Integers] = {}
         for column, name in enumerate(outcome.formulation.live.nodes.resources):
             amount = int(kinds.amount[kind, column])
@@ -149,9 +208,6 @@ class Explainer:
                 lacks[name] = np.maximum(amount - (space.free[nodes, column] - counts * amount), 0)
         if kinds.devices[kind] or kinds.part[kind]:
             lacks["gpu"] = self._gpus_lacking(kind, counts)
-        admitted = space.open[nodes]
-        if kinds.mask[kind] >= 0:
-            admitted = admitted & kinds.masks[kinds.mask[kind], nodes]
         relative = np.where(admitted, 0.0, np.inf)
         for resource, lacking in lacks.items():
             relative = relative + lacking / demand.get(resource)
@@ -162,7 +218,7 @@ class Explainer:
 
     def _gpus_lacking(self, kind: int, counts: Integers) -> Integers:
         """(nodes of its flavor,) milli-GPUs that one more replica lacks after `counts` are placed."""
-        space, nodes = self._outcome.space, self._nodes(kind)
+        space, nodes = self._outcome.space, self._now.nodes(kind)
         devices, part = int(self._outcome.kinds.devices[kind]), int(self._outcome.kinds.part[kind])
         if devices:
             lacking: Integers = np.maximum(devices * (counts + 1) - space.whole[nodes], 0) * GPU_MILLIS
@@ -174,16 +230,26 @@ class Explainer:
         rest: Integers = np.where(exhausted, part - largest_rest, 0)
         return rest
 
-    def _shortages(self, found: Iterable[tuple[int, Missing]]) -> tuple[Shortage, ...]:
-        """Per flavor those of the kind that comes closest, in order of flavors, resources in order of the demand."""
-        closest: dict[str, tuple[float, Missing]] = {}
-        for number, missing in found:
-            kind = self._outcome.formulation.live.kinds[number]
-            distance = sum(lacking / kind.demand.get(resource) for resource, lacking in missing.items())
-            if kind.flavor not in closest or distance < closest[kind.flavor][0]:
-                closest[kind.flavor] = (distance, missing)
-        return tuple(
-            Shortage(flavor, resource, lacking)
-            for flavor in sorted(closest)
-            for resource, lacking in closest[flavor][1].items()
-        )
+
+def _barred(outcome: Outcome) -> Booleans | None:
+    """(J,) jobs that may not start where nodes are kept for others; None if nothing is kept."""
+    world = outcome.world
+    if world is None or not outcome.reserved.any():
+        return None
+    start = float(world.reservations.start[0])
+    found: Booleans = ~outcome.everybody.preemptible & ~(np.isfinite(start) & (world.jobs.duration <= start))
+    found[world.reservations.job[world.reservations.job >= 0]] = False
+    return found
+
+
+def _most_places(examined: Iterable[Examined], judged: Callable[[int], Examined] | None = None) -> tuple[Examined, ...]:
+    """Per flavor the one with places for the largest part of the gang, then room for the largest part, in order of
+    flavors. `judged` tells by position of what to judge each by, if not by itself.
+    """
+    best: dict[str, tuple[tuple[float, float], Examined]] = {}
+    for number, each in enumerate(examined):
+        by = each if judged is None else judged(number)
+        parts = (by.places / by.replicas, by.room / by.replicas)
+        if each.flavor not in best or parts > best[each.flavor][0]:
+            best[each.flavor] = (parts, each)
+    return tuple(best[flavor][1] for flavor in sorted(best))

@@ -20,12 +20,12 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.placement.costs import LEFT_OVER
+from allocator.placement.ordering import foremost, largest_first
 from allocator.placement.room import able_nodes, has_shared_device, part_of, refresh, room_on
 from allocator.placement.space import Integers, Kinds, Places, Pool, Space
-from allocator.placement.spending import cheapest, device_for, priced
+from allocator.placement.spending import ROOM, cheapest, device_for, kept_row, priced
 
 _GPU = 1000
-FEW_NODES = 16
 
 
 def count_all(space: Space, kinds: Kinds, kind: int, millis: int, counts: Integers) -> int:
@@ -43,17 +43,32 @@ def count_all(space: Space, kinds: Kinds, kind: int, millis: int, counts: Intege
     return total
 
 
+def count_here(space: Space, kinds: Kinds, kind: int, millis: int, counts: Integers) -> int:
+    """The same in the space that `kinds.costs` are of, where what is known of a kind is kept."""
+    if millis != _GPU or len(kinds.costs.holder) == 0 or kinds.flavor[kind] < 0 or kinds.absent[kind]:
+        return count_all(space, kinds, kind, millis, counts)
+    line, is_open = kinds.costs.kept[kept_row(space, kinds, ROOM, kind)], space.open
+    total = 0
+    for node in range(space.flavor_starts[kinds.flavor[kind]], space.flavor_starts[kinds.flavor[kind] + 1]):
+        room = line[node] if is_open[node] else 0
+        counts[node] = room
+        total += room
+    return total
+
+
 def best_node(space: Space, kinds: Kinds, kind: int, counts: Integers, need: int, nodes: Integers) -> int:
     """The best of `nodes` (ascending) that could take `need` replicas; -1 if none could."""
     best = -1
     best_shared = False
     least = 0
-    slot = priced(space, kinds, kind, need) if kinds.costs.score != LEFT_OVER else -1
+    slot = -1
     for position in range(len(nodes)):
         node = nodes[position]
         if counts[node] < need:
             continue
-        cost = kinds.costs.cost[slot, node] if slot >= 0 else 0
+        if best < 0 and kinds.costs.score != LEFT_OVER:
+            slot = priced(space, kinds, kind, need)
+        cost = kinds.costs.kept[slot, node] if slot >= 0 else 0
         if best >= 0 and cost > least:
             continue
         shared = kinds.part[kind] > 0 and has_shared_device(space, kinds, kind, node)
@@ -96,66 +111,37 @@ def best_single(space: Space, kinds: Kinds, kind: int, millis: int) -> int:
     return best
 
 
-def fill_few_from(
-    space: Space, kinds: Kinds, kind: int, counts: Integers, need: int, able: Integers, fill: Integers, filled: int
-) -> int:
-    """`fill_from` by looking through all nodes for each one that is taken, which beats sorting if it takes few."""
-    scored = kinds.costs.score != LEFT_OVER
-    slot = priced(space, kinds, kind, 1) if scored else -1
-    left = able.copy()
-    while need > 0 and len(left) > 0:
-        best = -1
-        for position in range(len(left)):
-            node = left[position]
-            if best >= 0:
-                other = left[best]
-                if counts[node] < counts[other]:
-                    continue
-                if counts[node] == counts[other]:
-                    worse = kinds.costs.cost[slot, node] - kinds.costs.cost[slot, other] if scored else 0
-                    if worse > 0 or (worse == 0 and space.slack[node] >= space.slack[other]):
-                        continue
-            best = position
-        node = left[best]
-        if counts[node] >= need:
-            fill[filled, 0] = best_node(space, kinds, kind, counts, need, left)
-            fill[filled, 1] = need
-            return filled + 1
-        fill[filled, 0] = node
-        fill[filled, 1] = counts[node]
-        filled += 1
-        need -= counts[node]
-        left = left[left != node]
-    return filled
-
-
 def fill_from(
     space: Space, kinds: Kinds, kind: int, counts: Integers, need: int, nodes: Integers, fill: Integers, filled: int
 ) -> int:
     """Let `nodes` take up to `need` replicas, the fullest fill first, the last as tight as possible: rows
-    fill[filled:] get (node, replicas). How many rows there are then.
+    fill[filled:] get (node, replicas). How many rows there are then. Nodes that are full then count 0.
     """
-    able = nodes[counts[nodes] > 0]
-    if len(able) > 0 and need <= FEW_NODES * counts[able].max():
-        return fill_few_from(space, kinds, kind, counts, need, able, fill, filled)
-    able = able[np.argsort(space.slack[able], kind="mergesort")]
-    if kinds.costs.score != LEFT_OVER:
-        slot = priced(space, kinds, kind, 1)
-        able = able[np.argsort(kinds.costs.cost[slot][able], kind="mergesort")]
-    able = able[np.argsort(-counts[able], kind="mergesort")]
-    for position in range(len(able)):
-        if need <= 0:
-            break
-        node = able[position]
+    most = 0
+    for position in range(len(nodes)):
+        most = max(most, counts[nodes[position]])
+    levels = np.zeros(most + 1, dtype=np.int64)
+    for position in range(len(nodes)):
+        levels[counts[nodes[position]]] += 1
+    many, missing, least = 0, need, most + 1  # how many nodes it takes, and how much room the last of them has
+    while missing > 0 and least > 1:
+        least -= 1
+        enough = min(levels[least], -(-missing // least))
+        many += enough
+        missing -= enough * least
+    slot = priced(space, kinds, kind, 1) if kinds.costs.score != LEFT_OVER else -1
+    chosen = foremost(space, kinds, slot, counts, nodes, least, many)
+    for position in range(many):
+        node = chosen[position]
         if counts[node] >= need:
-            rest = np.sort(able[position:])
-            fill[filled, 0] = best_node(space, kinds, kind, counts, need, rest)
+            fill[filled, 0] = best_node(space, kinds, kind, counts, need, nodes)
             fill[filled, 1] = need
             return filled + 1
         fill[filled, 0] = node
         fill[filled, 1] = counts[node]
         filled += 1
         need -= counts[node]
+        counts[node] = 0
     return filled
 
 
@@ -168,11 +154,33 @@ def limited_by_domain(kinds: Kinds, kind: int, counts: Integers, nodes: Integers
             continue
         domains = kinds.domains[kinds.spread[kind, which]]
         left = np.full(domains.max() + 1, kinds.most[kind, which], dtype=np.int64)
-        order = nodes[np.argsort(-counts[nodes], kind="mergesort")]
+        order = largest_first(counts[nodes])
         for position in range(len(order)):
-            node = order[position]
+            node = nodes[order[position]]
             counts[node] = min(counts[node], left[domains[node]])
             left[domains[node]] -= counts[node]
+
+
+def nodes_in(domains: Integers, domain: int, nodes: Integers) -> Integers:
+    """Those of `nodes` that are in the domain."""
+    found = np.empty(len(nodes), dtype=np.int64)
+    count = 0
+    for position in range(len(nodes)):
+        if domains[nodes[position]] == domain:
+            found[count] = nodes[position]
+            count += 1
+    return found[:count]
+
+
+def nodes_with_room(counts: Integers, first: int, last: int) -> Integers:
+    """Those of first : last that could take anything."""
+    found = np.empty(last - first, dtype=np.int64)
+    count = 0
+    for node in range(first, last):
+        if counts[node] > 0:
+            found[count] = node
+            count += 1
+    return found[:count]
 
 
 def choose(space: Space, kinds: Kinds, kind: int, need: int, counts: Integers, fill: Integers) -> int:
@@ -180,8 +188,7 @@ def choose(space: Space, kinds: Kinds, kind: int, need: int, counts: Integers, f
     how many rows; 0 when all nodes together are too few. May lower `counts`.
     """
     flavor = kinds.flavor[kind]
-    nodes = np.arange(space.flavor_starts[flavor], space.flavor_starts[flavor + 1])
-    nodes = nodes[counts[nodes] > 0]
+    nodes = nodes_with_room(counts, space.flavor_starts[flavor], space.flavor_starts[flavor + 1])
     limited_by_domain(kinds, kind, counts, nodes)
     single = best_node(space, kinds, kind, counts, need, nodes)
     if single >= 0:
@@ -190,37 +197,37 @@ def choose(space: Space, kinds: Kinds, kind: int, need: int, counts: Integers, f
         return 1
     within = kinds.within[kind] >= 0
     domains = kinds.domains[kinds.within[kind]] if within else space.rack
-    if len(nodes) == 0:
-        return 0
-    if not within and not space.racked[0]:  # every node is a rack of its own
-        return fill_from(space, kinds, kind, counts, need, nodes, fill, 0) if counts[nodes].sum() >= need else 0
-    least, most = domains[nodes].min(), domains[nodes].max()
-    total = np.zeros(most - least + 1, dtype=np.int64)
-    members = np.zeros(most - least + 1, dtype=np.int64)
-    everything = 0
+    least, most, everything = len(domains), 0, 0
     for position in range(len(nodes)):
-        total[domains[nodes[position]] - least] += counts[nodes[position]]
-        members[domains[nodes[position]] - least] += 1
+        least = min(least, domains[nodes[position]])
+        most = max(most, domains[nodes[position]])
         everything += counts[nodes[position]]
     if everything < need:
         return 0
+    if not within and not space.racked[0]:  # every node is a rack of its own
+        return fill_from(space, kinds, kind, counts, need, nodes, fill, 0)
+    total = np.zeros(most - least + 1, dtype=np.int64)
+    members = np.zeros(most - least + 1, dtype=np.int64)
+    for position in range(len(nodes)):
+        total[domains[nodes[position]] - least] += counts[nodes[position]]
+        members[domains[nodes[position]] - least] += 1
     best = -1
     for domain in range(len(total)):
         if total[domain] >= need and (best < 0 or total[domain] < total[best]):
             best = domain
     if best >= 0:
-        return fill_from(space, kinds, kind, counts, need, nodes[domains[nodes] == best + least], fill, 0)
+        return fill_from(space, kinds, kind, counts, need, nodes_in(domains, best + least, nodes), fill, 0)
     if within:
         return 0
     if members.max() == 1:  # every node is a rack of its own
         return fill_from(space, kinds, kind, counts, need, nodes, fill, 0)
     filled = 0
     missing = need
-    order = np.argsort(-total, kind="mergesort")
+    order = largest_first(total)
     for position in range(len(order)):
-        here = nodes[domains[nodes] == order[position] + least]
+        here = nodes_in(domains, order[position] + least, nodes)
         filled = fill_from(space, kinds, kind, counts, missing, here, fill, filled)
-        missing = need - fill[:filled, 1].sum()
+        missing -= total[order[position]]
         if missing <= 0:
             break
     return filled
@@ -368,11 +375,13 @@ def is_overfull(space: Space, node: int) -> bool:
 
 KERNELS = (
     count_all,
+    count_here,
     best_node,
     best_single,
-    fill_few_from,
     fill_from,
     limited_by_domain,
+    nodes_in,
+    nodes_with_room,
     choose,
     longer,
     with_room,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.placement.fit import choose, count_all
+from allocator.placement.ordering import largest_first
 from allocator.placement.room import room_on
 from allocator.placement.space import Integers
 from allocator.placement.world import World
@@ -90,13 +91,13 @@ def reserve(world: World, job: int) -> None:
     if kinds.within[kind] >= 0:
         keep_best_domain(world, kind, counts)
     first, last = world.space.flavor_starts[flavor], world.space.flavor_starts[flavor + 1]
-    order = np.argsort(-counts[first:last], kind="mergesort") + first
+    order = largest_first(counts[first:last])
     chosen = 0
     start = 0.0
     for position in range(len(order)):
         if missing <= 0:
             break
-        node = order[position]
+        node = first + order[position]
         room = 0 if counts[node] < 0 else room_on(reservations.empty, kinds, kind, 1000, node)
         if room > 0 and not reservations.reserved[node]:
             order[chosen] = node

@@ -9,8 +9,10 @@ import numpy as np
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.build import Formulation
+from allocator.placement.allowances import tabulated_allowances
 from allocator.placement.bounding import tabulated_bounds
 from allocator.placement.compiled import Kernels, kernels_for
+from allocator.placement.consolidation import consolidate, terms
 from allocator.placement.contenders import Contenders, contenders, wishes
 from allocator.placement.costs import costs
 from allocator.placement.dividing import give_back, take_more, wanted_parts
@@ -28,11 +30,13 @@ from allocator.placement.space import (
     loaded,
     tabulated,
 )
-from allocator.placement.world import Jobs, Reservations, Scratch, Stops, World
+from allocator.placement.world import Allowances, Jobs, Reservations, Scratch, Stops, World
 
 PREEMPTING = True
 WALKS = 3
 """Walks with preemption at most; one more without follows when the last of them still made room."""
+CONSOLIDATIONS = 3
+"""Times at most that jobs move to make room, each followed by walks."""
 MOST_RESERVATIONS = 8
 """At a time: each keeps nodes from others, and the next in order has its turn soon enough."""
 
@@ -60,6 +64,10 @@ class Outcome:
     """(J,) whether it can change its replica count without a restart."""
     reserved: Booleans
     """(N,) nodes that are kept for somebody."""
+    world: World | None = None
+    """What the walk worked on, as it left it; None where nobody had to be asked."""
+    queue_names: tuple[str, ...] = ()
+    """By number in the world's allowances."""
 
 
 def decide_places(
@@ -72,18 +80,26 @@ def decide_places(
     outcome = put_in_place(formulation, everybody, parts, emptying=True)
     wish, resizes = wishes(everybody, formulation, policy, snapshot.time)
     waits = (outcome.places.kind < 0) & (everybody.options.choices[everybody.option_row] > 0)
-    pool = outcome.pool
+    pool, world = outcome.pool, None
     if waits.any() or (wish >= 0).any():
         priced = costs(live, len(outcome.kinds.flavor), memory.work, policy.placement)
         outcome = replace(outcome, kinds=outcome.kinds._replace(costs=priced))
         stoppable = outcome.in_place & ~everybody.pinned & everybody.preemptible
-        world = _world(snapshot, outcome, policy, stoppable, waits, wish, resizes)
+        allowances, names = tabulated_allowances(snapshot.queues, live, outcome.kinds, outcome.pool, outcome.places)
+        outcome = replace(outcome, queue_names=names)
+        world = _world(snapshot, outcome, policy, allowances, (stoppable, waits, wish, resizes))
         asking = np.flatnonzero(waits | (wish >= 0))
         asking = _order(everybody, asking)[::-1].copy()
         pool = _walked(outcome.kernels, world, pool, asking)
+        fixed = terms(live, world, snapshot.time, memory.prices, policy)
+        for _ in range(CONSOLIDATIONS):
+            pool, started = consolidate(outcome.kernels, world, pool, np.flatnonzero(outcome.places.kind < 0), fixed)
+            if not started:
+                break
+            pool = _walked(outcome.kernels, world, pool, asking)
         outcome.reserved[:] = world.reservations.reserved
     take_more(outcome.space, outcome.kinds, pool, outcome.places, outcome.in_place, parts, everybody.credit)
-    return replace(outcome, pool=pool, resizes=resizes)
+    return replace(outcome, pool=pool, resizes=resizes, world=world)
 
 
 def _walked(kernels: Kernels, world: World, pool: Pool, asking: Integers) -> Pool:
@@ -103,12 +119,13 @@ def _world(
     snapshot: Snapshot,
     outcome: Outcome,
     policy: Policy,
-    stoppable: Booleans,
-    waits: Booleans,
-    wish: Integers,
-    resizes: Booleans,
+    allowances: Allowances,
+    standings: tuple[Booleans, Booleans, Integers, Booleans],
 ) -> World:
-    """The arrays of `outcome`, and what else the kernels need to change them."""
+    """The arrays of `outcome`, and what else the kernels need to change them. `standings`: (J,) who may be stopped, who
+    waits, what everybody wishes to change to, and who does so without a restart.
+    """
+    stoppable, waits, wish, resizes = standings
     everybody, live, kinds = outcome.everybody, outcome.formulation.live, outcome.kinds
     bounds = tabulated_bounds(live)
     if len(bounds.most):
@@ -138,6 +155,7 @@ def _world(
         kinds=kinds,
         places=outcome.places,
         bounds=bounds,
+        allowances=allowances,
         jobs=jobs,
         options=everybody.options,
         stops=stops,
@@ -210,7 +228,8 @@ def _stops(snapshot: Snapshot, outcome: Outcome, policy: Policy, stoppable: Bool
     live, everybody = outcome.formulation.live, outcome.everybody
     ran = snapshot.time - live.jobs.since  # -inf of those that never started, which do not run
     # Credits end at the limit: a dearer restart than that must not make a job immune for ever.
-    dear = np.minimum(live.profiles.restart_cost[live.jobs.profile], policy.credit_limit_seconds)
+    reachable = policy.credit_limit_seconds * everybody.scale[waits].min(initial=1.0)
+    dear = np.minimum(live.profiles.restart_cost[live.jobs.profile] * everybody.scale, reachable)
     enough = everybody.credit + np.maximum(policy.hysteresis_seconds, dear)
     enough[ran < policy.minimum_run_seconds] = np.inf
     chosen = np.flatnonzero(stoppable)

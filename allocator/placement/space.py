@@ -14,8 +14,8 @@ from allocator.domain.cluster import NODE_DOMAIN, RACK_LABEL, Labels
 from allocator.domain.placement import WHOLE
 from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS
-from allocator.formulation.build import Live
 from allocator.formulation.eligibility import Kind
+from allocator.formulation.live import Live
 from allocator.formulation.nodes import NodeArrays
 from allocator.placement.costs import Costs, no_costs
 

@@ -1,4 +1,4 @@
-"""Kernels: what it costs those who will come that a gang takes a node, kept until the node changes.
+"""Kernels: how many replicas a node could take, and what that costs those who will come, kept until the node changes.
 
 The cost is that of `prospects` or `fragmentation`, doubled, plus 1 where no device is shared already: of equal costs,
 the node on which whole devices stay whole is the cheaper. NEVER where the gang does not fit; whether the node takes
@@ -14,6 +14,8 @@ from allocator.placement.room import has_shared_device, room_if_open
 from allocator.placement.space import Integers, Kinds, Space
 
 NEVER = 2**62
+ROOM, OF_ONE, OF_GANG = 0, 1, 2
+"""What a row says of nodes: see `costs`."""
 _STALE = -(2**62)
 
 
@@ -46,45 +48,58 @@ def cost_on(space: Space, kinds: Kinds, kind: int, times: int, node: int) -> int
     return 2 * total + unshared
 
 
-def priced(space: Space, kinds: Kinds, kind: int, times: int) -> int:
-    """The slot with the costs of all nodes of the kind's flavor, for its whole gang if that is `times`, otherwise for
-    one replica; -1 where no costs are kept. What has changed since it was last asked for is computed again.
+def value_on(space: Space, kinds: Kinds, which: int, kind: int, node: int) -> int:
+    """What a row of this sort says of the node."""
+    if which == ROOM:
+        return room_if_open(space, kinds, kind, 1000, node)
+    return cost_on(space, kinds, kind, kinds.replicas[kind] if which == OF_GANG else 1, node)
+
+
+def kept_row(space: Space, kinds: Kinds, which: int, kind: int) -> int:
+    """The slot that says for all nodes of the kind's flavor how many replicas of it they could take (ROOM), what one of
+    them costs there (OF_ONE), or its whole gang (OF_GANG). What has changed since it was last asked for is computed
+    again. Only where rows are kept.
     """
-    costs, flavor = kinds.costs, kinds.flavor[kind]
-    if len(costs.holder) == 0:
-        return -1
-    whole_gang = times == kinds.replicas[kind]
-    row = kind if whole_gang else len(kinds.flavor) + kind
-    count = times if whole_gang else 1
+    costs, flavor, changes = kinds.costs, kinds.flavor[kind], space.changes
+    row = which * len(kinds.flavor) + kind
     slot = row % len(costs.holder)
-    line, changes = costs.cost[slot], space.changes
+    line = costs.kept[slot]
     first, last = space.flavor_starts[flavor], space.flavor_starts[flavor + 1]
-    now, room = changes[-1], len(changes) - 1
-    if costs.holder[slot] != row or now - costs.seen[slot] > room:
+    now, ring = changes[-1], len(changes) - 1
+    if costs.holder[slot] != row or now - costs.seen[slot] > ring:
         for node in range(first, last):
-            line[node] = cost_on(space, kinds, kind, count, node)
+            line[node] = value_on(space, kinds, which, kind, node)
     else:
         for change in range(costs.seen[slot], now):
-            line[changes[change % room]] = _STALE
+            line[changes[change % ring]] = _STALE
         for change in range(costs.seen[slot], now):
-            node = changes[change % room]
+            node = changes[change % ring]
             if first <= node < last and line[node] == _STALE:
-                line[node] = cost_on(space, kinds, kind, count, node)
+                line[node] = value_on(space, kinds, which, kind, node)
     costs.holder[slot] = row
     costs.seen[slot] = now
     return slot
 
 
+def priced(space: Space, kinds: Kinds, kind: int, times: int) -> int:
+    """The slot with the costs of all nodes of the kind's flavor, for its whole gang if that is `times`, otherwise for
+    one replica; -1 where no costs are kept.
+    """
+    if len(kinds.costs.holder) == 0:
+        return -1
+    return kept_row(space, kinds, OF_GANG if times == kinds.replicas[kind] else OF_ONE, kind)
+
+
 def cheapest(space: Space, kinds: Kinds, kind: int, slot: int) -> int:
     """The open node of the kind's flavor with the least cost, then the least slack, then the first; -1: none fits."""
-    line = kinds.costs.cost[slot]
+    line, slack, is_open = kinds.costs.kept[slot], space.slack, space.open
     flavor = kinds.flavor[kind]
     best = -1
     least = NEVER - 1
     for node in range(space.flavor_starts[flavor], space.flavor_starts[flavor + 1]):
-        if line[node] > least or not space.open[node]:
+        if line[node] > least or not is_open[node]:
             continue
-        if best >= 0 and line[node] == least and space.slack[node] >= space.slack[best]:
+        if best >= 0 and line[node] == least and slack[node] >= slack[best]:
             continue
         best = node
         least = line[node]
@@ -104,5 +119,5 @@ def device_for(space: Space, kinds: Kinds, kind: int, node: int) -> int:
     return best
 
 
-KERNELS = (spent, cost_on, priced, cheapest, device_for)
+KERNELS = (spent, cost_on, value_on, kept_row, priced, cheapest, device_for)
 """In order: each calls only those before it."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from allocator.placement.allowing import charge, excess, replicas_held
 from allocator.placement.bounds import bound_counts, join
-from allocator.placement.fit import best_single, choose, count_all, occupy, take, with_room
+from allocator.placement.fit import best_single, choose, count_here, occupy, take, with_room
 from allocator.placement.reserving import close_reserved, reopen_reserved
 from allocator.placement.space import Pool
-from allocator.placement.stopping import LOST_FAIRLY, LOST_TO_PRIORITY, stop_others
+from allocator.placement.stopping import (
+    LOST_FAIRLY,
+    LOST_TO_PRIORITY,
+    LOST_TO_QUOTA,
+    stop_others,
+    stop_within_quotas,
+)
 from allocator.placement.turns import push
 from allocator.placement.world import OWED, World
 
 
 def settle_in(world: World, job: int, kind: int, configuration: int, first: int, pieces: int) -> None:
     """Note the place that a job has taken."""
+    charge(world, job, kind, world.kinds.replicas[kind], 1)
     world.places.first[job] = first
     world.places.pieces[job] = pieces
     world.places.kind[job] = kind
@@ -38,7 +46,7 @@ def find(world: World, pool: Pool, job: int, kind: int) -> Pool:
         scratch.fill[0, 1] = 1
         filled = 1
     else:
-        if count_all(space, kinds, kind, millis, scratch.counts) < need:
+        if count_here(space, kinds, kind, millis, scratch.counts) < need:
             return pool
         if bounded:
             first, last = space.flavor_starts[flavor], space.flavor_starts[flavor + 1]
@@ -68,6 +76,8 @@ def start(world: World, pool: Pool, job: int, owed: bool) -> Pool:
         known = not world.jobs.particular[job]
         if flavor < 0 or (known and scratch.failed[barred, kind] == space.grown[flavor]):
             continue
+        if excess(world, job, kind, world.kinds.replicas[kind]) > 0:
+            continue
         first = pool.used[0]
         pool = find(world, pool, job, kind)
         if pool.used[0] > first:
@@ -80,8 +90,9 @@ def start(world: World, pool: Pool, job: int, owed: bool) -> Pool:
     return pool
 
 
-def lose(world: World, job: int, code: int) -> None:
+def lose(world: World, pool: Pool, job: int, code: int) -> None:
     """Note that a job has lost its place to somebody; it joins the walk."""
+    charge(world, job, world.places.kind[job], replicas_held(world, pool, job), -1)
     world.jobs.evicted[job] = code
     world.jobs.in_place[job] = False
     world.jobs.stoppable[job] = False
@@ -105,13 +116,23 @@ def start_instead_of_others(world: World, pool: Pool, job: int, owed: bool) -> P
         if world.kinds.flavor[kind] < 0 or (scratch.hopeless[kind] and not jobs.particular[job]):
             continue
         first = pool.used[0]
-        pool = stop_others(world, pool, job, kind, owed)
-        if pool.used[0] == first:
-            scratch.hopeless[kind] |= not jobs.particular[job]
-            continue
+        bounded = excess(world, job, kind, world.kinds.replicas[kind]) > 0
+        if bounded:
+            leaf = world.allowances.leaf[job]
+            if not world.allowances.stuck[leaf, kind]:
+                pool = stop_within_quotas(world, pool, job, kind, owed)
+            if pool.used[0] == first:
+                world.allowances.stuck[leaf, kind] |= not jobs.particular[job]
+                continue
+        else:
+            pool = stop_others(world, pool, job, kind, owed)
+            if pool.used[0] == first:
+                scratch.hopeless[kind] |= not jobs.particular[job]
+                continue
         for position in range(world.stops.losers[-1]):
             loser = world.stops.losers[position]
-            lose(world, loser, LOST_FAIRLY if jobs.priority[loser] == jobs.priority[job] else LOST_TO_PRIORITY)
+            fairly = LOST_FAIRLY if jobs.priority[loser] == jobs.priority[job] else LOST_TO_PRIORITY
+            lose(world, pool, loser, LOST_TO_QUOTA if bounded else fairly)
         settle_in(world, job, kind, options.configuration[row, column], first, pool.used[0] - first)
         break
     return pool
@@ -123,6 +144,11 @@ def reconfigure(world: World, pool: Pool, job: int) -> Pool:
     row, column = world.jobs.option_row[job], world.jobs.wish[job]
     kind, old = world.options.kind[row, column], places.kind[job]
     if kinds.flavor[kind] < 0:
+        return pool
+    held = replicas_held(world, pool, job)
+    charge(world, job, old, held, -1)
+    if excess(world, job, kind, kinds.replicas[kind]) > 0:
+        charge(world, job, old, held, 1)
         return pool
     first = pool.used[0]
     same_flavor = kinds.flavor[kind] == kinds.flavor[old]
@@ -143,6 +169,8 @@ def reconfigure(world: World, pool: Pool, job: int) -> Pool:
     if pool.used[0] > first:
         space.grown[kinds.flavor[old]] += 1
         settle_in(world, job, kind, world.options.configuration[row, column], first, pool.used[0] - first)
+    else:
+        charge(world, job, old, held, 1)
     return pool
 
 
@@ -160,7 +188,7 @@ def resize(world: World, pool: Pool, job: int, kind: int) -> Pool:
     missing = kinds.replicas[kind] - kinds.replicas[old_kind]
     filled = 0
     if missing > 0:
-        count_all(space, kinds, kind, places.millis[job], scratch.counts)
+        count_here(space, kinds, kind, places.millis[job], scratch.counts)
         filled = choose(space, kinds, kind, missing, scratch.counts, scratch.fill)
         if filled == 0:
             return pool

@@ -15,15 +15,18 @@ tried again in the same walk: room is only used up by it, never made.
 
 from __future__ import annotations
 
-from allocator.placement.bounds import bound_counts, is_near, join, may_return
-from allocator.placement.fit import choose, count_all, holds, occupy, take
+from allocator.placement.allowing import charge, excess, replicas_held
+from allocator.placement.bounds import bound_counts, bounded_room, is_near, join, may_return
+from allocator.placement.fit import choose, count_all, count_here, holds, occupy, take
 from allocator.placement.room import part_of, room_on
 from allocator.placement.space import Pool
 from allocator.placement.world import World
 
-MOST_TRIES = 64
-"""How often jobs are lifted in one search without success: then limits on who is near whom are in the way."""
-LOST_FAIRLY, LOST_TO_PRIORITY = 1, 2
+MOST_EFFORT, LIFTING = 1024, 16
+"""What one search may cost without success, and what lifting jobs costs, against looking at what bounds would allow:
+then limits on who is near whom are in the way.
+"""
+LOST_FAIRLY, LOST_TO_PRIORITY, LOST_TO_QUOTA = 1, 2, 7
 """Codes of `evictions.REASONS`."""
 
 
@@ -111,6 +114,15 @@ def matters(world: World, pool: Pool, candidate: int) -> bool:
     return False
 
 
+def is_allowed(world: World, pool: Pool, job: int, candidate: int) -> bool:
+    """Whether the candidate is on a node where bounds, as things are, allow the job anything."""
+    first, bounds, counts = world.places.first[candidate], world.bounds, world.scratch.counts
+    for piece in range(first, first + world.places.pieces[candidate]):
+        if bounded_room(bounds, job, pool.node[piece], counts[pool.node[piece]]) > 0:
+            return True
+    return False
+
+
 def lift_where_it_matters(world: World, pool: Pool, job: int, kind: int, fair: bool, end: int) -> int:
     """Lift the candidates up to position `end` that are on nodes where replicas could go; counts become exact. How many
     were lifted, into `stops.lifted`.
@@ -142,14 +154,13 @@ def put_back(world: World, pool: Pool, lifted: int) -> None:
         join(world.bounds, pool, candidate, world.places.first[candidate], world.places.pieces[candidate], 1)
 
 
-def filled_now(world: World, job: int, kind: int) -> int:
-    """Rows of `fill` for the gang as things are, given exact counts; 0 if it does not fit."""
+def filled_now(world: World, job: int, kind: int, bounded: bool) -> int:
+    """Rows of `fill` for the gang, given what each node could take; 0 if it does not fit. `bounded`: under bounds."""
     flavor, need = world.kinds.flavor[kind], world.kinds.replicas[kind]
     first, last = world.space.flavor_starts[flavor], world.space.flavor_starts[flavor + 1]
     left = world.scratch.counts.copy()
     if left[first:last].sum() < need:
         return 0
-    bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
     if bounded and bound_counts(world.bounds, job, first, last, left) < need:
         return 0
     return choose(world.space, world.kinds, kind, need, left, world.scratch.fill)
@@ -171,10 +182,11 @@ def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool
     flavor, need, millis = world.kinds.flavor[kind], world.kinds.replicas[kind], world.places.millis[job]
     if is_out_of_reach(world, kind):
         return 0, 0
-    best = count_all(world.space, world.kinds, kind, millis, scratch.counts)
+    best = count_here(world.space, world.kinds, kind, millis, scratch.counts)
     bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
     limited = world.kinds.within[kind] >= 0 or (world.kinds.spread[kind] >= 0).any()
-    tries = 0
+    effort = 0
+    refused, tied = False, False  # with what was added up it does not fit; some of that may make bounds matter less
     for position in range(stops.starts[flavor], stops.starts[flavor + 1]):
         candidate = stops.order[position]
         allowed = may_stop(world, job, candidate, fair)
@@ -182,19 +194,29 @@ def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool
             break
         if allowed == 0:
             continue
-        best += give_back_in_thought(world, pool, kind, millis, candidate)
-        if best < need or not (bounded or matters(world, pool, candidate)):
+        grown = give_back_in_thought(world, pool, kind, millis, candidate)
+        best += grown
+        if bounded and not tied and world.bounds.starts[candidate] < world.bounds.starts[candidate + 1]:
+            tied, refused = True, False
+        if grown > 0 and (not bounded or tied or is_allowed(world, pool, job, candidate)):
+            refused = False
+        if best < need or refused or not (bounded or matters(world, pool, candidate)):
             continue
-        if limited and choose(world.space, world.kinds, kind, need, scratch.counts.copy(), scratch.fill) == 0:
-            continue
+        if limited or (bounded and not tied):
+            refused = filled_now(world, job, kind, bounded and not tied) == 0
+            if refused:
+                effort += bounded and not tied
+                if effort >= MOST_EFFORT:
+                    break
+                continue
         lifted = lift_where_it_matters(world, pool, job, kind, fair, position + 1)
-        filled = filled_now(world, job, kind)
+        filled = filled_now(world, job, kind, bounded)
         if filled > 0:
             forget_thoughts(world)
             return lifted, filled
         put_back(world, pool, lifted)
-        tries += 1
-        if tries == MOST_TRIES:
+        effort += LIFTING
+        if effort >= MOST_EFFORT:
             break
         for touched in range(scratch.touched[-1]):
             node = scratch.touched[touched]
@@ -228,17 +250,76 @@ def stop_others(world: World, pool: Pool, job: int, kind: int, fair: bool) -> Po
     return pool
 
 
+def may_help(world: World, pool: Pool, job: int, kind: int, candidate: int, beyond: int) -> int:
+    """What is still beyond quotas if the candidate were not there; it is no longer counted if that is less."""
+    of, held = world.places.kind[candidate], replicas_held(world, pool, candidate)
+    charge(world, candidate, of, held, -1)
+    left = excess(world, job, kind, world.kinds.replicas[kind])
+    if left >= beyond:
+        charge(world, candidate, of, held, 1)
+    return left
+
+
+def stop_within_quotas(world: World, pool: Pool, job: int, kind: int, fair: bool) -> Pool:
+    """`stop_others` for a gang that its queue's quotas, or what others do not lend, keep from starting: those stop who
+    use what is bounded, the least owed first, until it may start. It has to fit in what they leave.
+    """
+    space, kinds, places, stops = world.space, world.kinds, world.places, world.stops
+    stops.losers[-1] = 0
+    flavor, lifted = kinds.flavor[kind], 0
+    beyond = excess(world, job, kind, kinds.replicas[kind])
+    bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
+    for position in range(stops.starts[flavor], stops.starts[flavor + 1]):
+        candidate = stops.order[position]
+        allowed = may_stop(world, job, candidate, fair)
+        if allowed < 0 or beyond == 0:
+            break
+        if allowed == 0 or world.allowances.leaf[candidate] < 0:
+            continue
+        left = may_help(world, pool, job, kind, candidate, beyond)
+        if left < beyond:
+            beyond = left
+            stops.lifted[lifted] = candidate
+            lifted += 1
+    filled = 0
+    if beyond == 0:
+        for position in range(lifted):
+            candidate = stops.lifted[position]
+            take(space, kinds, pool, places, candidate, -1)
+            join(world.bounds, pool, candidate, places.first[candidate], places.pieces[candidate], -1)
+        count_here(space, kinds, kind, places.millis[job], world.scratch.counts)
+        filled = filled_now(world, job, kind, bounded)
+        if filled == 0:
+            put_back(world, pool, lifted)
+    for position in range(lifted):  # those who lose their places are no longer counted by `lose`
+        candidate = stops.lifted[position]
+        charge(world, candidate, places.kind[candidate], replicas_held(world, pool, candidate), 1)
+    if filled == 0:
+        return pool
+    first = pool.used[0]
+    pool = occupy(space, kinds, kind, world.scratch.fill, filled, pool, places.millis[job])
+    join(world.bounds, pool, job, first, filled, 1)
+    space.grown[flavor] += 1
+    for position in range(lifted):
+        stops.losers[stops.losers[-1]] = stops.lifted[position]
+        stops.losers[-1] += 1
+    return pool
+
+
 KERNELS = (
     may_stop,
     room_at_best,
     give_back_in_thought,
     forget_thoughts,
     matters,
+    is_allowed,
     lift_where_it_matters,
     put_back,
     filled_now,
     is_out_of_reach,
     lift_until_it_fits,
     stop_others,
+    may_help,
+    stop_within_quotas,
 )
 """In order: each calls only those before it."""

@@ -88,6 +88,7 @@ def walk(world: World, pool: Pool, asking: Integers, preempting: bool) -> Pool:
     jobs, scratch = world.jobs, world.scratch
     heap = scratch.heap
     scratch.hopeless[:] = False
+    world.allowances.stuck[:] = False
     scratch.joined[:] = False
     heap[-1] = 0
     for position in range(scratch.lost[-1]):

@@ -128,6 +128,31 @@ class Scratch(NamedTuple):
     """(1,) how many new places were taken."""
 
 
+class Allowances(NamedTuple):
+    """What quotas allow; see `allowing`. Q queues, F flavors, R + 1 resources: milli-GPUs last; in integer units."""
+
+    leaf: Integers
+    """(J,) the queue that holds the job; -1 where no quota is about it or those above it."""
+    parent: Integers
+    """(Q,) -1 at the top."""
+    used: Integers
+    """(Q, F, R + 1) by unfinished replicas, those of queues below included. Changes on the way, as do the next two."""
+    wanted: Integers
+    """(Q, F, R + 1) what the queue uses, or those below it reserve."""
+    reserved: Integers
+    """(F, R + 1) by all queues."""
+    most: Integers
+    """(Q, F, R + 1) what it may use."""
+    kept: Integers
+    """(Q, F, R + 1) what it does not lend."""
+    lends: Booleans
+    """(F, R + 1) whether anybody keeps anything to itself."""
+    capacity: Integers
+    """(F, R + 1) of nodes that take new work."""
+    stuck: Booleans
+    """(Q, K) kinds for which the queue found nobody to stop in this walk, within its quotas."""
+
+
 class World(NamedTuple):
     """All of it."""
 
@@ -135,6 +160,7 @@ class World(NamedTuple):
     kinds: Kinds
     places: Places
     bounds: Bounds
+    allowances: Allowances
     jobs: Jobs
     options: Options
     stops: Stops

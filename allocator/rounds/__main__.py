@@ -1,6 +1,6 @@
 """Compiles every kernel ahead of time: `python -m allocator.rounds`, once per machine and version.
 
-Otherwise the first large round does it: about 40 s for the solver's and a minute for placement's. Where they go: see
+Otherwise the first large round does it: about 40 s for the solver's and 20 s for placement's. Where they go: see
 NUMBA_CACHE_DIR.
 """
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from allocator.domain.resources import Resources, display_unit
 from allocator.domain.snapshot import WorkKind
-from allocator.formulation.build import Live
+from allocator.formulation.live import Live
 from allocator.formulation.problem import Integers
 
 TOLERANCE = 0.1

@@ -58,7 +58,7 @@ def check(plan: Plan, facts: CommitFacts, *, revision: int, now: float) -> Check
             if job is not None and isinstance(change, Start) and job.state is JobState.PENDING:
                 jobs.append(revised(job, pending_reason=PendingReason(PendingCause.CHANGED_SINCE_SNAPSHOT)))
             continue
-        changed = _apply(change, job, epoch, now)
+        changed = apply_change(change, job, epoch, now)
         applied.append(Applied(change, changed.allocation))
         jobs.append(changed)
 
@@ -162,7 +162,8 @@ def _cannot_go_on(job: Job, allocation: Allocation, placement: Placement) -> str
     return None
 
 
-def _apply(change: Change, job: Job, epoch: Epoch, now: float) -> Job:
+def apply_change(change: Change, job: Job, epoch: Epoch, now: float) -> Job:
+    """The job's new version once the change is true."""
     if isinstance(change, Preempt):
         return revised(
             job,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from allocator.domain.plan import Plan
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.build import Formulation, build
+from allocator.formulation.problem import Problem
+from allocator.market.clearing import Cleared, clear
+from allocator.market.opening import opened
 from allocator.placement import hold, place
 from allocator.rounds.ports import Lap, Solver
 from allocator.solvers.solution import Solution, Status, WarmStart
@@ -18,8 +21,14 @@ class Decision:
     """Everything that was decided, before anything of it is made true."""
 
     formulation: Formulation
-    solution: Solution
+    """Its problem's weights are the budgets at which the market cleared."""
+    market: Cleared
     plan: Plan
+
+    @property
+    def solution(self) -> Solution:
+        """Shares and prices, and how good they are."""
+        return self.market.solution
 
 
 def _unobserved(stage: str) -> None:
@@ -33,16 +42,17 @@ def decide(snapshot: Snapshot, memory: Memory, policy: Policy, solver: Solver, l
     """
     formulation = build(snapshot, policy)
     lap("formulate")
-    solution = solver.solve(
-        formulation.problem,
-        gap=policy.gap,
-        iterations=policy.iterations,
-        warm_start=WarmStart(formulation.warm_prices(memory), formulation.warm_limit_prices(memory)),
-    )
+
+    def solve(problem: Problem, start: WarmStart) -> Solution:
+        return solver.solve(problem, gap=policy.gap, iterations=policy.iterations, warm_start=start)
+
+    start = WarmStart(formulation.warm_prices(memory))
+    market = clear(opened(formulation, snapshot.queues), solve, start, memory.limit_prices)
+    formulation, solution = replace(formulation, problem=market.problem), market.solution
     lap("solve")
     if solution.status is Status.FAILED:
         plan = hold(snapshot, formulation)
     else:
         plan = place(snapshot, formulation, solution.shares, memory, policy)
     lap("place")
-    return Decision(formulation, solution, plan)
+    return Decision(formulation, market, plan)

@@ -80,13 +80,22 @@ def _round(
     pusher.push(commit.desired)
     lap("push")
     # 5. Settle from what was applied, and record.
-    memory = settle(memory, snapshot, decision, commit, policy)
+    after = settle(memory, snapshot, decision, commit, policy)
     summary = summarize(snapshot, decision, commit, policy, tuple(stages))
-    store.record(summary, memory)
-    return (
-        RoundReport(snapshot, decision.formulation, decision.solution, decision.plan, commit, summary),
-        memory,
+    store.record(summary, after)
+    report = RoundReport(
+        snapshot=snapshot,
+        formulation=decision.formulation,
+        solution=decision.solution,
+        plan=decision.plan,
+        commit=commit,
+        summary=summary,
+        market=decision.market,
+        before=memory,
+        after=after,
+        policy=policy,
     )
+    return report, after
 
 
 @contextmanager

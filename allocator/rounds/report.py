@@ -7,10 +7,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from allocator.domain.plan import Commit, Plan
-from allocator.domain.snapshot import Snapshot
+from allocator.domain.policy import Policy
+from allocator.domain.snapshot import Memory, Snapshot
 
 if TYPE_CHECKING:  # clients read summaries, and need no numerical libraries for that
     from allocator.formulation.build import Formulation
+    from allocator.market.clearing import Cleared
     from allocator.solvers.solution import Solution
 
 STAGES: tuple[str, ...] = ("snapshot", "formulate", "solve", "place", "commit", "push")
@@ -111,3 +113,9 @@ class RoundReport:
     plan: Plan
     commit: Commit
     summary: RoundSummary
+    market: Cleared | None = None
+    before: Memory | None = None
+    """What it decided with."""
+    after: Memory | None = None
+    """What it handed on."""
+    policy: Policy | None = None

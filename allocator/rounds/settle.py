@@ -15,7 +15,8 @@ from allocator.domain.placement import WHOLE
 from allocator.domain.plan import Commit
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory, Snapshot
-from allocator.formulation.build import Formulation, Live
+from allocator.formulation.build import Formulation
+from allocator.formulation.live import Live
 from allocator.formulation.problem import Floats, Integers
 from allocator.placement.contenders import owed_now
 from allocator.rounds.coming import coming_work
@@ -91,7 +92,7 @@ def settle(memory: Memory, snapshot: Snapshot, decision: Decision, commit: Commi
         pace[there] = share[row[there]] - parts_after(live, commit)[there]
         pace[np.abs(pace) <= _PACE_TOLERANCE] = 0.0
         prices = formulation.prices_to_remember(solution.prices, memory)
-        limit_prices = formulation.limit_prices_to_remember(solution.limit_prices, memory)
+        limit_prices = decision.market.limit_prices
     kept = (credit != 0) | (pace != 0)
     return Memory(
         time=snapshot.time,

@@ -17,7 +17,8 @@ from allocator.domain.reason import PendingCause
 from allocator.domain.remembered import remembered
 from allocator.domain.resources import display_unit
 from allocator.domain.snapshot import Snapshot
-from allocator.formulation.build import IN_PLACE, Formulation, Live
+from allocator.formulation.build import IN_PLACE, Formulation
+from allocator.formulation.live import Live
 from allocator.formulation.problem import Booleans, Floats, Integers
 from allocator.formulation.value import rounding_loss
 from allocator.rounds.decide import Decision

@@ -47,6 +47,10 @@ class Backend:
         self._clock_now = clock_now
         self._threads = ThreadPoolExecutor(settings.reader_threads, thread_name_prefix="rpc")
 
+    def now(self) -> float:
+        """Seconds since the epoch, as commands see it."""
+        return self._clock_now()
+
     async def write(self, command: Command, context: Context) -> Any:
         """The command's answer once it is durable. Raises AllocatorError as the command does; Draining, DeadlinePassed.
 

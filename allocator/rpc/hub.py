@@ -96,6 +96,8 @@ class Hub:
         self._pending_desired: dict[str, NodeDesired] = {}
         self._pending_revision: int | None = None
         self._pending_round: int | None = None
+        self.newest: RoundReport | None = None
+        """The last round that was observed, whole, for whoever explains it. It is only ever replaced: no lock."""
 
     # --- from any thread ---
 
@@ -110,6 +112,7 @@ class Hub:
 
     def observe(self, report: RoundReport) -> None:
         """Tell watchers that a round was recorded."""
+        self.newest = report
         with self._lock:
             self._pending_round = report.summary.round
             self._schedule()

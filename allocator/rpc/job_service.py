@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
 
 from allocator.domain.job import Job, JobState
 from allocator.intake.commands import CancelJobs, ItemResult, SubmitJobs, UpdateJobs
@@ -31,6 +32,8 @@ class JobService(pb_grpc.JobServiceServicer):
         command: SubmitJobs = await self._backend.translate(
             len(request.jobs), lambda: commands.submit_jobs_from_proto(request)
         )
+        if not self._backend.settings.reject_infeasible:
+            command = replace(command, feasible_only=False)
         answers = await self._backend.write(command, context)
         return pb.SubmitJobsResponse(results=await self._results(_located("jobs", answers)))
 

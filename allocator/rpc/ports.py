@@ -9,6 +9,7 @@ from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobState
 from allocator.domain.placement import NodeDesired
 from allocator.domain.queue import Queue
+from allocator.domain.snapshot import Memory, Snapshot
 from allocator.rounds.report import RoundSummary
 
 
@@ -19,6 +20,14 @@ class Reads(Protocol):
     exist raises NotFound. Those of the first group may ask a database, so they are called off the event loop; the
     others answer from memory.
     """
+
+    def snapshot(self, now: float) -> Snapshot:
+        """All live facts at one revision, from memory."""
+        ...
+
+    def memory(self) -> Memory:
+        """What the last recorded round handed on, from memory."""
+        ...
 
     def get_job(self, job_id: str) -> Job: ...
 

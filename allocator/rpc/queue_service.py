@@ -7,6 +7,7 @@ from collections import Counter
 
 from allocator.domain.queue import Queue
 from allocator.intake.commands import DeleteQueue
+from allocator.rpc import tokens
 from allocator.rpc.backend import Backend, Context
 from allocator.rpc.paging import by_name
 from allocator.v1 import queue_pb2
@@ -21,6 +22,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._page_bytes = backend.settings.max_message_bytes // 4
 
     async def CreateQueue(self, request: pb.CreateQueueRequest, context: Context) -> pb.CreateQueueResponse:
         queue = await self._backend.write(commands.create_queue_from_proto(request), context)
@@ -43,11 +45,22 @@ class QueueService(pb_grpc.QueueServiceServicer):
 
     async def ListQueues(self, request: pb.ListQueuesRequest, context: Context) -> pb.ListQueuesResponse:
         queues, token = by_name(self._backend.reads.queues(), request.page_size, request.page_token)
+        items = sum(1 + len(queue.quotas) for queue in queues)
+        return await self._backend.translate(items, lambda: self._page(queues, token))
+
+    def _page(self, queues: tuple[Queue, ...], token: str) -> pb.ListQueuesResponse:
+        """At most a quarter of a message: a thousand queues with all the quotas they may have would exceed one."""
         counts = rolled_up(self._backend.reads.queue_counts())
-        return pb.ListQueuesResponse(
-            queues=[queue_to_proto(queue, counts.get(queue.name, QueueCounts())) for queue in queues],
-            next_page_token=token,
-        )
+        response = pb.ListQueuesResponse(next_page_token=token)
+        bytes_left = self._page_bytes
+        for queue in queues:
+            message = queue_to_proto(queue, counts.get(queue.name, QueueCounts()))
+            bytes_left -= message.ByteSize()
+            if bytes_left < 0 and response.queues:
+                response.next_page_token = tokens.page_token(response.queues[-1].name)
+                return response
+            response.queues.append(message)
+        return response
 
     def _counted(self, queue: Queue) -> queue_pb2.Queue:
         counts = rolled_up(self._backend.reads.queue_counts())

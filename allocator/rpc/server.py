@@ -10,8 +10,10 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped] # ships no stubs
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped] # ships no stubs
 
+from allocator.domain.policy import Policy
 from allocator.intake.ports import Ledger
 from allocator.rpc.backend import Backend
+from allocator.rpc.explain_service import ExplainService
 from allocator.rpc.hub import Hub
 from allocator.rpc.interceptor import CallInterceptor, OnRequest
 from allocator.rpc.job_service import JobService
@@ -20,15 +22,32 @@ from allocator.rpc.ports import Reads
 from allocator.rpc.queue_service import QueueService
 from allocator.rpc.scheduler_service import SchedulerService
 from allocator.rpc.settings import RpcSettings
-from allocator.v1 import job_service_pb2, node_service_pb2, queue_service_pb2, scheduler_service_pb2
+from allocator.rpc.simulate_service import SimulateService
+from allocator.v1 import (
+    explain_service_pb2,
+    job_service_pb2,
+    node_service_pb2,
+    queue_service_pb2,
+    scheduler_service_pb2,
+    simulate_service_pb2,
+)
+from allocator.v1.explain_service_pb2_grpc import add_ExplainServiceServicer_to_server
 from allocator.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
 from allocator.v1.node_service_pb2_grpc import add_NodeServiceServicer_to_server
 from allocator.v1.queue_service_pb2_grpc import add_QueueServiceServicer_to_server
 from allocator.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
+from allocator.v1.simulate_service_pb2_grpc import add_SimulateServiceServicer_to_server
 
 SERVICES: tuple[str, ...] = tuple(
     service.full_name
-    for module in (job_service_pb2, node_service_pb2, queue_service_pb2, scheduler_service_pb2)
+    for module in (
+        explain_service_pb2,
+        job_service_pb2,
+        node_service_pb2,
+        queue_service_pb2,
+        scheduler_service_pb2,
+        simulate_service_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
 )
 _HEALTH_PATIENCE_SECONDS = 1.0
@@ -39,6 +58,8 @@ class RpcServer:
 
     `clock_now` gives seconds since the epoch for the commands. `hub` is also the daemon's Pusher and one of its
     Observers. `on_request` is called when a call of our services ends.
+    `policy` is that of the rounds, for questions about them. `rest` waits, at most for so many seconds, until no round
+    is under way: what replays rounds goes on between them.
     """
 
     def __init__(
@@ -49,8 +70,12 @@ class RpcServer:
         clock_now: Callable[[], float],
         settings: RpcSettings = RpcSettings(),  # noqa: B008 - frozen
         on_request: OnRequest | None = None,
+        policy: Callable[[], Policy] = Policy,
+        rest: Callable[[float], object] = lambda _: None,
     ) -> None:
         self._backend = Backend(ledger, reads, hub, clock_now, settings)
+        self._explaining = ExplainService(self._backend, rest)
+        self._simulating = SimulateService(self._backend, policy, rest)
         self._health = health.aio.HealthServicer()
         self._on_request = on_request
         self._server: aio.Server | None = None
@@ -68,6 +93,8 @@ class RpcServer:
         add_QueueServiceServicer_to_server(QueueService(self._backend), server)
         add_NodeServiceServicer_to_server(NodeService(self._backend), server)
         add_SchedulerServiceServicer_to_server(SchedulerService(self._backend), server)
+        add_ExplainServiceServicer_to_server(self._explaining, server)
+        add_SimulateServiceServicer_to_server(self._simulating, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         try:
@@ -103,4 +130,6 @@ class RpcServer:
             await self._server.stop(grace)
             self._server = None
         self._backend.hub.detach()
+        self._explaining.close()
+        self._simulating.close()
         self._backend.close()

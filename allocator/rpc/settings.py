@@ -23,6 +23,10 @@ class RpcSettings:
     lease_seconds: float = 15.0
     heartbeat_interval_seconds: float = 2.0
     watch_gather_seconds: float = 0.01
+    round_interval_seconds: float = 10.0
+    """From one round to the next: what replays of rounds go by."""
+    reject_infeasible: bool = True
+    """Refuse jobs that can never run on the nodes that are known, unless the request says otherwise."""
     reader_threads: int = 4
     """Threads for questions to the database and for translating large batches."""
 

@@ -30,10 +30,12 @@ PRICE_ROWS, LINEAR_ROWS = 500, 2000
 apart. With fewer, Clarabel is quick and copes with more.
 """
 ROWS_PER_CAPACITY = 30
-"""With fewer rows for every capacity and limit, up to LINEAR_ROWS, price discovery takes long to find the corners."""
+"""With fewer rows for every capacity and limit, up to LINEAR_ROWS, price discovery takes long to find the corners; but
+for limits that few rows share.
+"""
 MOST_CAPACITIES, DENSITY = 300, 8
-"""More capacities and limits than the first cost price discovery more than Clarabel, where that is an alternative. The
-second is how many times as much as the sparse rows the dense ones may take.
+"""More capacities and limits than the first, but for limits that few rows share, cost price discovery more than
+Clarabel, where that is an alternative. The second is how many times as much as the sparse rows the dense ones may take.
 """
 MERGED_ROWS = 100
 """The same where many identical rows were merged and alpha is not 0: what has to be loaded is loaded already."""
@@ -94,20 +96,34 @@ def _levels(problem: Problem, request: Request) -> Candidate | None:
 
 
 def _price(problem: Problem, request: Request) -> Candidate | None:
-    crowded = min(ROWS_PER_CAPACITY * problem.available.size, LINEAR_ROWS)
-    least = LINEAR_ROWS if problem.fairness == 0 else max(MERGED_ROWS if request.large else PRICE_ROWS, crowded)
-    if np.isinf(problem.fairness) or problem.row_count < least or not _dense_enough(problem):
+    least = LINEAR_ROWS if problem.fairness == 0 else MERGED_ROWS if request.large else PRICE_ROWS
+    if np.isinf(problem.fairness) or problem.row_count < least or not _enough_rows(problem):
         return None
     from allocator.solvers.price import price_discovery  # noqa: PLC0415 - numba takes half a second to import
 
     return price_discovery(problem, request.iterations, request.gap, request.warm_start)
 
 
-def _dense_enough(problem: Problem) -> bool:
-    """Whether rows touch capacities and limits evenly, and not too many: price discovery lays them out densely."""
-    many = problem.available.size > MOST_CAPACITIES and problem.utility.size <= CONIC_SIZE
-    deepest = int(np.diff(problem.coupling.indptr[:: problem.column_count]).max(initial=0))
-    return not many and deepest * problem.row_count <= DENSITY * max(problem.coupling.nnz, problem.utility.size)
+def _enough_rows(problem: Problem) -> bool:
+    """Whether there are many rows for every capacity and limit, and few enough of these. Limits that few rows share do
+    not count: they are solved for queue by queue. Otherwise rows must touch them evenly, as they are laid out densely.
+    """
+    shared, local = problem.available.size, False
+    if problem.limit_count:
+        from allocator.solvers.local_limits import few_share, wide_count  # noqa: PLC0415 - see above
+
+        shared, local = problem.capacity.size + wide_count(problem), few_share(problem)
+    if problem.row_count < min(ROWS_PER_CAPACITY * shared, LINEAR_ROWS):
+        return False
+    if shared > MOST_CAPACITIES and problem.utility.size <= CONIC_SIZE:
+        return False
+    dense = _deepest(problem) * problem.row_count
+    return local or dense <= DENSITY * max(problem.coupling.nnz, problem.utility.size)
+
+
+def _deepest(problem: Problem) -> int:
+    """Amounts of capacities and limits that one row touches at most."""
+    return int(np.diff(problem.coupling.indptr[:: problem.column_count]).max(initial=0))
 
 
 def _conic(problem: Problem, request: Request) -> Candidate | None:

@@ -25,8 +25,9 @@ from allocator.solvers.price_sums import (
     respond,
 )
 
-_BIDDERS = 16_384
+BIDDERS = 16_384
 """Rows up to which bids are looked for: with more, prices come from a sample and are near."""
+_NONE = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class Evaluation:
     """
     scale: float
     """What everybody would pay if all were spent: about 1, unless utilities are far from those of an equal split."""
+    near: Floats
+    """(L,) prices of local limits, if there are any."""
+    tangent: Floats
+    """(L, m) how those change with `prices`."""
 
 
 class Passes:
@@ -78,14 +83,15 @@ class Passes:
         self._schur = np.empty((self._chunks, m, m))
         self._vectors = np.empty((self._chunks, 2, m))
         self._totals = np.empty((self._chunks, PLACES))
-        self._bids = np.empty((self._chunks, m if layout.size <= _BIDDERS else 0))
+        self._bids = np.empty((self._chunks, m if layout.size <= BIDDERS else 0))
 
-    def evaluate(self, prices: Floats, width: float, unit: Floats | None = None) -> Evaluation:
-        """One pass. Without `unit` smoothing is measured anew, in the utilities that rows have at these prices."""
-        fresh = unit is None
-        measure = np.empty(self.layout.size) if unit is None else unit
-        self._schur[:], self._vectors[:], self._totals[:] = 0.0, 0.0, 0.0
-        self._bids[:] = 0.0
+    def evaluate(self, prices: Floats, width: float, after: Evaluation | None = None) -> Evaluation:
+        """One pass, in the units of `after`. Without, smoothing is measured anew, in the utilities that rows have at
+        these prices.
+        """
+        fresh = after is None
+        measure = np.empty(self.layout.size) if after is None else after.unit
+        self._clear()
 
         def task(chunk: int) -> None:
             into = (
@@ -99,26 +105,39 @@ class Passes:
             respond(*arguments)
 
         self._run(task, self._chunks)
+        return self._evaluation(prices, width, measure, added_up(self._totals), fresh=fresh)
+
+    def _clear(self) -> None:
+        self._schur[:], self._vectors[:], self._totals[:] = 0.0, 0.0, 0.0
+        self._bids[:] = 0.0
+
+    def _evaluation(
+        self, prices: Floats, width: float, unit: Floats, totals: Floats, *, fresh: bool,
+        near: Floats = _NONE, tangent: Floats = _NONE, cut: float = 0.0,
+    ) -> Evaluation:  # fmt: skip
+        """What the chunks came to; `cut` is what cutting overuse of local limits costs."""
         self.count += 1
-        totals, (use, through) = added_up(self._totals), added_up(self._vectors)
+        use, through = added_up(self._vectors)
         if fresh:
             self._unit_value = float(totals[UNITS])
         value = totals[VALUE] + self._unit_value
-        money = float(prices.sum())
+        money = float(prices.sum() + near.sum())
         over = 1 - 1 / np.maximum(use, 1.0)
         over *= 1 + 0.5 * self.layout.alpha * over  # what cutting that much of a row's utility costs, to second order
         self.answered = Evaluation(
             prices=prices,
             width=width,
-            unit=measure,
+            unit=unit,
             value=float(value),
             dual=float(money + value - totals[BILL] - totals[BEND]),
             slope=1 - use,
             curvature=added_up(self._schur),
             loss=float(totals[EXACT] - value + totals[BILL]),
-            gap=float(money + totals[EXACT] - value + (over * through).sum()),
+            gap=float(money + totals[EXACT] - value + (over * through).sum() + cut),
             bids=self._bids.max(axis=0) if self._bids.size else np.zeros(prices.size),
             scale=float(totals[WEIGHT]),
+            near=near,
+            tangent=tangent,
         )
         return self.answered
 
@@ -129,10 +148,9 @@ class Passes:
             self._typical = typical_prices(self.layout)
         return self._typical
 
-    def answer(self, found: Evaluation) -> None:
-        """See to it that `shares` are those of `found`."""
-        if found is not self.answered:
-            self.evaluate(found.prices, found.width, found.unit)
+    def answer(self, found: Evaluation) -> Evaluation:
+        """See to it that `shares` are those of `found`, and return what they belong to."""
+        return found if found is self.answered else self.evaluate(found.prices, found.width, found)
 
     def _tables(self, chunk: int, unit: Floats) -> tuple[Any, ...]:
         layout = self.layout

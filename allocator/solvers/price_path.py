@@ -95,12 +95,12 @@ class _Stage:
     passes: int = 0
 
 
-def follow(passes: Passes, prices: Floats, width: float, reach: float, aim: Aim, budget: int) -> Evaluation:
-    """The best evaluation on the way from `prices` (m,) and `width` to the gap of `aim`, in at most `budget` passes.
+def follow(passes: Passes, begun: Evaluation, reach: float, aim: Aim, budget: int) -> Evaluation:
+    """The best evaluation on the way from `begun`, one of `passes`, to the gap of `aim`, in at most `budget` passes.
 
     `reach` is how far the first step may go, relative to prices.
     """
-    stage = _Stage(passes.evaluate(prices, width), reach, _patience(width))
+    stage = _Stage(begun, reach, _patience(begun))
     if not np.isfinite(stage.now.gap):
         raise ArithmeticError(
             "numbers that floats do not hold: alpha is too near to 0, or too large for such utilities"
@@ -116,9 +116,8 @@ def follow(passes: Passes, prices: Floats, width: float, reach: float, aim: Aim,
         begun_too_narrow = outcome is _Outcome.STRAYED or stage.now.width <= _NARROWEST
         if begun_too_narrow and reached is None and stage.now.width < WIDEST:  # not as good as was thought
             width = min(_RISE * max(stage.now.width, _NARROW), WIDEST)
-            stage = _Stage(
-                passes.evaluate(stage.now.prices, width), min(WINDOWS * width, FIRST_REACH), _patience(width)
-            )
+            begun = passes.evaluate(stage.now.prices, width)
+            stage = _Stage(begun, min(WINDOWS * width, FIRST_REACH), _patience(begun))
             continue
         if outcome is _Outcome.ARRIVED or reached is None or fall > _MOST_FALL:
             if stage.now.width <= _NARROWEST:
@@ -135,19 +134,21 @@ def follow(passes: Passes, prices: Floats, width: float, reach: float, aim: Aim,
     return best
 
 
-def _patience(width: float) -> int:
-    """Of the first window: what is begun with good prices should not take long."""
-    return _FIRST_PATIENCE if width >= WIDEST else _PATIENCE // 2
+def _patience(begun: Evaluation) -> int:
+    """Of the first window: what is begun with good prices should not take long; with local limits it may."""
+    if begun.width >= WIDEST:
+        return _FIRST_PATIENCE
+    return _PATIENCE if begun.near.size else _PATIENCE // 2
 
 
-def narrow_enough(passes: Passes, prices: Floats, width: float, aim: Aim) -> float:
-    """`width`, or as much less as makes the rows lose no more than half of the gap of `aim` at `prices` (m,)."""
+def narrow_enough(passes: Passes, prices: Floats, width: float, aim: Aim) -> Evaluation:
+    """At `prices` (m,) and `width`, or as much less as makes the rows lose no more than half of the gap of `aim`."""
     for _ in range(_MOST_NARROWINGS):
         now = passes.evaluate(prices, width)
         if now.loss <= 0.5 * aim.at(now) or width <= _NARROWEST:
-            break
+            return now
         width = narrower(now, aim, _FALL)
-    return width
+    return passes.evaluate(prices, width)
 
 
 def narrower(now: Evaluation, aim: Aim, fall: float) -> float:
@@ -182,7 +183,7 @@ def _newton(passes: Passes, stage: _Stage, aim: Aim, budget: int) -> _Outcome:
         return _Outcome.STRAYED
     part = 1.0
     for _ in range(_MOST_TRIALS):
-        then = passes.evaluate(np.maximum(now.prices + part * step, 0.0), now.width, now.unit)
+        then = passes.evaluate(np.maximum(now.prices + part * step, 0.0), now.width, now)
         stage.passes += 1
         kept = (now.dual - then.dual + _ROUNDING * now.scale) / max(_foreseen(now, part * step), _ROUNDING * now.scale)
         if kept > _GOOD or passes.count >= budget:

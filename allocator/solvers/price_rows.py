@@ -17,13 +17,19 @@ Array = NDArray[Any]
 class Rows:
     """The rows of one problem; `run` runs the chunks."""
 
-    def __init__(self, problem: Problem, run: Run) -> None:
+    def __init__(self, problem: Problem, run: Run, *, limits: bool = True) -> None:
+        """Without `limits` as if there were only capacities."""
         self._problem = problem
         self._run = run
         self._bounds = chunk_bounds(problem.row_count)
         self._chunks = self._bounds.size - 1
         coupling = problem.coupling
         self._starts, self._places, self._amounts = coupling.indptr, coupling.indices, coupling.data
+        if not limits:
+            kept = self._places < problem.capacity.size
+            before = np.append(0, np.cumsum(kept))
+            self._starts, self._places = before[self._starts], self._places[kept]
+            self._amounts = self._amounts[kept]
 
     def patterns(self) -> tuple[Integers, Integers]:
         """(n,) number of each row's pattern; (patterns,) the first row that has it."""

@@ -62,20 +62,20 @@ def respond(
         surplus_at(lam, y, alpha, w, bits, left)
         for i in range(w):
             left[i] += t[i]
-        totals[EXACT] += _weighted(om, left, w)
+        totals[EXACT] += weighted(om, left, w)
         if fresh:
-            totals[UNITS] += _set_units(g, count, alpha, om, w, bits, y, left, unit[a:b])
-        _rescale(cost, g, count, alpha, unit[a:b], om, w, scale, weight, lam, t, y, low, high)
+            totals[UNITS] += set_units(g, count, alpha, om, w, bits, y, left, unit[a:b])
+        rescale(cost, g, count, alpha, unit[a:b], om, w, scale, weight, lam, t, y, low, high)
         smooth(cost, g, stiff, count, alpha, width, w, x, rest, lam, t, y, low, high, sums)
         value_at(sums[1], alpha, w, bits, y)
-        _bills(cost, stiff, x, count, w, bill, bend)
-        totals[VALUE] += _weighted(weight, y, w)
-        totals[BILL] += _weighted(weight, bill, w)
-        totals[BEND] += _weighted(weight, bend, w)
+        bills(cost, stiff, x, count, w, bill, bend)
+        totals[VALUE] += weighted(weight, y, w)
+        totals[BILL] += weighted(weight, bill, w)
+        totals[BEND] += weighted(weight, bend, w)
         totals[WEIGHT] += weight[:w].sum()
-        _add_use(x, g, lam, weight, om, listed, listed_count, amount, a, w, use, through, left)
+        add_use(x, g, lam, weight, om, listed, listed_count, amount, a, w, use, through, left)
         if bids.size:
-            _raise_bids(cost, g, lam, t, scale, prices, listed, listed_count, amount, a, w, left, bids)
+            raise_bids(cost, g, lam, t, scale, prices, listed, listed_count, amount, a, w, left, bids)
         if shares.shape[0]:
             for i in range(w):
                 for q in range(count):
@@ -88,7 +88,7 @@ def respond(
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _weighted(weight: Array, values: Array, w: int) -> float:
+def weighted(weight: Array, values: Array, w: int) -> float:
     total = 0.0
     for i in range(w):
         total += weight[i] * values[i]
@@ -96,7 +96,7 @@ def _weighted(weight: Array, values: Array, w: int) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _bills(cost: Array, stiff: Array, x: Array, count: int, w: int, bill: Array, bend: Array) -> None:
+def bills(cost: Array, stiff: Array, x: Array, count: int, w: int, bill: Array, bend: Array) -> None:
     """c . x and sum x^2 / (2 s) of every row."""
     bill[:w] = 0.0
     bend[:w] = 0.0
@@ -109,7 +109,7 @@ def _bills(cost: Array, stiff: Array, x: Array, count: int, w: int, bill: Array,
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _set_units(
+def set_units(
     g: Array, count: int, alpha: float, om: Array, w: int, bits: Array, y: Array, scratch: Array, unit: Array
 ) -> float:
     """A row's unit is the utility it has; with alpha = 0, where that may be nothing, the most it could have."""
@@ -135,7 +135,7 @@ def _set_units(
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _rescale(
+def rescale(
     cost: Array, g: Array, count: int, alpha: float, unit: Array, om: Array, w: int, scale: Array, weight: Array,
     lam: Array, t: Array, y: Array, low: Array, high: Array,
 ) -> None:  # fmt: skip
@@ -174,7 +174,7 @@ def _set_scale(alpha: float, unit: Array, w: int, scale: Array) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _add_use(
+def add_use(
     x: Array, g: Array, lam: Array, weight: Array, om: Array, listed: Array, listed_count: int, amount: Array, a: int,
     w: int, use: Array, through: Array, worth: Array,
 ) -> None:  # fmt: skip
@@ -197,7 +197,7 @@ def _add_use(
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _raise_bids(
+def raise_bids(
     cost: Array, g: Array, lam: Array, t: Array, scale: Array, prices: Array, listed: Array, listed_count: int,
     amount: Array, a: int, w: int, margin: Array, bids: Array,
 ) -> None:  # fmt: skip
@@ -222,7 +222,7 @@ def _add_curvature(
     schur: Array,
 ) -> None:  # fmt: skip
     """Add `times` the rows' curvature to schur (m, m), one pair of columns after the other; spoils `stiff`, `bent`."""
-    _prepare(times, x, g, stiff, sums, lam, t, alpha, om, scale, count, w, thin, bent)
+    prepare(times, x, g, stiff, sums, lam, t, alpha, om, scale, count, w, thin, bent)
     add_pairs(stiff, bent, thin, listed, listed_count, amount, a, w, schur)
 
 
@@ -268,7 +268,7 @@ def add_pairs(
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _prepare(
+def prepare(
     times: float, x: Array, g: Array, stiff: Array, sums: Array, lam: Array, t: Array, alpha: float, om: Array,
     scale: Array, count: int, w: int, thin: Array, bent: Array,
 ) -> None:  # fmt: skip

@@ -15,7 +15,8 @@ from allocator.domain.job import Job, JobState
 from allocator.intake.ports import Receipt
 from allocator.rounds.report import RoundSummary
 from allocator.store.feed import LAST, ChangeFeed, Cursor
-from allocator.store.mapping import JOB_COLUMNS, job_from, memory_from, node_from, queue_from, receipt_from, write
+from allocator.store.job_mapping import JOB_COLUMNS, job_from
+from allocator.store.mapping import memory_from, node_from, queue_from, receipt_from, write
 from allocator.store.overlay import Overlay
 from allocator.store.state import Archive, Position, State
 from allocator.store.summaries import read_summary

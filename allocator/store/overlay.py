@@ -78,6 +78,12 @@ class Overlay:
     def node(self, name: str) -> Node | None:
         return self.nodes[name] if name in self.nodes else self.state.nodes.get(name)
 
+    def all_nodes(self) -> tuple[Node, ...]:
+        if not self.nodes:
+            return self.state.all_nodes()
+        nodes = {node.name: node for node in self.state.all_nodes()} | self.nodes
+        return tuple(node for _, node in sorted(nodes.items()) if node is not None)
+
     def jobs_on(self, node: str) -> tuple[Job, ...]:
         above, below = self.jobs, self.state.jobs
         return by_sequence([above.get(job_id) or below[job_id] for job_id in self.placed.look(node)])

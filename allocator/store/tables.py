@@ -49,6 +49,9 @@ class QueueRow(Row):
     weight: Mapped[float]
     cordoned: Mapped[bool]
     max_live_jobs: Mapped[int | None]
+    priority: Mapped[int] = mapped_column(server_default="0")
+    quotas: Mapped[str] = mapped_column(server_default="[]")
+    discipline: Mapped[str] = mapped_column(server_default="fair")
 
 
 class NodeRow(Row):

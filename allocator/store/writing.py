@@ -11,7 +11,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from allocator.domain.job import Job
 from allocator.store import mapping
-from allocator.store.mapping import MUTABLE_JOB_COLUMNS, Row
+from allocator.store.job_mapping import MUTABLE_JOB_COLUMNS, job_changes, job_row
+from allocator.store.mapping import Row
 from allocator.store.overlay import Overlay
 from allocator.store.state import Position
 from allocator.store.tables import ONLY, JobRow, MemoryRow, NodeRow, PositionRow, QueueRow, ReceiptRow, RoundRow
@@ -76,9 +77,9 @@ class Statements:
         for job in jobs:
             before = durable.get(job.id)
             if before is None or before.spec is not job.spec:
-                whole.append(mapping.job_row(job))
+                whole.append(job_row(job))
                 continue
-            changes = mapping.job_changes(job)
+            changes = job_changes(job)
             changes["the_sequence"] = job.sequence
             (changed if job.end_time is None else ended).append(changes)
         _many(connection, self._put_job, whole)

@@ -63,11 +63,16 @@ class SubmitJobsRequest(_message.Message):
 
     JOBS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ALLOW_INFEASIBLE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the request safe to repeat for seven days, when not empty: the same id with the same jobs gets the same jobs,
     as they are now, and the same refusals; with other jobs ALREADY_EXISTS. A request of which no job was admitted, and
     at least one was refused with RESOURCE_EXHAUSTED, is not remembered: repeat it as it is. What was refused beside an
     admitted job stays refused: submit it again with another id. At most 128 characters; use a UUID.
+    """
+    allow_infeasible: _builtins.bool
+    """Also admit jobs that can never run on the nodes that are known: they wait for nodes to come. Otherwise, where the
+    server checks that, they are refused with FAILED_PRECONDITION, with the reason and what is nearest that could.
     """
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.JobSpec]:
@@ -78,10 +83,11 @@ class SubmitJobsRequest(_message.Message):
         *,
         jobs: _abc.Iterable[_job_pb2.JobSpec] | None = ...,
         request_id: _builtins.str = ...,
+        allow_infeasible: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_infeasible", b"allow_infeasible", "jobs", b"jobs", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

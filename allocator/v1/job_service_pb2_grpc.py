@@ -88,7 +88,7 @@ class JobServiceServicer:
 
         Whole-request errors: ALREADY_EXISTS when the request id was used with another body, INVALID_ARGUMENT when there
         are too many items. Item errors: INVALID_ARGUMENT with the field paths, NOT_FOUND (queue), FAILED_PRECONDITION
-        (queue cordoned or not a leaf), RESOURCE_EXHAUSTED (queue's bound on live jobs).
+        (queue cordoned or not a leaf; or no node could ever run it), RESOURCE_EXHAUSTED (queue's bound on live jobs).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,7 @@ class JobServiceStub:
 
     Whole-request errors: ALREADY_EXISTS when the request id was used with another body, INVALID_ARGUMENT when there
     are too many items. Item errors: INVALID_ARGUMENT with the field paths, NOT_FOUND (queue), FAILED_PRECONDITION
-    (queue cordoned or not a leaf), RESOURCE_EXHAUSTED (queue's bound on live jobs).
+    (queue cordoned or not a leaf; or no node could ever run it), RESOURCE_EXHAUSTED (queue's bound on live jobs).
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     """Answers one job, live or final. Errors: NOT_FOUND."""
@@ -87,7 +87,7 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Whole-request errors: ALREADY_EXISTS when the request id was used with another body, INVALID_ARGUMENT when there
     are too many items. Item errors: INVALID_ARGUMENT with the field paths, NOT_FOUND (queue), FAILED_PRECONDITION
-    (queue cordoned or not a leaf), RESOURCE_EXHAUSTED (queue's bound on live jobs).
+    (queue cordoned or not a leaf; or no node could ever run it), RESOURCE_EXHAUSTED (queue's bound on live jobs).
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """Answers one job, live or final. Errors: NOT_FOUND."""
@@ -134,7 +134,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Whole-request errors: ALREADY_EXISTS when the request id was used with another body, INVALID_ARGUMENT when there
         are too many items. Item errors: INVALID_ARGUMENT with the field paths, NOT_FOUND (queue), FAILED_PRECONDITION
-        (queue cordoned or not a leaf), RESOURCE_EXHAUSTED (queue's bound on live jobs).
+        (queue cordoned or not a leaf; or no node could ever run it), RESOURCE_EXHAUSTED (queue's bound on live jobs).
         """
 
     @_abc_1.abstractmethod

@@ -24,13 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61llocator/v1/queue.proto\x12\x0c\x61llocator.v1\"\xa1\x01\n\x05Queue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x63ordoned\x18\x03 \x01(\x08\x12\x1a\n\rmax_live_jobs\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x14\n\x0cpending_jobs\x18\x05 \x01(\x03\x12\x14\n\x0crunning_jobs\x18\x06 \x01(\x03\x42\t\n\x07_weightB\x10\n\x0e_max_live_jobsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61llocator/v1/queue.proto\x12\x0c\x61llocator.v1\"\x86\x02\n\x05Queue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x63ordoned\x18\x03 \x01(\x08\x12\x1a\n\rmax_live_jobs\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x14\n\x0cpending_jobs\x18\x05 \x01(\x03\x12\x14\n\x0crunning_jobs\x18\x06 \x01(\x03\x12\x10\n\x08priority\x18\x07 \x01(\x03\x12#\n\x06quotas\x18\x08 \x03(\x0b\x32\x13.allocator.v1.Quota\x12,\n\ndiscipline\x18\t \x01(\x0e\x32\x18.allocator.v1.DisciplineB\t\n\x07_weightB\x10\n\x0e_max_live_jobs\"\x9a\x01\n\x05Quota\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07nominal\x18\x03 \x01(\x03\x12\x1c\n\x0f\x62orrowing_limit\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rlending_limit\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\x12\n\x10_borrowing_limitB\x10\n\x0e_lending_limit*R\n\nDiscipline\x12\x1a\n\x16\x44ISCIPLINE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44ISCIPLINE_FAIR\x10\x01\x12\x13\n\x0f\x44ISCIPLINE_FIFO\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'allocator.v1.queue_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DISCIPLINE']._serialized_start=464
+  _globals['_DISCIPLINE']._serialized_end=546
   _globals['_QUEUE']._serialized_start=43
-  _globals['_QUEUE']._serialized_end=204
+  _globals['_QUEUE']._serialized_end=305
+  _globals['_QUOTA']._serialized_start=308
+  _globals['_QUOTA']._serialized_end=462
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +18,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Discipline:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DisciplineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Discipline.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISCIPLINE_UNSPECIFIED: _Discipline.ValueType  # 0
+    """Not set: as the field says that it is in."""
+    DISCIPLINE_FAIR: _Discipline.ValueType  # 1
+    """By their weights, all at once."""
+    DISCIPLINE_FIFO: _Discipline.ValueType  # 2
+    """In order of admission, within their priority class: each as much as it can use, before the next."""
+
+class Discipline(_Discipline, metaclass=_DisciplineEnumTypeWrapper):
+    """How the jobs of one queue share what it gets."""
+
+DISCIPLINE_UNSPECIFIED: Discipline.ValueType  # 0
+"""Not set: as the field says that it is in."""
+DISCIPLINE_FAIR: Discipline.ValueType  # 1
+"""By their weights, all at once."""
+DISCIPLINE_FIFO: Discipline.ValueType  # 2
+"""In order of admission, within their priority class: each as much as it can use, before the next."""
+Global___Discipline: _TypeAlias = Discipline  # noqa: Y015
 
 @_typing.final
 class Queue(_message.Message):
@@ -30,6 +57,9 @@ class Queue(_message.Message):
     MAX_LIVE_JOBS_FIELD_NUMBER: _builtins.int
     PENDING_JOBS_FIELD_NUMBER: _builtins.int
     RUNNING_JOBS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    DISCIPLINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name: one or more segments joined by '/', each of a-z 0-9 . _ -, starting and ending with a letter or digit, at
     most 63 characters long.
@@ -46,6 +76,18 @@ class Queue(_message.Message):
     """Output only: number of its jobs that wait now, those of the queues below it included."""
     running_jobs: _builtins.int
     """Output only: number of its jobs that run now, those of the queues below it included."""
+    priority: _builtins.int
+    """Its siblings of a higher priority are given their parent's budget before it, as much as they can use; without unit,
+    -1000000 to 1000000.
+    """
+    discipline: Global___Discipline.ValueType
+    """How its own jobs share what it gets. Unspecified: fair."""
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quota]:
+        """What it is guaranteed, and how far it may borrow and lend; each flavor and resource at most once, at most 256.
+        What no quota names is guaranteed to nobody, and nobody is kept from it. Answered in order of flavor and resource.
+        """
+
     def __init__(
         self,
         *,
@@ -55,10 +97,13 @@ class Queue(_message.Message):
         max_live_jobs: _builtins.int | None = ...,
         pending_jobs: _builtins.int = ...,
         running_jobs: _builtins.int = ...,
+        priority: _builtins.int = ...,
+        quotas: _abc.Iterable[Global___Quota] | None = ...,
+        discipline: Global___Discipline.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_live_jobs", b"_max_live_jobs", "_weight", b"_weight", "max_live_jobs", b"max_live_jobs", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_live_jobs", b"_max_live_jobs", "_weight", b"_weight", "cordoned", b"cordoned", "max_live_jobs", b"max_live_jobs", "name", b"name", "pending_jobs", b"pending_jobs", "running_jobs", b"running_jobs", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_live_jobs", b"_max_live_jobs", "_weight", b"_weight", "cordoned", b"cordoned", "discipline", b"discipline", "max_live_jobs", b"max_live_jobs", "name", b"name", "pending_jobs", b"pending_jobs", "priority", b"priority", "quotas", b"quotas", "running_jobs", b"running_jobs", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_live_jobs: _TypeAlias = _typing.Literal["max_live_jobs"]  # noqa: Y015
     _WhichOneofArgType__max_live_jobs: _TypeAlias = _typing.Literal["_max_live_jobs", b"_max_live_jobs"]  # noqa: Y015
@@ -70,3 +115,51 @@ class Queue(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___Queue: _TypeAlias = Queue  # noqa: Y015
+
+@_typing.final
+class Quota(_message.Message):
+    """What a queue is entitled to of one resource on one flavor; for a queue with queues below it, all of them together.
+    Amounts are integers in the units of the fields of Resources: millicores, milli-GPUs (whole GPUs only), bytes, bytes
+    per second, and the nodes' own units for extra resources; each between 0 and 2^53.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLAVOR_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    NOMINAL_FIELD_NUMBER: _builtins.int
+    BORROWING_LIMIT_FIELD_NUMBER: _builtins.int
+    LENDING_LIMIT_FIELD_NUMBER: _builtins.int
+    flavor: _builtins.str
+    """The flavor. It need not exist yet."""
+    resource: _builtins.str
+    """The resource: cpu, gpu, memory, bandwidth, disk, or the name of an extra one."""
+    nominal: _builtins.int
+    """Guaranteed whenever the queue demands it. What it leaves idle, others may borrow."""
+    borrowing_limit: _builtins.int
+    """How much more than nominal the queue may use, while others leave it idle. Absent: no limit."""
+    lending_limit: _builtins.int
+    """How much of nominal others may use while the queue leaves it idle; at most nominal. Absent: no limit, all of it."""
+    def __init__(
+        self,
+        *,
+        flavor: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        nominal: _builtins.int = ...,
+        borrowing_limit: _builtins.int | None = ...,
+        lending_limit: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_borrowing_limit", b"_borrowing_limit", "_lending_limit", b"_lending_limit", "borrowing_limit", b"borrowing_limit", "lending_limit", b"lending_limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_borrowing_limit", b"_borrowing_limit", "_lending_limit", b"_lending_limit", "borrowing_limit", b"borrowing_limit", "flavor", b"flavor", "lending_limit", b"lending_limit", "nominal", b"nominal", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__borrowing_limit: _TypeAlias = _typing.Literal["borrowing_limit"]  # noqa: Y015
+    _WhichOneofArgType__borrowing_limit: _TypeAlias = _typing.Literal["_borrowing_limit", b"_borrowing_limit"]  # noqa: Y015
+    _WhichOneofReturnType__lending_limit: _TypeAlias = _typing.Literal["lending_limit"]  # noqa: Y015
+    _WhichOneofArgType__lending_limit: _TypeAlias = _typing.Literal["_lending_limit", b"_lending_limit"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__borrowing_limit) -> _WhichOneofReturnType__borrowing_limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lending_limit) -> _WhichOneofReturnType__lending_limit | None: ...
+
+Global___Quota: _TypeAlias = Quota  # noqa: Y015

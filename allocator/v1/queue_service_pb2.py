@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from allocator.v1 import queue_pb2 as allocator_dot_v1_dot_queue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n allocator/v1/queue_service.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/queue.proto\"8\n\x12\x43reateQueueRequest\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"9\n\x13\x43reateQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"\x1f\n\x0fGetQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x10GetQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\":\n\x11ListQueuesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListQueuesResponse\x12#\n\x06queues\x18\x01 \x03(\x0b\x32\x13.allocator.v1.Queue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x12UpdateQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\rmax_live_jobs\x18\x03 \x01(\x03H\x00\x12\x1d\n\x13\x63lear_max_live_jobs\x18\x04 \x01(\x08H\x00\x42\x11\n\x0flive_jobs_boundB\t\n\x07_weight\"9\n\x13UpdateQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"\"\n\x12\x44\x65leteQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteQueueResponse\"4\n\x12\x43ordonQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x02 \x01(\x08\"9\n\x13\x43ordonQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue2\x93\x04\n\x0cQueueService\x12R\n\x0b\x43reateQueue\x12 .allocator.v1.CreateQueueRequest\x1a!.allocator.v1.CreateQueueResponse\x12N\n\x08GetQueue\x12\x1d.allocator.v1.GetQueueRequest\x1a\x1e.allocator.v1.GetQueueResponse\"\x03\x90\x02\x01\x12T\n\nListQueues\x12\x1f.allocator.v1.ListQueuesRequest\x1a .allocator.v1.ListQueuesResponse\"\x03\x90\x02\x01\x12W\n\x0bUpdateQueue\x12 .allocator.v1.UpdateQueueRequest\x1a!.allocator.v1.UpdateQueueResponse\"\x03\x90\x02\x02\x12W\n\x0b\x44\x65leteQueue\x12 .allocator.v1.DeleteQueueRequest\x1a!.allocator.v1.DeleteQueueResponse\"\x03\x90\x02\x02\x12W\n\x0b\x43ordonQueue\x12 .allocator.v1.CordonQueueRequest\x1a!.allocator.v1.CordonQueueResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n allocator/v1/queue_service.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/queue.proto\"8\n\x12\x43reateQueueRequest\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"9\n\x13\x43reateQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"\x1f\n\x0fGetQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x10GetQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\":\n\x11ListQueuesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListQueuesResponse\x12#\n\x06queues\x18\x01 \x03(\x0b\x32\x13.allocator.v1.Queue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9a\x02\n\x12UpdateQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\rmax_live_jobs\x18\x03 \x01(\x03H\x00\x12\x1d\n\x13\x63lear_max_live_jobs\x18\x04 \x01(\x08H\x00\x12\x15\n\x08priority\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12#\n\x06quotas\x18\x06 \x03(\x0b\x32\x13.allocator.v1.Quota\x12\x14\n\x0c\x63lear_quotas\x18\x07 \x01(\x08\x12,\n\ndiscipline\x18\x08 \x01(\x0e\x32\x18.allocator.v1.DisciplineB\x11\n\x0flive_jobs_boundB\t\n\x07_weightB\x0b\n\t_priority\"9\n\x13UpdateQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue\"\"\n\x12\x44\x65leteQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteQueueResponse\"4\n\x12\x43ordonQueueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x02 \x01(\x08\"9\n\x13\x43ordonQueueResponse\x12\"\n\x05queue\x18\x01 \x01(\x0b\x32\x13.allocator.v1.Queue2\x93\x04\n\x0cQueueService\x12R\n\x0b\x43reateQueue\x12 .allocator.v1.CreateQueueRequest\x1a!.allocator.v1.CreateQueueResponse\x12N\n\x08GetQueue\x12\x1d.allocator.v1.GetQueueRequest\x1a\x1e.allocator.v1.GetQueueResponse\"\x03\x90\x02\x01\x12T\n\nListQueues\x12\x1f.allocator.v1.ListQueuesRequest\x1a .allocator.v1.ListQueuesResponse\"\x03\x90\x02\x01\x12W\n\x0bUpdateQueue\x12 .allocator.v1.UpdateQueueRequest\x1a!.allocator.v1.UpdateQueueResponse\"\x03\x90\x02\x02\x12W\n\x0b\x44\x65leteQueue\x12 .allocator.v1.DeleteQueueRequest\x1a!.allocator.v1.DeleteQueueResponse\"\x03\x90\x02\x02\x12W\n\x0b\x43ordonQueue\x12 .allocator.v1.CordonQueueRequest\x1a!.allocator.v1.CordonQueueResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,17 +55,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTQUEUESRESPONSE']._serialized_start=342
   _globals['_LISTQUEUESRESPONSE']._serialized_end=424
   _globals['_UPDATEQUEUEREQUEST']._serialized_start=427
-  _globals['_UPDATEQUEUEREQUEST']._serialized_end=568
-  _globals['_UPDATEQUEUERESPONSE']._serialized_start=570
-  _globals['_UPDATEQUEUERESPONSE']._serialized_end=627
-  _globals['_DELETEQUEUEREQUEST']._serialized_start=629
-  _globals['_DELETEQUEUEREQUEST']._serialized_end=663
-  _globals['_DELETEQUEUERESPONSE']._serialized_start=665
-  _globals['_DELETEQUEUERESPONSE']._serialized_end=686
-  _globals['_CORDONQUEUEREQUEST']._serialized_start=688
-  _globals['_CORDONQUEUEREQUEST']._serialized_end=740
-  _globals['_CORDONQUEUERESPONSE']._serialized_start=742
-  _globals['_CORDONQUEUERESPONSE']._serialized_end=799
-  _globals['_QUEUESERVICE']._serialized_start=802
-  _globals['_QUEUESERVICE']._serialized_end=1333
+  _globals['_UPDATEQUEUEREQUEST']._serialized_end=709
+  _globals['_UPDATEQUEUERESPONSE']._serialized_start=711
+  _globals['_UPDATEQUEUERESPONSE']._serialized_end=768
+  _globals['_DELETEQUEUEREQUEST']._serialized_start=770
+  _globals['_DELETEQUEUEREQUEST']._serialized_end=804
+  _globals['_DELETEQUEUERESPONSE']._serialized_start=806
+  _globals['_DELETEQUEUERESPONSE']._serialized_end=827
+  _globals['_CORDONQUEUEREQUEST']._serialized_start=829
+  _globals['_CORDONQUEUEREQUEST']._serialized_end=881
+  _globals['_CORDONQUEUERESPONSE']._serialized_start=883
+  _globals['_CORDONQUEUERESPONSE']._serialized_end=940
+  _globals['_QUEUESERVICE']._serialized_start=943
+  _globals['_QUEUESERVICE']._serialized_end=1474
 # @@protoc_insertion_point(module_scope)

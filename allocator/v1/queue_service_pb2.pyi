@@ -177,6 +177,10 @@ class UpdateQueueRequest(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     MAX_LIVE_JOBS_FIELD_NUMBER: _builtins.int
     CLEAR_MAX_LIVE_JOBS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    CLEAR_QUOTAS_FIELD_NUMBER: _builtins.int
+    DISCIPLINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The queue's name."""
     weight: _builtins.float
@@ -185,6 +189,16 @@ class UpdateQueueRequest(_message.Message):
     """New largest number of pending plus running jobs; at least 0."""
     clear_max_live_jobs: _builtins.bool
     """True removes the bound; false leaves it as it is."""
+    priority: _builtins.int
+    """New priority among its siblings, without unit; -1000000 to 1000000. Absent: as it is."""
+    clear_quotas: _builtins.bool
+    """True removes all quotas; not together with new ones."""
+    discipline: _queue_pb2.Discipline.ValueType
+    """How its own jobs share what it gets from now on. Unspecified: as it is."""
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[_queue_pb2.Quota]:
+        """If there are any: they replace all quotas that it has. None: its quotas are as they are, see clear_quotas."""
+
     def __init__(
         self,
         *,
@@ -192,15 +206,23 @@ class UpdateQueueRequest(_message.Message):
         weight: _builtins.float | None = ...,
         max_live_jobs: _builtins.int = ...,
         clear_max_live_jobs: _builtins.bool = ...,
+        priority: _builtins.int | None = ...,
+        quotas: _abc.Iterable[_queue_pb2.Quota] | None = ...,
+        clear_quotas: _builtins.bool = ...,
+        discipline: _queue_pb2.Discipline.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "clear_max_live_jobs", b"clear_max_live_jobs", "live_jobs_bound", b"live_jobs_bound", "max_live_jobs", b"max_live_jobs", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_weight", b"_weight", "clear_max_live_jobs", b"clear_max_live_jobs", "live_jobs_bound", b"live_jobs_bound", "max_live_jobs", b"max_live_jobs", "priority", b"priority", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "clear_max_live_jobs", b"clear_max_live_jobs", "live_jobs_bound", b"live_jobs_bound", "max_live_jobs", b"max_live_jobs", "name", b"name", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_weight", b"_weight", "clear_max_live_jobs", b"clear_max_live_jobs", "clear_quotas", b"clear_quotas", "discipline", b"discipline", "live_jobs_bound", b"live_jobs_bound", "max_live_jobs", b"max_live_jobs", "name", b"name", "priority", b"priority", "quotas", b"quotas", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
     _WhichOneofReturnType_live_jobs_bound: _TypeAlias = _typing.Literal["max_live_jobs", "clear_max_live_jobs"]  # noqa: Y015
     _WhichOneofArgType_live_jobs_bound: _TypeAlias = _typing.Literal["live_jobs_bound", b"live_jobs_bound"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
     @_typing.overload

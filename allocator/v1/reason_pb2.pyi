@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -47,6 +48,10 @@ class _PendingCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PendingC
     """Not now: enough nodes have room, but its limits per node or rack, or what it must be near to, leave too few."""
     PENDING_CAUSE_RESERVED: _PendingCause.ValueType  # 10
     """Not now: it would fit, but a larger or non-preemptible job that is owed more has the place reserved."""
+    PENDING_CAUSE_EXCEEDS_QUOTA: _PendingCause.ValueType  # 11
+    """Never, as quotas are: by itself it is more than its queue, or one above it, may use."""
+    PENDING_CAUSE_OVER_QUOTA: _PendingCause.ValueType  # 12
+    """Not now: it would bring its queue, or one above it, beyond its quota, or take what others do not lend."""
 
 class PendingCause(_PendingCause, metaclass=_PendingCauseEnumTypeWrapper):
     """Why a job has no place in a round, from "never" over "not now" to "next round"."""
@@ -73,6 +78,10 @@ PENDING_CAUSE_CONSTRAINED: PendingCause.ValueType  # 9
 """Not now: enough nodes have room, but its limits per node or rack, or what it must be near to, leave too few."""
 PENDING_CAUSE_RESERVED: PendingCause.ValueType  # 10
 """Not now: it would fit, but a larger or non-preemptible job that is owed more has the place reserved."""
+PENDING_CAUSE_EXCEEDS_QUOTA: PendingCause.ValueType  # 11
+"""Never, as quotas are: by itself it is more than its queue, or one above it, may use."""
+PENDING_CAUSE_OVER_QUOTA: PendingCause.ValueType  # 12
+"""Not now: it would bring its queue, or one above it, beyond its quota, or take what others do not lend."""
 Global___PendingCause: _TypeAlias = PendingCause  # noqa: Y015
 
 class _PreemptionReason:
@@ -95,6 +104,10 @@ class _PreemptionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pree
     """A node came back with less than what ran there needs."""
     PREEMPTION_REASON_RECONFIGURED: _PreemptionReason.ValueType  # 6
     """It moved itself: another configuration serves it better, restart cost included."""
+    PREEMPTION_REASON_CONSOLIDATED: _PreemptionReason.ValueType  # 7
+    """It moved to another place, so that a gang fits that found enough free, but in pieces."""
+    PREEMPTION_REASON_QUOTA: _PreemptionReason.ValueType  # 8
+    """A job that is owed more started within a quota that both share, or within what its own queue does not lend."""
 
 class PreemptionReason(_PreemptionReason, metaclass=_PreemptionReasonEnumTypeWrapper):
     """Why a running job lost its place."""
@@ -113,7 +126,59 @@ PREEMPTION_REASON_CAPACITY_SHRUNK: PreemptionReason.ValueType  # 5
 """A node came back with less than what ran there needs."""
 PREEMPTION_REASON_RECONFIGURED: PreemptionReason.ValueType  # 6
 """It moved itself: another configuration serves it better, restart cost included."""
+PREEMPTION_REASON_CONSOLIDATED: PreemptionReason.ValueType  # 7
+"""It moved to another place, so that a gang fits that found enough free, but in pieces."""
+PREEMPTION_REASON_QUOTA: PreemptionReason.ValueType  # 8
+"""A job that is owed more started within a quota that both share, or within what its own queue does not lend."""
 Global___PreemptionReason: _TypeAlias = PreemptionReason  # noqa: Y015
+
+class _Refusal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RefusalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refusal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REFUSAL_UNSPECIFIED: _Refusal.ValueType  # 0
+    """Not given; never answered."""
+    REFUSAL_CLOSED: _Refusal.ValueType  # 1
+    """It is cordoned, draining or lost."""
+    REFUSAL_TAINT: _Refusal.ValueType  # 2
+    """It has a taint that the job does not tolerate."""
+    REFUSAL_LABEL: _Refusal.ValueType  # 3
+    """Its labels are not those that the job's node rules ask for."""
+    REFUSAL_FULL: _Refusal.ValueType  # 4
+    """It has too little left of something for even one replica; where a job can never run: too little altogether."""
+    REFUSAL_AT_MOST: _Refusal.ValueType  # 5
+    """As many replicas with certain labels are there, or in the same domain, as the job or one of them allows."""
+    REFUSAL_NEAR: _Refusal.ValueType  # 6
+    """Nobody whom the job must be near to runs there, or in the same domain."""
+    REFUSAL_RESERVED: _Refusal.ValueType  # 7
+    """It is kept for a job that is owed more."""
+    REFUSAL_WITHIN: _Refusal.ValueType  # 8
+    """The gang must be in one domain, and the node's has no place for all of it."""
+
+class Refusal(_Refusal, metaclass=_RefusalEnumTypeWrapper):
+    """What keeps a replica off a node. A node counts once, for the first that applies, in order of the numbers."""
+
+REFUSAL_UNSPECIFIED: Refusal.ValueType  # 0
+"""Not given; never answered."""
+REFUSAL_CLOSED: Refusal.ValueType  # 1
+"""It is cordoned, draining or lost."""
+REFUSAL_TAINT: Refusal.ValueType  # 2
+"""It has a taint that the job does not tolerate."""
+REFUSAL_LABEL: Refusal.ValueType  # 3
+"""Its labels are not those that the job's node rules ask for."""
+REFUSAL_FULL: Refusal.ValueType  # 4
+"""It has too little left of something for even one replica; where a job can never run: too little altogether."""
+REFUSAL_AT_MOST: Refusal.ValueType  # 5
+"""As many replicas with certain labels are there, or in the same domain, as the job or one of them allows."""
+REFUSAL_NEAR: Refusal.ValueType  # 6
+"""Nobody whom the job must be near to runs there, or in the same domain."""
+REFUSAL_RESERVED: Refusal.ValueType  # 7
+"""It is kept for a job that is owed more."""
+REFUSAL_WITHIN: Refusal.ValueType  # 8
+"""The gang must be in one domain, and the node's has no place for all of it."""
+Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final
 class Shortage(_message.Message):
@@ -124,28 +189,181 @@ class Shortage(_message.Message):
     FLAVOR_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     flavor: _builtins.str
     """The flavor it is missing on."""
     resource: _builtins.str
     """Name of the resource: cpu, gpu, memory, bandwidth, disk, or an extra resource's name."""
     missing: _builtins.int
     """The missing amount, in the unit that Resources has for this resource, no more than 2^63 - 1. For FRAGMENTED and
-    EXCEEDS_NODE: what one replica misses on the node that comes closest; otherwise: what the gang misses in total.
+    EXCEEDS_NODE: what one replica misses on the node that comes closest; otherwise: what the gang misses in total. Only
+    nodes that the job may use count.
     """
+    held: _builtins.int
+    """For INSUFFICIENT_CAPACITY: how much of it would be missing even if every job that may be stopped were; others hold it."""
     def __init__(
         self,
         *,
         flavor: _builtins.str = ...,
         resource: _builtins.str = ...,
         missing: _builtins.int = ...,
+        held: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flavor", b"flavor", "missing", b"missing", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flavor", b"flavor", "held", b"held", "missing", b"missing", "resource", b"resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Shortage: _TypeAlias = Shortage  # noqa: Y015
+
+@_typing.final
+class RefusedNodes(_message.Message):
+    """How many nodes refuse a job for one thing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    refusal: Global___Refusal.ValueType
+    """What refuses it."""
+    nodes: _builtins.int
+    """Number of nodes."""
+    def __init__(
+        self,
+        *,
+        refusal: Global___Refusal.ValueType = ...,
+        nodes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedNodes: _TypeAlias = RefusedNodes  # noqa: Y015
+
+@_typing.final
+class LackingNodes(_message.Message):
+    """How many nodes lack one resource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    resource: _builtins.str
+    """Name of the resource."""
+    nodes: _builtins.int
+    """Number of nodes."""
+    def __init__(
+        self,
+        *,
+        resource: _builtins.str = ...,
+        nodes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LackingNodes: _TypeAlias = LackingNodes  # noqa: Y015
+
+@_typing.final
+class Examined(_message.Message):
+    """What the nodes of one flavor said to a gang, in its configuration there that comes closest. Every node refuses it, for
+    one thing each, or has room for at least one replica. Where a job can never run, they are asked as if they were empty.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLAVOR_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    LACKING_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    flavor: _builtins.str
+    """The flavor."""
+    nodes: _builtins.int
+    """All its nodes."""
+    replicas: _builtins.int
+    """Size of the gang."""
+    room: _builtins.int
+    """How many of them fit on nodes that do not refuse it (but for WITHIN), whatever its limits per node and domain."""
+    places: _builtins.int
+    """How many of them its limits leave a place for: in one domain, if it must be within one. Where domains of several
+    limits overlap without one being a part of the other, it may be fewer.
+    """
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedNodes]:
+        """Those that refuse it, by what does, without zeros."""
+
+    @_builtins.property
+    def lacking(self) -> _containers.RepeatedCompositeFieldContainer[Global___LackingNodes]:
+        """Of those that are FULL, how many lack a resource; a node may lack several."""
+
+    def __init__(
+        self,
+        *,
+        flavor: _builtins.str = ...,
+        nodes: _builtins.int = ...,
+        refused: _abc.Iterable[Global___RefusedNodes] | None = ...,
+        lacking: _abc.Iterable[Global___LackingNodes] | None = ...,
+        replicas: _builtins.int = ...,
+        room: _builtins.int = ...,
+        places: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flavor", b"flavor", "lacking", b"lacking", "nodes", b"nodes", "places", b"places", "refused", b"refused", "replicas", b"replicas", "room", b"room"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Examined: _TypeAlias = Examined  # noqa: Y015
+
+@_typing.final
+class QuotaExcess(_message.Message):
+    """What quotas leave too little of for a gang, in the unit that Resources has for the resource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    FLAVOR_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    queue: _builtins.str
+    """The queue whose quota it is. Empty: what is in use of the flavor, or kept by queues that do not lend it."""
+    flavor: _builtins.str
+    """The flavor."""
+    resource: _builtins.str
+    """Name of the resource."""
+    used: _builtins.int
+    """What the queue uses; without a queue, what is in use or kept."""
+    most: _builtins.int
+    """What the queue may use; without a queue, all there is."""
+    missing: _builtins.int
+    """By how much the gang would bring it beyond that."""
+    def __init__(
+        self,
+        *,
+        queue: _builtins.str = ...,
+        flavor: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        used: _builtins.int = ...,
+        most: _builtins.int = ...,
+        missing: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flavor", b"flavor", "missing", b"missing", "most", b"most", "queue", b"queue", "resource", b"resource", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotaExcess: _TypeAlias = QuotaExcess  # noqa: Y015
 
 @_typing.final
 class PendingReason(_message.Message):
@@ -155,21 +373,45 @@ class PendingReason(_message.Message):
 
     CAUSE_FIELD_NUMBER: _builtins.int
     SHORTAGES_FIELD_NUMBER: _builtins.int
+    EXAMINED_FIELD_NUMBER: _builtins.int
+    RESERVED_FOR_FIELD_NUMBER: _builtins.int
+    RESERVED_UNTIL_FIELD_NUMBER: _builtins.int
+    EXCESSES_FIELD_NUMBER: _builtins.int
     cause: Global___PendingCause.ValueType
     """The cause."""
     @_builtins.property
     def shortages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Shortage]:
         """One entry per flavor and resource that the job lacks."""
 
+    @_builtins.property
+    def examined(self) -> _containers.RepeatedCompositeFieldContainer[Global___Examined]:
+        """One entry per flavor that the job accepts, while it waits for room or can never have any."""
+
+    @_builtins.property
+    def reserved_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For RESERVED: ids of the jobs for which nodes of its flavors are kept."""
+
+    @_builtins.property
+    def reserved_until(self) -> _timestamp_pb2.Timestamp:
+        """For RESERVED: when the first of them is expected to start; a job that ends before may go there. Absent: nobody knows."""
+
+    @_builtins.property
+    def excesses(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotaExcess]:
+        """For OVER_QUOTA and EXCEEDS_QUOTA: one entry per quota that it would be beyond."""
+
     def __init__(
         self,
         *,
         cause: Global___PendingCause.ValueType = ...,
         shortages: _abc.Iterable[Global___Shortage] | None = ...,
+        examined: _abc.Iterable[Global___Examined] | None = ...,
+        reserved_for: _abc.Iterable[_builtins.str] | None = ...,
+        reserved_until: _timestamp_pb2.Timestamp | None = ...,
+        excesses: _abc.Iterable[Global___QuotaExcess] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reserved_until", b"reserved_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "shortages", b"shortages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "examined", b"examined", "excesses", b"excesses", "reserved_for", b"reserved_for", "reserved_until", b"reserved_until", "shortages", b"shortages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

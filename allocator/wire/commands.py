@@ -18,7 +18,14 @@ from allocator.wire.errors import error_from_status, error_to_status
 from allocator.wire.fields import MAX_REQUEST_ID, MAX_TEXT, bounded, labels_from_proto, valid, within
 from allocator.wire.jobs import job_from_proto, job_to_proto, spec_to_proto, valid_spec_from_proto
 from allocator.wire.nodes import node_to_proto, registered_node_from_proto, report_from_proto, report_to_proto
-from allocator.wire.queues import queue_from_proto, queue_to_proto
+from allocator.wire.queues import (
+    discipline_from_proto,
+    discipline_to_proto,
+    queue_from_proto,
+    queue_to_proto,
+    quotas_from_proto,
+    quotas_to_proto,
+)
 from allocator.wire.resources import epoch_from_proto, epoch_to_proto
 
 # --- jobs ---------------------------------------------------------------------------------------------------------
@@ -26,7 +33,9 @@ from allocator.wire.resources import epoch_from_proto, epoch_to_proto
 
 def submit_jobs_to_proto(command: c.SubmitJobs) -> job_service_pb2.SubmitJobsRequest:
     """Raises the refusal of an item that could not be read: it has no message."""
-    message = job_service_pb2.SubmitJobsRequest(request_id=command.request_id)
+    message = job_service_pb2.SubmitJobsRequest(
+        request_id=command.request_id, allow_infeasible=not command.feasible_only
+    )
     for spec in command.specs:
         if isinstance(spec, InvalidInput):
             raise spec
@@ -47,7 +56,8 @@ def submit_jobs_from_proto(message: job_service_pb2.SubmitJobsRequest) -> c.Subm
             specs.append(valid_spec_from_proto(item))
         except InvalidInput as error:
             specs.append(error)
-    return c.SubmitJobs(tuple(specs), message.request_id, _body(message) if message.request_id else "")
+    body = _body(message) if message.request_id else ""
+    return c.SubmitJobs(tuple(specs), message.request_id, body, feasible_only=not message.allow_infeasible)
 
 
 def _body(message: job_service_pb2.SubmitJobsRequest) -> str:
@@ -134,13 +144,23 @@ def create_queue_to_proto(command: c.CreateQueue) -> queue_service_pb2.CreateQue
 def create_queue_from_proto(message: queue_service_pb2.CreateQueueRequest) -> c.CreateQueue:
     if not message.HasField("queue"):
         raise InvalidInput.of("queue", "must be given")
-    queue = queue_from_proto(message.queue)
+    try:
+        queue = queue_from_proto(message.queue)
+    except InvalidInput as error:
+        raise within(error, "queue") from None
     valid("queue", queue.violations())
     return c.CreateQueue(queue)
 
 
 def update_queue_to_proto(command: c.UpdateQueue) -> queue_service_pb2.UpdateQueueRequest:
-    message = queue_service_pb2.UpdateQueueRequest(name=command.name, weight=command.weight)
+    message = queue_service_pb2.UpdateQueueRequest(
+        name=command.name,
+        weight=command.weight,
+        priority=command.priority,
+        quotas=quotas_to_proto(command.quotas or ()),
+        clear_quotas=command.quotas == (),
+        discipline=discipline_to_proto(command.discipline),
+    )
     if command.clear_max_live_jobs:
         message.clear_max_live_jobs = True
     elif command.max_live_jobs is not None:
@@ -149,11 +169,17 @@ def update_queue_to_proto(command: c.UpdateQueue) -> queue_service_pb2.UpdateQue
 
 
 def update_queue_from_proto(message: queue_service_pb2.UpdateQueueRequest) -> c.UpdateQueue:
+    """The values are judged when they are applied, with those that the queue has."""
+    if message.quotas and message.clear_quotas:
+        raise InvalidInput.of("clear_quotas", "must be false where quotas are given: those replace all that it has")
     return c.UpdateQueue(
         message.name,
         message.weight if message.HasField("weight") else None,
         message.max_live_jobs if message.HasField("max_live_jobs") else None,
         message.clear_max_live_jobs,
+        message.priority if message.HasField("priority") else None,
+        quotas_from_proto(message.quotas) if message.quotas or message.clear_quotas else None,
+        discipline_from_proto(message.discipline),
     )
 
 

@@ -1,9 +1,10 @@
-"""Whole rounds: snapshot, formulate, solve, place, commit, push. Three tables, of which BENCH_ONLY names one:
+"""Whole rounds: snapshot, formulate, solve, place, commit, push. Four tables, of which BENCH_ONLY names one:
 
 - memory: no disk; first a cold cluster, then a settled one. Alike: jobs of about fifty shapes, which make a few hundred
   rows. Distinct: every job has a weight and throughputs of its own, so that each is a row;
 - churn: a busy data center with SQLite (`tests.bench.churn`), up to 10,000 nodes with 100,000 running jobs;
-- gangs: gangs of 64 replicas on an empty cluster, 1,000 of them on 10,000 nodes.
+- gangs: gangs of 64 replicas on an empty cluster, 1,000 of them on 10,000 nodes;
+- crowded: placement alone where every node is full of jobs of one GPU, and gangs of 16 whole nodes are owed much more.
 
 BENCH_MOST_JOBS leaves out larger sizes.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import time
 from collections import defaultdict
 from dataclasses import replace
 
@@ -25,13 +27,17 @@ from allocator.domain.job import Configuration
 from allocator.domain.placement import NodeDesired
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
+from allocator.domain.snapshot import Memory
+from allocator.formulation.build import build
 from allocator.intake import commands as c
+from allocator.placement import place
 from allocator.rounds.loop import run_round
 from allocator.rounds.report import STAGES
 from allocator.solvers import ChainSolver
 from allocator.store.memory import MemoryStore
 from tests.bench import churn
 from tests.builders import configuration, resources, spec
+from tests.placement.worlds import node, running, snapshot, waiting, way
 
 SIZES = ((100, 1_000), (1_000, 10_000), (2_000, 100_000))
 ALWAYS = 10_000
@@ -166,4 +172,33 @@ def _gangs(most: int) -> Table:
     return table
 
 
-TABLES = {"memory": _in_memory, "churn": _with_churn, "gangs": _gangs}
+def _crowded(most: int) -> Table:
+    """Milliseconds of `place`, the fastest of a few; the first one compiles."""
+    table = Table(title="Placement: gangs of 16 nodes with 8 GPUs stop others, milliseconds", title_justify="left")
+    for column in ("nodes, gangs", "running", "changes", "place"):
+        table.add_column(column, justify="right")
+    for nodes, gangs in ((500, 25), (2_000, 100)):
+        if gangs > most:
+            continue
+        dice = np.random.default_rng(0)
+        members = [node(f"n{index:05}", cpu=64, gpu=8) for index in range(nodes)]
+        small, large = way(cpu=4, gpu=1), way(cpu=32, gpu=8, replicas=16)
+        jobs = [
+            running(waiting(index, small, weight=1.0), f"{members[index // 8].name}:{index % 8}")
+            for index in range(8 * nodes)
+        ]
+        jobs += [waiting(8 * nodes + index, large, weight=1.0) for index in range(gangs)]
+        owed = {job.sequence: float(dice.uniform(-3000, 1000)) for job in jobs[: 8 * nodes]}
+        owed |= {job.sequence: 5000.0 for job in jobs[8 * nodes :]}
+        world, policy = snapshot(members, jobs), Policy()
+        formulation, memory = build(world, policy), Memory.of(world.time, owed)
+        shares, taken = np.full(formulation.problem.throughput.shape, 0.5), []
+        for _ in range(3):
+            begin = time.perf_counter()
+            plan = place(world, formulation, shares, memory, policy)
+            taken.append(time.perf_counter() - begin)
+        table.add_row(f"{nodes:,}, {gangs:,}", f"{8 * nodes:,}", f"{len(plan.changes):,}", f"{1e3 * min(taken):.0f}")
+    return table
+
+
+TABLES = {"memory": _in_memory, "churn": _with_churn, "gangs": _gangs, "crowded": _crowded}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from allocator.cli import screen, words
+from allocator.cli import reasons, screen
 from allocator.client import Queue
 from allocator.domain.reason import PendingCause, PendingReason, Shortage
 from allocator.intake import commands as c
@@ -17,7 +17,15 @@ def test_queues(served: Served, run: Run) -> None:
     assert run("queues").err.startswith("no queues")
     assert run("queues", "create", "research").out == "queue research created (weight 1, no bound on jobs)\n"
     created = run("queues", "create", "research/vision", "--weight", "2.5", "--max-live-jobs", "3", "--json")
-    assert created.json == {"name": "research/vision", "weight": 2.5, "cordoned": False, "max_live_jobs": 3}
+    assert created.json == {
+        "name": "research/vision",
+        "weight": 2.5,
+        "cordoned": False,
+        "max_live_jobs": 3,
+        "priority": 0,
+        "quotas": [],
+        "discipline": "fair",
+    }
     assert run("queues", "cordon", "research/vision").code == 0
     served.execute(c.CreateQueue(Queue("prod")))
     served.execute(c.SubmitJobs((spec("prod"),)))
@@ -45,7 +53,7 @@ def test_queues(served: Served, run: Run) -> None:
         (("queues", "create", "nope/below"), 3, "queue 'nope' does not exist"),
         (("queues", "delete", "nope"), 3, "queue 'nope' does not exist"),
         (("queues", "delete", "q"), 4, "q"),
-        (("queues", "update", "q"), 2, "nothing to change: give --weight, --max-live-jobs or --unbounded"),
+        (("queues", "update", "q"), 2, "nothing to change: give --weight, --max-live-jobs"),
         (("queues", "update", "q", "--unbounded", "--max-live-jobs", "1"), 2, "cannot be combined"),
         (("queues", "frobnicate"), 2, "No such command 'frobnicate'"),
         (("nodes", "drain", "nope"), 3, "node 'nope' does not exist"),
@@ -162,14 +170,14 @@ def test_status_is_one_screen(served: Served, run: Run) -> None:
 
 def test_reasons_in_words() -> None:
     lacking = (Shortage("a100", "gpu", 4000), Shortage("a100", "memory", 2**30), Shortage("t4", "license", 2))
-    assert words.missing(PendingReason(PendingCause.INSUFFICIENT_CAPACITY, lacking)) == [
+    assert reasons.missing(PendingReason(PendingCause.INSUFFICIENT_CAPACITY, lacking)) == [
         "needs 4 more GPUs and 1 GiB more memory on a100",
         "needs 2 more license on t4",
     ]
-    assert words.missing(PendingReason(PendingCause.FRAGMENTED, (Shortage("a100", "gpu", 1000),))) == [
+    assert reasons.missing(PendingReason(PendingCause.FRAGMENTED, (Shortage("a100", "gpu", 1000),))) == [
         "a replica lacks 1 more GPU on the a100 node that comes closest"
     ]
-    assert all(words.why_waiting(PendingReason(cause)) for cause in PendingCause)
+    assert all(reasons.why_waiting(PendingReason(cause)) for cause in PendingCause)
 
 
 def test_a_job_s_name_cannot_move_the_cursor() -> None:

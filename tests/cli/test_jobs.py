@@ -35,7 +35,7 @@ def test_flags_become_a_job(served: Served, run: Run) -> None:
         ),
         *("--bandwidth", "10Gbit/s", "--disk", "1GB", "--resource", "license=2", "--flavor", "a100=2.5"),
         *("--flavor", "t4", "--weight", "2", "--priority-class", "high", "--non-preemptible", "--restart-cost", "30s"),
-        *("--expected-duration", "1h30m", "--label", "team=vision", "--label", "k=a=b"),
+        *("--expected-duration", "1h30m", "--label", "team=vision", "--label", "k=a=b", "--allow-infeasible"),
     )
     assert (ran.code, ran.out, ran.err) == (0, "j1\n", "")
     job = served.store.get_job("j1").spec
@@ -322,7 +322,21 @@ def test_json_of_a_job_has_the_names_of_the_api(served: Served, run: Run) -> Non
     assert waiting["allocation"] is None
     assert waiting["pending_reason"] == {
         "cause": "exceeds_node",
-        "shortages": [{"flavor": "a100", "resource": "gpu", "missing": 1000}],
+        "shortages": [{"flavor": "a100", "resource": "gpu", "missing": 1000, "held": 0}],
+        "examined": [
+            {
+                "flavor": "a100",
+                "nodes": 1,
+                "refused": [{"refusal": "full", "nodes": 1}],
+                "lacking": [{"resource": "gpu", "nodes": 1}],
+                "replicas": 1,
+                "room": 0,
+                "places": 0,
+            }
+        ],
+        "reserved_for": [],
+        "reserved_until": None,
+        "excesses": [],
     }
     assert running["allocation"]["replicas"] == [{"node": "n1", "gpus": [0]}]
     assert running["spec"]["configurations"][0]["demand"] == {

@@ -97,7 +97,16 @@ def test_a_range_of_replicas_becomes_a_configuration_per_size() -> None:
         ("replicas: {min: 1, max: 2}\n  throughput: [1]", "f:3: [0].throughput: must have 2 numbers, one for each of"),
         ("throughput: [1]", "f:2: [0].throughput: goes with replicas {min, max}"),
         ("throughput: 2", "f:2: [0].throughput: must be a list of numbers"),
-        ("replicas: {min: 1, max: 2}\n  throughput: [1, -1]", "f:5: [0].flavors: must be a finite number"),
+        (
+            "replicas: {min: 1, max: 2}\n  throughput: [1, -1]",
+            "f:3: [0].throughput[1]: must be 0 or a number from 1e-09 to 1e+12, got -1",
+        ),
+        (
+            "replicas: {min: 1, max: 2}\n  throughput: [0, 0]",
+            "f:3: [0].throughput: must have at least one number above 0",
+        ),
+        ("constraints: {within: ''}", "f:2: [0].constraints.within: must be the key of a node label such as rack"),
+        ("constraints:\n    within: 3", "f:3: [0].constraints.within: must be text"),
         ("divisible: true\n  gpu: 1", "f:2: [0].divisible: only jobs of one replica that ask for nothing but cpu"),
         ("resizable: 1", "f:2: [0].resizable: must be true or false"),
     ],
@@ -123,6 +132,7 @@ def test_flags_say_the_same(served: Served, run: Run) -> None:
         *("--node-label", "zone=a", "--node-label", "zone=b", "--node-label", "disk", "--not-node-label", "spot"),
         *("--tolerate", "dedicated=web", "--tolerate", "spot", "--max-per-node", "2", "--max-per", "rack=4"),
         *("--within", "room", "--near", "rack:app=db", "--away-from", "app=web", "--away-from", "rack:noisy=true"),
+        "--allow-infeasible",
     )
     assert (ran.code, ran.err) == (0, "")
     job = served.store.get_job("j1").spec
@@ -154,6 +164,18 @@ def test_flags_say_the_same(served: Served, run: Run) -> None:
         (("--min-replicas", "2", "--max-replicas", "1"), "--max-replicas: must be from min"),
         (("--throughput-curve", "1;2"), "--throughput-curve: must be numbers"),
         (("--throughput-curve", "1,2"), "--throughput-curve: goes with"),
+        (
+            ("--min-replicas", "1", "--max-replicas", "2", "--throughput-curve", "1,-2"),
+            "--throughput-curve: must be 0 or a number from 1e-09 to 1e+12, got -2.0",
+        ),
+        (
+            ("--min-replicas", "1", "--max-replicas", "2", "--throughput-curve", "1,nan"),
+            "--throughput-curve: must be 0 or a number from 1e-09 to 1e+12, got nan",
+        ),
+        (
+            ("--min-replicas", "1", "--max-replicas", "2", "--throughput-curve", "1,2,3"),
+            "--throughput-curve: must have 2 numbers, one for each of 1 to 2 replicas; got 3",
+        ),
         (("--divisible",), "--divisible: only jobs of one replica"),
         (("--file", "x.yaml", "--within", "rack", "--resizable"), "--within"),
     ],

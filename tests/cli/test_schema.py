@@ -18,7 +18,8 @@ from allocator.domain.errors import InvalidInput, NotFound, Violation
 from allocator.domain.job import Job, JobState
 from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
 from allocator.domain.queue import Queue
-from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
+from allocator.domain.quota import Quota
+from allocator.domain.reason import Examined, PendingCause, PendingReason, PreemptionReason, Refusal, Shortage
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
 from allocator.v1 import job_pb2, job_service_pb2, node_pb2, queue_pb2, round_pb2, scheduler_service_pb2
 from tests.builders import node, spec
@@ -31,7 +32,13 @@ JOB = Job(
     JobState.RUNNING,
     7,
     Allocation(Placement("j1", 0, (ReplicaPlacement("n1", (0, 1)),)), Epoch(3, 4), 2.0, frozenset({0})),
-    PendingReason(PendingCause.FRAGMENTED, (Shortage("a100", "gpu", 500),)),
+    PendingReason(
+        PendingCause.FRAGMENTED,
+        (Shortage("a100", "gpu", 500),),
+        (Examined("a100", 2, ((Refusal.FULL, 1),), (("gpu", 1),), 2, 1, 0),),
+        ("j2",),
+        5.0,
+    ),
     last_preemption=PreemptionReason.NODE_LOST,
     measured_throughput=(("a100", 2.0),),
 )
@@ -50,7 +57,10 @@ STATUS = ClusterStatus(5, NodeCounts(1, 2, 3, 4), 6, 7, ROUND.flavors, ROUND.que
     [
         (schema.job(JOB), job_pb2.Job.DESCRIPTOR),
         (schema.node(node()), node_pb2.Node.DESCRIPTOR),
-        (schema.queue_status(QueueStatus(Queue("q"), 1, 2)), queue_pb2.Queue.DESCRIPTOR),
+        (
+            schema.queue_status(QueueStatus(Queue("q", quotas=(Quota("a100", "gpu", 1000),)), 1, 2)),
+            queue_pb2.Queue.DESCRIPTOR,
+        ),
         (schema.round_summary(ROUND), round_pb2.RoundSummary.DESCRIPTOR),
         (schema.cluster_status(STATUS), scheduler_service_pb2.GetClusterStatusResponse.DESCRIPTOR),
     ],

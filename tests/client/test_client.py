@@ -12,12 +12,14 @@ import allocator.client
 from allocator.client import (
     AsyncClient,
     Client,
+    Discipline,
     EndOfSnapshot,
     Job,
     JobChange,
     JobState,
     JobUpdate,
     Queue,
+    Quota,
     ReplicaReport,
     ReplicaState,
 )
@@ -30,7 +32,9 @@ from tests.client.served import Served
 
 def test_a_job_s_whole_life(served: Served, client: Client) -> None:
     served.populate(("q",), (node("n1", "a100"),))
-    ran, waiting = client.submit([spec("q", name="one", labels=(("k", "v"),)), spec("q", configuration(gpu=9))])
+    ran, waiting = client.submit(
+        [spec("q", name="one", labels=(("k", "v"),)), spec("q", configuration(gpu=9))], allow_infeasible=True
+    )
     assert isinstance(ran, Job)
     assert isinstance(waiting, Job)
     assert ran == served.store.get_job(ran.id)
@@ -124,6 +128,13 @@ def test_queues(served: Served, client: Client) -> None:
     assert client.update_queue("research/vision", weight=3.0).max_live_jobs == 5
     assert client.update_queue("research/vision", max_live_jobs=7).max_live_jobs == 7
     assert client.update_queue("research/vision", clear_max_live_jobs=True) == Queue("research/vision", 3.0)
+    gpus = Quota("h100", "gpu", 16_000, lending_limit=4000)
+    arranged = client.update_queue("research/vision", priority=2, quotas=[gpus], discipline=Discipline.FIFO)
+    assert (arranged.priority, arranged.quotas, arranged.discipline) == (2, (gpus,), Discipline.FIFO)
+    assert client.queue("research/vision").queue == client.update_queue("research/vision", weight=3.0) == arranged
+    assert client.update_queue("research/vision", quotas=()).quotas == ()
+    with pytest.raises(InvalidInput, match=r"quotas\[1\]: gpu on h100 was given before"):
+        client.update_queue("research/vision", quotas=(gpu for gpu in (gpus, gpus)))
     assert client.cordon_queue("research/vision").cordoned
     assert not client.cordon_queue("research/vision", cordoned=False).cordoned
     client.cancel(["j1"])

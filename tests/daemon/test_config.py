@@ -73,7 +73,16 @@ def test_passwords_are_shown_only_when_asked(tmp_path: Path) -> None:
 
 def test_defaults_are_the_domains() -> None:
     assert load().policy.policy() == Policy()
-    assert set(PolicySection.model_fields) == {field.name for field in fields(Policy)}
+    assert set(PolicySection.model_fields) == {field.name for field in fields(Policy)} - {"utility"}  # in fairness
+
+
+@pytest.mark.parametrize(
+    ("name", "fairness", "utility"), [("min-delay", 2.0, "throughput"), ("drf", math.inf, "dominant-share")]
+)
+def test_an_objective_has_a_name_or_is_an_alpha(name: str, fairness: float, utility: str, tmp_path: Path) -> None:
+    settings = load(written(tmp_path, f'[policy]\nfairness = "{name}"\n'))
+    assert settings.policy.policy() == Policy(fairness=fairness, utility=utility)
+    assert f'\nfairness = "{name}"\n' in show(settings)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +92,14 @@ def test_defaults_are_the_domains() -> None:
         ("[server]\nport = 70000", "server.port: input should be less than or equal to 65535, got 70000"),
         ("[server]\nprot = 1", "server.prot: is not a setting"),
         ("[sever]\nport = 1", "sever: is not a setting"),
-        ("[policy]\nfairness = nan", "policy.fairness: input should be"),
-        ("[policy]\nfairness = -inf", "policy.fairness: input should be greater than or equal to 0"),
+        ("[policy]\nfairness = nan", "policy.fairness: must be a number, at least 0, or inf; got nan"),
+        (
+            '[policy]\nfairness = "drff"',
+            "policy.fairness: must be one of proportional, throughput, min-delay, max-min, drf",
+        ),
+        ("[policy]\nfairness = -inf", "policy.fairness: must be a number, at least 0, or inf; got -inf"),
         ("[policy]\ngap = inf", "policy.gap: input should be less than 1"),
+        ("[policy]\nlag_tolerance = 1", "policy.lag_tolerance: input should be less than 1"),
         ("[rounds]\ninterval_seconds = 0", "rounds.interval_seconds: input should be greater than 0"),
         ("[server]\nhost = ''", "server.host: string should have at least 1 character"),
         ("[rounds]\ninterval_seconds = true", "rounds.interval_seconds: must not be true or false"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -48,7 +49,7 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30.0) ->
 
 
 def submitted(client: Client, count: int = 1, **fields: float) -> list[Job]:
-    answers = client.submit([spec("q", configuration(**fields))] * count)  # type: ignore[arg-type] # numbers
+    answers = client.submit([spec("q", configuration(**fields))] * count, allow_infeasible=True)  # type: ignore[arg-type] # numbers
     assert all(isinstance(answer, Job) for answer in answers)
     return [answer for answer in answers if isinstance(answer, Job)]
 
@@ -221,7 +222,7 @@ def test_demonstration_runs_and_drains(tmp_path: Path) -> None:
     output = run.stdout.decode()
     assert run.returncode == 0, output + run.stderr.decode()
     assert "started" in output
-    assert "0 started" not in output
+    assert re.search(r"\b0 started", output) is None
     assert "Stopped." in output
     assert picture.read_text().startswith("<svg")
     assert '"stopped"' in (tmp_path / "demo" / "daemon.log").read_text()

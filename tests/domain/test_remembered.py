@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from allocator.domain.remembered import remembered
 
 
@@ -17,3 +19,20 @@ def test_same_object_is_evaluated_once_and_an_equal_one_again() -> None:
     assert one is not equal
     assert [total(one), total(one), total(equal), total(one)] == [6, 6, 6, 6]
     assert len(calls) == 3
+
+
+def test_what_other_threads_ask_is_not_forgotten_here() -> None:
+    calls: list[tuple[int, ...]] = []
+
+    @remembered
+    def total(numbers: tuple[int, ...]) -> int:
+        calls.append(numbers)
+        return sum(numbers)
+
+    mine, theirs = tuple(range(1, 4)), tuple(range(5, 9))
+    total(mine)
+    other = threading.Thread(target=total, args=(theirs,))
+    other.start()
+    other.join()
+    assert total(mine) == 6
+    assert calls == [mine, theirs]

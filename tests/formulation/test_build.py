@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from allocator.domain.job import Job
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
-from allocator.domain.snapshot import LimitName, Memory
-from allocator.formulation import Formulation, Limit, Problem, build
+from allocator.domain.snapshot import Memory
+from allocator.formulation import build
 from allocator.solvers import solve
 from tests.formulation.facts import amounts, job, node, snapshot, way
 
@@ -197,38 +196,6 @@ def test_a_price_outlives_the_capacity_it_was_for_but_not_the_last_node() -> Non
     warm = back.warm_prices(Memory(prices=kept))
     assert warm[1, 1] == 0.5
     assert np.isnan(warm[1, [0, 2]]).all(), "never priced: unknown, not free"
-
-
-def limited(*limits: tuple[LimitName, float]) -> Formulation:
-    """One job on two flavors, under limits on the amounts of resource 1 (GPUs) of flavor 0."""
-    plain = build(snapshot(two_flavors(), [job(1, way(), way("v100"))]), Policy())
-    problem = plain.problem
-    bound = Problem.from_arrays(
-        throughput=problem.throughput,
-        flavor=problem.flavor,
-        demand=problem.demand,
-        capacity=problem.capacity,
-        limits=[Limit(0, 1, amount, [0]) for _, amount in limits],
-    )
-    return replace(plain, problem=bound, limits=tuple(name for name, _ in limits))
-
-
-def test_prices_of_limits_are_matched_by_name() -> None:
-    """Positions change when a queue gets or loses a limit; names do not."""
-    first, second, third = (("a", "a100", "gpu"), ("b", "a100", "gpu"), ("c", "a100", "gpu"))
-    before = limited((first, 1.0), (second, 2.0))
-    kept = before.limit_prices_to_remember(np.array([0.5, 0.25]), Memory())
-    assert kept == {first: 0.5, second: 0.25}
-    warm = limited((third, 1.0), (second, 2.0)).warm_limit_prices(Memory(limit_prices=kept))
-    assert np.isnan(warm[0])
-    assert warm[1] == 0.25
-    assert limited().warm_limit_prices(Memory(limit_prices=kept)).shape == (0,)
-
-
-def test_the_price_of_a_limit_outlives_a_time_when_it_allows_nothing() -> None:
-    name, other = ("a", "a100", "gpu"), ("b", "a100", "gpu")
-    closed = limited((name, 0.0), (other, 0.0))
-    assert closed.limit_prices_to_remember(np.array([0.0, 0.0]), Memory(limit_prices={name: 0.5})) == {name: 0.5}
 
 
 def test_weights_beyond_what_floats_can_tell_apart_do_not_break_the_round() -> None:

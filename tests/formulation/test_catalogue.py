@@ -14,9 +14,9 @@ from allocator.domain.job import Configuration, Job
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation import Formulation, build
-from allocator.formulation.build import Live
 from allocator.formulation.catalogue import Catalogue
 from allocator.formulation.columns import Registry, forget_registry
+from allocator.formulation.live import Live
 from tests.formulation.facts import amounts, job, node, snapshot, way
 
 DEMANDS = (amounts(4, 1, 32), amounts(4, 1, 32), amounts(8, 0, 600), amounts(1, 0.5, 1), amounts(0, 0, 1))

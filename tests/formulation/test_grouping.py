@@ -92,5 +92,5 @@ def test_rows_are_in_order_of_their_first_job_and_jobs_in_order_of_sequence(weig
 )
 def test_a_budget_is_a_part_of_the_whole_whatever_it_was_made_from(given_budget: float, budget: float) -> None:
     zero, one, nowhere = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64), np.full(1, -1, dtype=np.int64)
-    alone = Candidates(zero, nowhere, one, one, np.zeros(1), np.array([given_budget]))
+    alone = Candidates(zero, nowhere, one, one, np.zeros(1), np.array([given_budget]), zero)
     assert group(alone, 3600.0).weight.tolist() == [budget]

@@ -19,7 +19,8 @@ from allocator.domain.errors import (
 from allocator.domain.job import Job, JobState
 from allocator.domain.placement import Epoch, Placement, ReplicaPlacement
 from allocator.domain.plan import Plan, Start
-from allocator.domain.queue import Queue
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
 from allocator.domain.resources import Resources
 from allocator.intake import commands as c
 from allocator.store.memory import MemoryStore
@@ -386,6 +387,12 @@ class TestQueues:
             (Queue("x", weight=0.0), "weight"),
             (Queue("x", weight=float("inf")), "weight"),
             (Queue("x", max_live_jobs=-1), "max_live_jobs"),
+            (Queue("x", priority=1_000_001), "priority"),
+            (Queue("x", quotas=(Quota("h100", "cpu", 1), Quota("a100", "cpu", -1))), "quotas[1].nominal"),
+            (Queue("x", quotas=(Quota("h100", "cpu", 1), Quota("a100", "cpu", 1, None, 2))), "quotas[1].lending_limit"),
+            (Queue("x", quotas=(Quota("h100", "gpu", 1500),)), "quotas[0].nominal"),
+            (Queue("x", quotas=(Quota("h100", "cpu", 1), Quota("h100", "cpu", 1, 1, 1))), "quotas[1]"),
+            (Queue("x", quotas=tuple(Quota(f"f{n}", "cpu", 1) for n in range(257))), "quotas"),
         ],
     )
     def test_names_the_wrong_field(self, store: MemoryStore, queue: Queue, field: str) -> None:
@@ -396,4 +403,31 @@ class TestQueues:
     def test_refused_update_changes_nothing(self, store: MemoryStore) -> None:
         with pytest.raises(InvalidInput):
             execute(store, c.UpdateQueue("q", weight=-2.0))
+        with pytest.raises(InvalidInput, match=r"quotas\[1\]\.borrowing_limit"):
+            execute(store, c.UpdateQueue("q", quotas=(Quota("h100", "gpu", 1000), Quota("a100", "gpu", 1000, -1))))
         assert store.snapshot(1.0).queues == (Queue("q"),)
+
+    def test_what_an_update_does_not_name_stays(self, store: MemoryStore) -> None:
+        quotas = (Quota("a100", "gpu", 1000), Quota("h100", "gpu", 2000, 0, 0))
+        execute(store, c.UpdateQueue("q", 2.0, 7, priority=3, quotas=quotas[::-1], discipline=Discipline.FIFO))
+        everything = Queue("q", 2.0, False, 7, 3, quotas, Discipline.FIFO)
+        assert execute(store, c.UpdateQueue("q")) == everything
+        assert execute(store, c.UpdateQueue("q", priority=0)) == replace(everything, priority=0)
+        assert execute(store, c.UpdateQueue("q", quotas=())) == replace(everything, priority=0, quotas=())
+        fair = execute(store, c.UpdateQueue("q", discipline=Discipline.FAIR))
+        assert fair == Queue("q", 2.0, False, 7)
+
+    def test_quotas_are_for_any_flavor_and_may_exceed_those_above(self, store: MemoryStore) -> None:
+        """A flavor may come later, and what is promised twice is shared in proportion."""
+        execute(store, c.CreateQueue(Queue("a", quotas=(Quota("not-yet", "gpu", 1000),))))
+        below = Queue("a/b", quotas=(Quota("not-yet", "gpu", 9000),))
+        assert execute(store, c.CreateQueue(below)) == below
+        assert execute(store, c.UpdateQueue("a", quotas=())).quotas == ()
+
+    def test_a_queue_whose_jobs_wait_can_be_given_any_quota_and_any_order(self, store: MemoryStore) -> None:
+        held = running(store, replicas=3)
+        changed = execute(
+            store, c.UpdateQueue("q", quotas=(Quota("a100", "gpu", 0, 0, 0),), discipline=Discipline.FIFO)
+        )
+        assert changed.discipline is Discipline.FIFO
+        assert current(store, held) == held

@@ -3,15 +3,19 @@
 **The rule** (`Reference`), for jobs that need one of C places each: whoever waits, most owed first, takes a free place,
 or that of the least owed one that has run its minimum m and is owed less by at least h (its hysteresis or restart
 cost). Time goes on in steps of D; the credit c of a job with share s grows at the rate s - 1 while it runs, s while it
-waits.
+waits. Old jobs are patient: where a part of its age is more than the hysteresis, that is a job's patience, and its
+credit counts times hysteresis / patience.
 
 **The bound** (`most_owed`). Let n > C jobs have shares that add up to at most C. Then no job is ever owed more than
 
     h' (C / (C + 1) + (l / n) (H_l - 3/2 + (C - 1) (1/2 - 1/l))),    l = n - C + 1,   H_l = 1 + 1/2 + ... + 1/l,
     h' = max(h + 2 D, 2 D ceil(m / D)),
 
+where h is the largest of what ever stands before a swap: the hysteresis, a restart cost, the patience of the oldest;
 and if the shares add up to exactly C, none is ahead by more than the same with n - C in place of C. For one place that
-is h' (H_n - 1): 0.5 h' for two jobs, 0.83 h' for three, 1.93 h' for ten.
+is h' (H_n - 1): 0.5 h' for two jobs, 0.83 h' for three, 1.93 h' for ten. The proof is for jobs of one age, which are
+equally patient at any time. For jobs of different ages there is none: of what they are owed, counted against their
+patience, nothing beyond twice the bound for impatient jobs was ever found.
 
 *Proof.* (1) At any moment, a job w that waits and a job v that runs differ by c_w - c_v <= h'. After a round it is
 below h if v may be stopped, for otherwise w would have stopped it or one owed less. If v has not run its minimum, all
@@ -32,12 +36,13 @@ e_(C+1) = 0; added up to k = n, where a_n <= 0 because the credits of all add up
 with (2) the bound. Jobs that run and jobs that wait change their parts when all signs are turned: shares 1 - s, places
 n - C. That is the bound on the other side.
 
-**Stops.** No job is stopped twice within max(h, m): m because it must run that long; h because credits of two jobs
-part by at most 2 seconds a second. Say b stops v, v later stops r and is then stopped by w. If r could be stopped when
-v was, it was owed no less than v, so until v stops it h / 2 pass. If it had not run its minimum, it had started a time
-T < m ago with no less than b, so it was owed at least h - 2 T more than v, and h - T pass. If it started later, then
-with no less than v, and it has run m and h / 2 have passed. Then w, who waited with no more than v when v started,
-needs another h / 2, and v has run m. Added up in any of these ways: at least max(h, m).
+**Stops.** No job is stopped twice within max(h, m): m because it must run that long; h because credits of two jobs part
+by at most 2 seconds a second. Say b stops v, v later stops r and is then stopped by w. If r could be stopped when v
+was, it was owed no less than v, so until v stops it h / 2 pass. If it had not run its minimum, it had started a time T
+< m ago with no less than b, so it was owed at least h - 2 T more than v, and h - T pass. If it started later, then with
+no less than v, and it has run m and h / 2 have passed. Then w, who waited with no more than v when v started, needs
+another h / 2, and v has run m. Added up in any of these ways: at least max(h, m). (What patient jobs are owed counts
+less, so it parts more slowly; but while they grow older, it also shrinks a little.)
 
 Credits are also kept within the policy's limit; a rate below a thousandth counts as none (`rounds.settle`).
 """
@@ -48,7 +53,7 @@ import heapq
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from allocator.domain.job import JobSpec
 from allocator.domain.policy import Policy
@@ -66,11 +71,17 @@ class Sharing:
     hysteresis: float
     minimum_run: float
     restart_costs: tuple[float, ...] = ()
+    tolerance: float = 0.0
+    ages: tuple[float, ...] = ()
+    """Of each job when it begins; none: 0."""
+    lasting: float = 0.0
+    """For how long it goes on; only who grows more patient needs to know."""
 
     @property
     def spread(self) -> float:
         """h': by how much a job that waits can ever be owed more than one that runs."""
-        margin = max(self.hysteresis, *self.restart_costs, 0.0)
+        patience = self.tolerance * (max(self.ages, default=0.0) + self.lasting) if self.hysteresis else 0.0
+        margin = max(self.hysteresis, *self.restart_costs, patience)
         immature = 2 * self.interval * math.ceil(self.minimum_run / self.interval)
         return max(margin + 2 * self.interval, immature)
 
@@ -83,10 +94,13 @@ class Sharing:
             for index, cost in enumerate(costs)
         )
         policy = Policy(
-            minimum_run_seconds=self.minimum_run, hysteresis_seconds=self.hysteresis, credit_limit_seconds=1e9
+            minimum_run_seconds=self.minimum_run,
+            hysteresis_seconds=self.hysteresis,
+            lag_tolerance=self.tolerance,
+            credit_limit_seconds=1e9,
         )
         nodes = (node("n", cpu=self.places),)
-        return SmallWorld(0, nodes, specs, policy, self.interval, tuple((share,) for share in self.shares))
+        return SmallWorld(0, nodes, specs, policy, self.interval, tuple((share,) for share in self.shares), self.ages)
 
 
 def most_owed(places: int, jobs: int, spread: float) -> float:
@@ -120,9 +134,9 @@ class Reference:
         turns = [self._turn(job) for job in range(len(self.credits)) if job not in old]
         heapq.heapify(turns)
         while turns:
-            credit, _, job = heapq.heappop(turns)
+            counted, _, job = heapq.heappop(turns)
             if len(self.since) >= self.sharing.places:
-                loser = self._loser(old, -credit)
+                loser = self._loser(old, -counted)
                 if loser is None:
                     continue
                 del self.since[loser], old[loser]
@@ -130,26 +144,34 @@ class Reference:
                 heapq.heappush(turns, self._turn(loser))
             self.since[job] = self.time
 
-    def _loser(self, old: dict[int, float], credit: float) -> int | None:
+    def _loser(self, old: dict[int, float], counted: float) -> int | None:
         able = [
-            (self.credits[job], self._steps(job), -job)
+            (self._counted(job), self._steps(job), -job)
             for job, start in old.items()
             if self.time - start >= self.sharing.minimum_run
-            and self.credits[job] < credit
-            and self.credits[job] + self._margin(job) <= credit
+            and self._counted(job) < counted
+            and self._counted(job) + self._margin(job) <= counted
         ]
         return -min(able)[2] if able else None
 
     def _turn(self, job: int) -> tuple[float, int, int]:
         """Smallest first. Of jobs that are owed the same, the one with the larger share; of those, the first."""
-        return (-self.credits[job], -self._steps(job), job)
+        return (-self._counted(job), -self._steps(job), job)
+
+    def _counted(self, job: int) -> float:
+        return self.credits[job] * self._scale(job)
+
+    def _scale(self, job: int) -> float:
+        ages, hysteresis = self.sharing.ages, self.sharing.hysteresis
+        patience = self.sharing.tolerance * (self.time + (ages[job] if ages else 0.0))
+        return hysteresis / patience if patience > hysteresis > 0 else 1.0
 
     def _steps(self, job: int) -> int:
         return math.ceil(self.sharing.shares[job] * 64 - 1e-6)
 
     def _margin(self, job: int) -> float:
         costs = self.sharing.restart_costs
-        return max(self.sharing.hysteresis, costs[job] if costs else 0.0)
+        return max(self.sharing.hysteresis, costs[job] * self._scale(job) if costs else 0.0)
 
     def step(self) -> None:
         """Time goes on by the interval."""
@@ -157,13 +179,14 @@ class Reference:
             self.credits[job] += (share - (job in self.since)) * self.sharing.interval
         self.time += self.sharing.interval
 
-    def extremes(self, rounds: int) -> tuple[float, float]:
-        """(most owed, furthest ahead) at the ends of so many rounds."""
+    def extremes(self, rounds: int, *, counted: bool = False) -> tuple[float, float]:
+        """(most owed, furthest ahead) at the ends of so many rounds; `counted`: against each job's patience."""
         most = least = 0.0
         for _ in range(rounds):
             self.decide()
             self.step()
-            most, least = max(most, *self.credits), min(least, *self.credits)
+            owed = [self._counted(job) for job in range(len(self.credits))] if counted else self.credits
+            most, least = max(most, *owed), min(least, *owed)
         return most, -least
 
 
@@ -179,6 +202,14 @@ def drawn_sharing(dice: random.Random, *, most_jobs: int = 12, exact: bool = Tru
         minimum_run=dice.choice((0.0, 45.0, 300.0)),
         restart_costs=tuple(dice.choice((0.0, 400.0)) for _ in range(jobs)) if dice.random() < 0.3 else (),
     )
+
+
+def patient(dice: random.Random, sharing: Sharing, *, rounds: int, one_age: bool = False) -> Sharing:
+    """The same with jobs that are more patient the older they are."""
+    ages = (dice.choice((0.0, 20_000.0)),) * len(sharing.shares)
+    if not one_age:
+        ages = tuple(dice.choice((0.0, 1000.0, 20_000.0)) for _ in sharing.shares)
+    return replace(sharing, tolerance=dice.choice((0.01, 0.05)), ages=ages, lasting=rounds * sharing.interval)
 
 
 def fill(dice: random.Random, jobs: int, total: float) -> tuple[float, ...]:

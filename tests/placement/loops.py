@@ -4,8 +4,9 @@ A round with no fault in it may stop or move a running job only if somebody is s
 reason that the next round cannot turn round. So each finding below is a loop, or the first step of one:
 
 - *unpaid*: a job lost its place for another one's share, and nobody who starts or moves in the same commit onto one of
-  its nodes is of the same class and owed more by the hysteresis (or the victim's restart cost) at that moment; or it
-  had not run its minimum. For priority: nobody of a higher class comes.
+  its nodes is of the same class and owed more by the hysteresis (or the victim's restart cost), against their
+  patience, at that moment; or it had not run its minimum. For priority: nobody of a higher class comes. To make room:
+  it did not move but stop, or nobody who waited or had to go comes to its nodes;
 - *shuffled*: places changed, but nobody who waited runs now, and nobody went over to the configuration that the
   optimum had moved it to. Nobody was served better, so the same may be undone in the next round;
 - a *whim*: a job changed to a configuration in which the optimum gives it no larger share.
@@ -20,6 +21,7 @@ from allocator.domain.plan import Change, Move, Preempt, Start
 from allocator.domain.policy import Policy
 from allocator.domain.reason import PreemptionReason
 from tests.placement.small_worlds import Played
+from tests.placement.standing import margin, scale
 
 ROUNDING = 1e-6
 """Seconds; credits are floats that were added up in another order here."""
@@ -30,15 +32,10 @@ def findings(played: Played, policy: Policy) -> list[str]:
     return [*_unpaid(played, policy), *_shuffled(played), *_whims(played), *_refused(played)]
 
 
-def stops(played: Played) -> list[str]:
-    """Ids of the jobs that lost their place for another one's share."""
+def stops(played: Played, reason: PreemptionReason = PreemptionReason.FAIR_SHARE) -> list[str]:
+    """Ids of the jobs that lost their place for this reason, as a rule for another one's share."""
     found = [change for change in _applied(played) if isinstance(change, Preempt | Move)]
-    return [change.job_id for change in found if change.reason is PreemptionReason.FAIR_SHARE]
-
-
-def margin(victim: Job, policy: Policy) -> float:
-    """By how much somebody must be owed more than `victim` to stop it, in seconds."""
-    return max(policy.hysteresis_seconds, min(victim.spec.restart_cost_seconds, policy.credit_limit_seconds))
+    return [change.job_id for change in found if change.reason is reason]
 
 
 def _applied(played: Played) -> list[Change]:
@@ -63,19 +60,35 @@ def _unpaid(played: Played, policy: Policy) -> Iterator[str]:
         if change.reason is PreemptionReason.PRIORITY:
             if not any(other.priority > victim.priority for other in others):
                 yield f"{victim.id}: stopped for priority, but nobody of a higher class came to {sorted(old)}"
+        elif change.reason is PreemptionReason.CONSOLIDATED:
+            aside = {c.job_id for c in _applied(played) if getattr(c, "reason", None) is change.reason}
+            yield from _unpaid_move(played, policy, change, [other for other in others if other.id not in aside])
         elif change.reason is not PreemptionReason.FAIR_SHARE:
             yield f"{victim.id}: stopped for {change.reason.value}, but no node changed"
         else:
             yield from _unpaid_share(played, policy, victim, others)
 
 
+def _unpaid_move(played: Played, policy: Policy, change: Preempt | Move, others: list[Job]) -> Iterator[str]:
+    mover = played.jobs[change.job_id]
+    assert mover.last_start_time is not None
+    if isinstance(change, Preempt):
+        yield f"{mover.id}: stopped to make room"
+    if not others:
+        yield f"{mover.id}: moved to make room, but nobody came to its nodes"
+    if played.report.snapshot.time - mover.last_start_time < policy.minimum_run_seconds:
+        yield f"{mover.id}: moved to make room before it had run its minimum"
+
+
 def _unpaid_share(played: Played, policy: Policy, victim: Job, others: list[Job]) -> Iterator[str]:
-    needed = played.credits[victim.id] + margin(victim, policy) - ROUNDING
-    if not any(other.priority == victim.priority and played.credits[other.id] >= needed for other in others):
-        owed = {other.id: round(played.credits[other.id], 3) for other in others}
+    now = played.report.snapshot.time
+    owed = {job.id: played.credits[job.id] * scale(job, policy, now) for job in played.jobs.values()}
+    least = margin(victim, (job for job in played.jobs.values() if job.allocation is None), policy, now)
+    needed = owed[victim.id] + least - ROUNDING
+    if not any(other.priority == victim.priority and owed[other.id] >= needed for other in others):
+        came = {other.id: round(owed[other.id], 3) for other in others}
         yield (
-            f"{victim.id}: stopped at credit {played.credits[victim.id]:.3f} with margin {margin(victim, policy):g}, "
-            f"but to its nodes came {owed}"
+            f"{victim.id}: stopped at credit {owed[victim.id]:.3f} with margin {least:g}, but to its nodes came {came}"
         )
     assert victim.last_start_time is not None
     ran = played.report.snapshot.time - victim.last_start_time

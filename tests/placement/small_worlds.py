@@ -20,7 +20,7 @@ from allocator.domain.placement import NodeDesired
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.snapshot import Memory
-from allocator.formulation.build import build
+from allocator.formulation.build import Formulation, build
 from allocator.formulation.problem import Problem
 from allocator.intake import commands as c
 from allocator.rounds.loop import run_round
@@ -60,6 +60,8 @@ class SmallWorld:
     policy: Policy
     interval: float
     shares: Shares | None = None
+    ages: tuple[float, ...] = ()
+    """Seconds since submission of each job when the first round begins; none: 0."""
 
 
 def drawn(seed: int, *, given_shares: bool = True, alone: bool = False, most_nodes: int = 8) -> SmallWorld:
@@ -79,9 +81,15 @@ def drawn(seed: int, *, given_shares: bool = True, alone: bool = False, most_nod
     )
     world = SmallWorld(seed, nodes, specs, policy, dice.choice((20.0, 30.0, 60.0)))
     if not given_shares:
-        return world
+        return patient(dice, world)
     wished = tuple(tuple(_share(dice) / len(spec.configurations) for _ in spec.configurations) for spec in specs)
-    return replace(world, shares=affordable(world, wished))
+    return patient(dice, replace(world, shares=affordable(world, wished)))
+
+
+def patient(dice: random.Random, world: SmallWorld) -> SmallWorld:
+    """The same with jobs of different ages, and in half of the worlds the old ones are more patient."""
+    ages = tuple(dice.choice((0.0, 300.0, 1000.0)) for _ in world.specs)
+    return replace(world, policy=replace(world.policy, lag_tolerance=dice.choice((0.0, 0.1))), ages=ages)
 
 
 def drawn_nodes(dice: random.Random, flavors: str, number: int) -> tuple[Node, ...]:
@@ -152,14 +160,15 @@ class GivenShares:
         del gap, iterations, warm_start
         formulation = build(self._store.snapshot(self.now), self._policy)
         shares = np.zeros(problem.throughput.shape)
-        for row, (group, columns) in enumerate(zip(formulation.groups, formulation.configurations, strict=True)):
+        for row, whose in enumerate(self._rows(problem, formulation)):
+            group, columns = formulation.groups[whose], formulation.configurations[whose]
             for column, index in enumerate(columns):
                 if index >= 0:
                     shares[row, column] = self._shares[group[0]][index]
         return Solution(
             shares,
             prices=np.zeros(problem.capacity.shape),
-            limit_prices=np.zeros(len(formulation.limits)),
+            limit_prices=np.zeros(problem.limit_count),
             objective=0.0,
             bound=0.0,
             gap=0.0,
@@ -167,6 +176,32 @@ class GivenShares:
             solver="given",
             iterations=0,
         )
+
+    def _rows(self, problem: Problem, formulation: Formulation) -> list[int]:
+        """Which rows of the formulation these are: all of them, or those of one priority class that can run still."""
+        whole = formulation.problem
+        if problem.row_count == whole.row_count:
+            return list(range(whole.row_count))
+        priority = {job.id: job.priority for job in self._store.snapshot(self.now).jobs}
+        classes = [priority[group[0]] for group in formulation.groups]
+        for wanted in sorted(set(classes), reverse=True):
+            found: list[int] = []
+            for row in (row for row, each in enumerate(classes) if each == wanted):
+                if len(found) < problem.row_count and _is_same(problem, len(found), whole, row):
+                    found.append(row)
+            if len(found) == problem.row_count:
+                return found
+        raise AssertionError("no priority class has these rows")
+
+
+def _is_same(part: Problem, row: int, whole: Problem, other: int) -> bool:
+    """Whether two rows are of jobs that ask for the same; what has no room any more has no throughput in the part."""
+    left = part.throughput[row]
+    return (
+        np.array_equal(part.demand[row], whole.demand[other])
+        and np.array_equal(part.flavor[row], whole.flavor[other])
+        and bool(((left == 0) | (left == whole.throughput[other])).all())
+    )
 
 
 @dataclass(frozen=True)
@@ -201,7 +236,8 @@ class Stage:
         self.do(c.CreateQueue(Queue("q")))
         for member in world.nodes:
             self.do(c.RegisterNode(member))
-        self.do(c.SubmitJobs(world.specs))
+        for spec, age in zip(world.specs, world.ages or (0.0,) * len(world.specs), strict=True):
+            self.store.execute(c.SubmitJobs((spec,)), -age).result()
         self.jobs: tuple[Job, ...] = self.store.snapshot(0.0).jobs
         shares = world.shares or tuple((0.0,) * len(spec.configurations) for spec in world.specs)
         self.given = GivenShares(self.store, world.policy, {j.id: s for j, s in zip(self.jobs, shares, strict=True)})

@@ -17,10 +17,12 @@ from allocator.domain.policy import Policy
 from allocator.domain.reason import PendingCause, PreemptionReason
 from allocator.domain.snapshot import Snapshot
 from tests.placement.exhaustive import FreeByNode, fits, fitting, free_on
-from tests.placement.loops import margin
 from tests.placement.small_worlds import drawn_nodes, drawn_spec, worlds_to_try
+from tests.placement.standing import margin, scale
 from tests.placement.worlds import NOW, applied, decide, snapshot
 
+AGES = (100.0, 10_000.0, 40_000.0, 400_000.0)
+"""Seconds since submission."""
 FOR_OTHERS = (PreemptionReason.FAIR_SHARE, PreemptionReason.PRIORITY)
 
 
@@ -57,7 +59,8 @@ def tiny(seed: int, *, alone: bool = False) -> Tiny:
     nodes = drawn_nodes(dice, "ab"[: dice.randint(1, 2)], dice.randint(1, 3))
     flavors = "".join(sorted({node.flavor for node in nodes}))
     jobs = [
-        Job(f"j{index}", index, drawn_spec(dice, flavors, index, alone=alone), submit_time=0.0) for index in range(1, 7)
+        Job(f"j{index}", index, drawn_spec(dice, flavors, index, alone=alone), submit_time=NOW - dice.choice(AGES))
+        for index in range(1, 7)
     ]
     since = NOW - dice.choice((10.0, 200.0, 10_000.0))
     before = snapshot(nodes, jobs[:4], since)
@@ -65,7 +68,11 @@ def tiny(seed: int, *, alone: bool = False) -> Tiny:
     world = snapshot(nodes, [*running, *jobs[4 : 5 if alone else 4 + dice.randint(1, 2)]])
     owed = {job.id: dice.choice((-900.0, -350.0, -20.0, 0.0, 20.0, 350.0, 900.0)) for job in world.jobs}
     shares = {job.id: [dice.choice((0.0, 0.3, 1.0)) for _ in job.spec.configurations] for job in world.jobs}
-    policy = Policy(minimum_run_seconds=dice.choice((0.0, 100.0)), hysteresis_seconds=dice.choice((0.0, 30.0, 300.0)))
+    policy = Policy(
+        minimum_run_seconds=dice.choice((0.0, 100.0)),
+        hysteresis_seconds=dice.choice((0.0, 30.0, 300.0)),
+        lag_tolerance=dice.choice((0.0, 0.01)),
+    )
     return Tiny(seed, world, owed, shares, policy, decide(world, shares, owed, policy))
 
 
@@ -89,9 +96,11 @@ def may_stop(case: Tiny, job: Job, victim: Job, *, owed: bool) -> bool:
     if victim.priority != job.priority:
         return victim.priority < job.priority
     assert victim.last_start_time is not None
-    credit, other = case.credits[job.id], case.credits[victim.id]
+    now, policy = case.world.time, case.policy
+    credit, other = (case.credits[one.id] * scale(one, policy, now) for one in (job, victim))
+    least = margin(victim, (one for one in case.world.jobs if one.allocation is None), policy, now)
     mature = case.world.time - victim.last_start_time >= case.policy.minimum_run_seconds
-    return owed and mature and credit > other and credit >= other + margin(victim, case.policy)
+    return owed and mature and credit > other and credit >= other + least
 
 
 def without(world: Snapshot, gone: Sequence[Job]) -> list[Job]:
@@ -202,7 +211,8 @@ def test_nobody_is_stopped_for_a_lone_newcomer_where_only_less_owed_ones_would_d
 
 def order(case: Tiny, job: Job) -> tuple[int, float, bool, int]:
     """Greater is stopped later: class, credit, whether it has a share, and the earlier admission."""
-    return (job.priority, case.credits[job.id], any(case.shares[job.id]), -job.sequence)
+    owed = case.credits[job.id] * scale(job, case.policy, case.world.time)
+    return (job.priority, owed, any(case.shares[job.id]), -job.sequence)
 
 
 @cache

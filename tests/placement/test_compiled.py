@@ -23,6 +23,7 @@ from tests.placement.worlds import (
     applied,
     decide,
     node,
+    running,
     snapshot,
     told,
     waiting,
@@ -71,7 +72,7 @@ def drawn(seed: int, policy: Policy) -> tuple[Snapshot, dict[str, float], tuple[
     work = coming_work(build(before, policy).live, {}, ())
     after = applied(before, decide(before, policy=policy))
     jobs = [*after.jobs, *drawn_jobs(dice, ways, 500, 150)]
-    owed = {job.id: dice.choice((-900.0, -100.0, 0.0, 0.0, 200.0, 700.0)) for job in jobs}
+    owed = {job.id: dice.choice((-4000.0, -100.0, 0.0, 0.0, 200.0, 4000.0)) for job in jobs}
     return snapshot(members([dice.choice(conditions) for _ in range(NODES)], sizes), jobs), owed, work
 
 
@@ -111,3 +112,33 @@ def test_plain_and_compiled_kernels_decide_the_same(placement: str, monkeypatch:
     words = " ".join(story.values())
     for expected in ("starts on", "kept", "waits", "stops for fair_share", "stops for node_lost", "moves to"):
         assert expected in words
+
+
+def with_holes(seed: int) -> Snapshot:
+    """Small jobs at random places of all nodes, and larger ones that wait, for some of which there is no node."""
+    dice = random.Random(seed)
+    nodes = [node(f"n{index:03}", cpu=16, gpu=4) for index in range(NODES)]
+    jobs: list[Job] = []
+    for member in nodes:
+        for device in dice.sample(range(4), dice.choice((2, 3, 3, 4))):
+            job = waiting(len(jobs), way(gpu=dice.choice((0.5, 1, 1)), cpu=dice.choice((1, 2))), weight=1.0)
+            jobs.append(running(job, f"{member.name}:{device}"))
+    sizes = [way(gpu=gpu, cpu=2, replicas=replicas) for gpu in (1, 2, 3, 4) for replicas in (1, 2)]
+    jobs += [waiting(len(jobs) + index, dice.choice(sizes), weight=1.0) for index in range(150)]
+    return snapshot(nodes, jobs)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # the first one compiles
+def test_plain_and_compiled_kernels_move_the_same_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = with_holes(1)
+    stories = []
+    for kernels in (plain(), compiled()):
+
+        def chosen(nodes: int, jobs: int, kernels: Kernels = kernels) -> Kernels:
+            return kernels
+
+        monkeypatch.setattr(rounding, "kernels_for", chosen)
+        stories.append(told(decide(world)))
+    assert stories[1] == stories[0]
+    assert sum("for consolidated" in what for what in stories[0].values()) >= 10

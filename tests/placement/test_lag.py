@@ -12,7 +12,7 @@ import pytest
 
 from allocator.domain.job import Job
 from tests.placement.exhaustive import empty, fill, fits
-from tests.placement.lag import Reference, Sharing, drawn_sharing, most_owed
+from tests.placement.lag import Reference, Sharing, drawn_sharing, most_owed, patient
 from tests.placement.small_worlds import SmallWorld, Stage, drawn, worlds_to_try
 
 ROUNDING = 1e-6
@@ -36,18 +36,46 @@ def test_nobody_is_owed_more_than_the_bound_where_shares_leave_something_over() 
         assert owed <= most_owed(sharing.places, len(sharing.shares), sharing.spread) + ROUNDING, sharing
 
 
+def test_among_jobs_of_one_age_the_bound_holds_with_their_patience() -> None:
+    dice = random.Random(6)
+    beyond = 0
+    for _ in range(worlds_to_try(300)):
+        impatient = drawn_sharing(dice)
+        sharing = patient(dice, impatient, rounds=200, one_age=True)
+        jobs, places = len(sharing.shares), sharing.places
+        owed, ahead = Reference(sharing).extremes(200)
+        assert owed <= most_owed(places, jobs, sharing.spread) + ROUNDING, sharing
+        assert ahead <= most_owed(jobs - places, jobs, sharing.spread) + ROUNDING, sharing
+        beyond += owed > most_owed(places, jobs, impatient.spread)
+    assert beyond > 20, "patience made no difference"
+
+
+def test_among_jobs_of_different_ages_nobody_is_owed_twice_the_bound_against_its_patience() -> None:
+    dice = random.Random(8)
+    for _ in range(worlds_to_try(300)):
+        impatient = drawn_sharing(dice)
+        sharing = patient(dice, impatient, rounds=200)
+        jobs, places = len(sharing.shares), sharing.places
+        owed, ahead = Reference(sharing).extremes(200, counted=True)
+        assert owed <= 2 * most_owed(places, jobs, impatient.spread) + ROUNDING, sharing
+        assert ahead <= 2 * most_owed(jobs - places, jobs, impatient.spread) + ROUNDING, sharing
+
+
 def test_nobody_is_stopped_twice_within_the_hysteresis_or_the_minimum_run() -> None:
     dice = random.Random(5)
     looked_at = 0
     for _ in range(worlds_to_try(300)):
         sharing = drawn_sharing(dice)
+        if dice.random() < 0.5:
+            sharing = patient(dice, sharing, rounds=200)
         reference = Reference(sharing)
         reference.extremes(200)
         last: dict[int, float] = {}
         for job, time in reference.stops:
             if job in last:
                 looked_at += 1
-                assert time - last[job] >= max(sharing.hysteresis, sharing.minimum_run) - ROUNDING, sharing
+                least = max(sharing.hysteresis * (1 - sharing.tolerance), sharing.minimum_run)
+                assert time - last[job] >= least - ROUNDING, sharing
             last[job] = time
     assert looked_at > 1000
 
@@ -69,6 +97,8 @@ def test_the_real_rounds_follow_the_rule() -> None:
     swaps = 0
     for _ in range(max(10, worlds_to_try(0) // 50)):
         sharing = drawn_sharing(dice, exact=dice.random() < 0.7)
+        if dice.random() < 0.5:
+            sharing = patient(dice, sharing, rounds=80)
         reference, stage = Reference(sharing), Stage(sharing.world)
         for played in stage.rounds(80):
             assert [played.credits[job.id] for job in stage.jobs] == pytest.approx(reference.credits, abs=ROUNDING)
@@ -127,7 +157,9 @@ def mixture(seed: int) -> SmallWorld:
             if fits(free, way):
                 fill(free, way)
                 shares[index] += part / sum(parts)
-    policy = replace(world.policy, hysteresis_seconds=60.0, minimum_run_seconds=30.0, credit_limit_seconds=1e9)
+    policy = replace(
+        world.policy, hysteresis_seconds=60.0, lag_tolerance=0.0, minimum_run_seconds=30.0, credit_limit_seconds=1e9
+    )
     return replace(world, shares=tuple((min(1.0, share),) for share in shares), policy=policy, interval=30.0)
 
 

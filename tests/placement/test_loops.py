@@ -15,9 +15,11 @@ import pytest
 
 from allocator.domain.job import Job, JobSpec
 from allocator.domain.policy import Policy
+from allocator.domain.reason import PreemptionReason
 from allocator.rounds.decide import decide
 from allocator.solvers.chain import ChainSolver
 from tests.placement.exhaustive import FreeByNode, empty, fill, fits
+from tests.placement.fragmented import fragmented, thinned
 from tests.placement.loops import findings, stops
 from tests.placement.small_worlds import (
     SHARDS,
@@ -60,14 +62,20 @@ def search(seeds: Iterable[int], *, solved: bool) -> tuple[list[str], int]:
     found: list[str] = []
     looked_at = 0
     for seed in seeds:
-        world = drawn(seed, given_shares=not solved)
-        stage = Stage(world, ChainSolver() if solved else None)
-        history = Stops(world.policy)
-        for played in stage.rounds(ROUNDS):
-            looked_at += len(stops(played))
-            wrong = [*findings(played, world.policy), *history.too_soon(played), *again(stage, played)]
-            found += [f"seed {seed}, round {played.report.snapshot.round}: {what}" for what in wrong]
+        stage = Stage(drawn(seed, given_shares=not solved), ChainSolver() if solved else None)
+        looked_at += watch(stage, PreemptionReason.FAIR_SHARE, found)
     return found, looked_at
+
+
+def watch(stage: Stage, reason: PreemptionReason, found: list[str]) -> int:
+    """Play rounds; everything found is added to `found`. How many preemptions for this reason were looked at."""
+    policy, looked_at = stage.world.policy, 0
+    history = Stops(policy)
+    for played in stage.rounds(ROUNDS):
+        looked_at += len(stops(played, reason))
+        wrong = [*findings(played, policy), *history.too_soon(played), *again(stage, played)]
+        found += [f"seed {stage.world.seed}, round {played.report.snapshot.round}: {what}" for what in wrong]
+    return looked_at
 
 
 def again(stage: Stage, played: Played) -> list[str]:
@@ -99,6 +107,17 @@ def test_every_preemption_is_paid_for_when_shares_are_solved(number: int) -> Non
     assert looked_at >= len(seeds) // 10, "there was nothing to find"
 
 
+@pytest.mark.parametrize("solved", [False, True])
+def test_moves_that_make_room_are_paid_for_and_nothing_turns_them_round(solved: bool) -> None:
+    found: list[str] = []
+    moved = 0
+    for seed in range(max(40, worlds_to_try(0) // 10)):
+        stage = thinned(fragmented(seed), ChainSolver() if solved else None)
+        moved += watch(stage, PreemptionReason.CONSOLIDATED, found)
+    assert found == []
+    assert moved >= 3
+
+
 def test_the_search_finds_preemptions_that_are_not_paid_for() -> None:
     """Rounds that ask for a hysteresis of 20 s, judged as if 100 s had been asked for."""
     found = []
@@ -121,7 +140,7 @@ def planted(seed: int) -> SmallWorld:
     flavors = "".join(sorted({member.flavor for member in world.nodes}))
     nodes = drawn_nodes(dice, flavors, dice.randint(3, 8))
     specs = tuple(drawn_spec(dice, flavors, index) for index in range(dice.randint(3, 12)))
-    return replace(world, nodes=nodes, specs=specs, shares=_planted_shares(specs, empty(nodes)))
+    return replace(world, nodes=nodes, specs=specs, shares=_planted_shares(specs, empty(nodes)), ages=())
 
 
 def _planted_shares(specs: tuple[JobSpec, ...], free: FreeByNode) -> Shares:
@@ -191,4 +210,4 @@ def roomy(seed: int) -> SmallWorld:
         if fits(free, spec.configurations[0]):
             fill(free, spec.configurations[0])
             specs.append(spec)
-    return replace(world, specs=tuple(specs))
+    return replace(world, specs=tuple(specs), ages=())

@@ -132,7 +132,7 @@ STORIES = [
         [node("n1")],
         [running(waiting(1), "n1"), waiting(2)],
         {"j1": "kept", "j2": "waits: insufficient_capacity"},
-        policy=Policy(hysteresis_seconds=0.0, minimum_run_seconds=0.0),
+        policy=Policy(hysteresis_seconds=0.0, lag_tolerance=0.0, minimum_run_seconds=0.0),
     ),
     Story(
         "a victim takes what is free elsewhere at once",

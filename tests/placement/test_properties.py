@@ -20,6 +20,7 @@ from allocator.placement import hold, violations
 from allocator.placement.compiled import plain
 from allocator.placement.space import empty_space, loaded, tabulated
 from tests.placement.free import Free, fits_anyhow, free_by_node
+from tests.placement.standing import scale
 from tests.placement.worlds import (
     CORDONED,
     DRAINING,
@@ -115,6 +116,7 @@ def cases(draw: st.DrawFn) -> Case:
     policy = Policy(
         minimum_run_seconds=draw(st.sampled_from((0.0, 300.0))),
         hysteresis_seconds=draw(st.sampled_from((0.0, 300.0))),
+        lag_tolerance=draw(st.sampled_from((0.0, 0.005))),
     )
     return Case(world, shares, {job.id: draw(credit) for job in jobs}, policy)
 
@@ -178,7 +180,8 @@ def test_nobody_stops_for_others_without_need_and_right(case: Case) -> None:
         if change.reason is PreemptionReason.PRIORITY:
             assert any(p.priority > victim.priority for p in preemptors)
         else:
-            margin = max(case.policy.hysteresis_seconds, victim.spec.restart_cost_seconds)
+            one_scale = scale(victim, case.policy, case.world.time)  # all are of one age
+            margin = max(case.policy.hysteresis_seconds / one_scale, victim.spec.restart_cost_seconds)
             assert victim.last_start_time is not None
             assert case.world.time - victim.last_start_time >= case.policy.minimum_run_seconds
             assert any(

@@ -24,7 +24,8 @@ NOW = 1_000_000.0
 LONG_AGO = NOW - 100_000.0
 OPEN, CORDONED, DRAINING = NodeAvailability.OPEN, NodeAvailability.CORDONED, NodeAvailability.DRAINING
 LOST = NodeHealth.LOST
-POLICY = Policy()
+POLICY = Policy(lag_tolerance=0.0)
+"""The default, but that jobs are no more patient the older they are: most of those here are very old."""
 
 
 def node(

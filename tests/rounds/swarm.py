@@ -16,9 +16,9 @@ import numpy as np
 
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import AllocatorError
-from allocator.domain.job import Job, JobState
+from allocator.domain.job import Configuration, Job, JobState
 from allocator.domain.placement import NodeDesired
-from allocator.domain.plan import Commit, Plan, Preempt, Rejected, Start
+from allocator.domain.plan import Commit, Move, Plan, Preempt, Rejected, Start
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PreemptionReason
@@ -32,6 +32,7 @@ from allocator.solvers.chain import ChainSolver
 from allocator.solvers.solution import Solution, Status, WarmStart
 from allocator.store.memory import MemoryStore
 from tests.placement.small_worlds import drawn_nodes, drawn_spec
+from tests.rounds.quota_judge import beyond_quotas, drawn_quotas, within_quotas
 
 FLAVORS = "ab"
 MOST_LIVE = 14
@@ -73,6 +74,7 @@ class Swarm:
         self.policy = Policy(
             minimum_run_seconds=self.dice.choice((0.0, 60.0)),
             hysteresis_seconds=self.dice.choice((0.0, 60.0, 150.0)),
+            lag_tolerance=self.dice.choice((0.0, 0.1)),
             credit_limit_seconds=limit,
         )
         self.asked: dict[str, NodeDesired] = {}
@@ -81,7 +83,7 @@ class Swarm:
         """Nothing happened between the last snapshot and its commit, and nothing was refused at will."""
         self.refusing = False
         for name in ("q", "r"):
-            self.do(c.CreateQueue(Queue(name)))
+            self.do(c.CreateQueue(Queue(name, quotas=drawn_quotas(self.dice))))
         for node in drawn_nodes(self.dice, FLAVORS, self.dice.randint(2, 6)):
             self.do(c.RegisterNode(node))
         for _ in range(self.dice.randint(3, 8)):
@@ -279,6 +281,8 @@ class Swarm:
         for subject, what in self.impossible().items():
             if subject not in before or self.calm:
                 self.note(f"after a commit: {what}")
+        for what in beyond_quotas(self.store, self.live(), commit) if self.calm and not self.refusing else ():
+            self.note(what)
         nodes = {node.name: node for node in self.store.nodes()}
         for applied in commit.applied:
             if isinstance(applied.change, Preempt):
@@ -286,6 +290,10 @@ class Swarm:
             for name in applied.change.placement.nodes:
                 if isinstance(applied.change, Start) and (name not in nodes or not nodes[name].takes_new_work):
                     self.note(f"job {applied.change.job_id} was started on {name}, which takes no new work")
+
+    def within_quotas(self, queue: str, way: Configuration) -> bool:
+        """Whether a gang may start as far as quotas are concerned."""
+        return within_quotas(self.store, self.live(), queue, way)
 
     def judge(self, report: RoundReport) -> None:
         """After the round."""
@@ -334,10 +342,13 @@ class Swarm:
                     f"job {job.id}:" in what or any(f"node {name}:" in what for name in names) for what in wrong
                 ),
             }.get(reason, job.spec.preemptible)
+            if reason is PreemptionReason.CONSOLIDATED and not isinstance(change, Move):
+                yield f"job {job.id} was stopped to make room"
             if not true:
                 yield f"job {job.id} was stopped for {reason.value}, which is not so"
             ran = math.inf if job.last_start_time is None else seen.time - job.last_start_time
-            if reason is PreemptionReason.FAIR_SHARE and ran < self.policy.minimum_run_seconds:
+            chosen = (PreemptionReason.FAIR_SHARE, PreemptionReason.CONSOLIDATED)
+            if reason in chosen and ran < self.policy.minimum_run_seconds:
                 yield f"job {job.id} was stopped for {reason.value} after {ran:g} s"
 
     def _desired(self) -> Iterator[str]:

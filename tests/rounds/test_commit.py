@@ -157,13 +157,21 @@ def test_two_jobs_swap_nodes(world: World) -> None:
     assert [r.job_id for r in world.store.desired("n1").replicas] == [two.id]
 
 
-def test_refused_move_keeps_its_place_and_whoever_wanted_it_waits(world: World) -> None:
+def test_whoever_made_room_for_a_job_that_is_gone_moves_all_the_same(world: World) -> None:
+    mover = world.running(("n1", 0))
+    gone = world.job()
+    world.do(c.CancelJobs((gone.id,)))
+    commit = world.commit(Move(placed(mover, ("n2", 0)), PreemptionReason.CONSOLIDATED), Start(placed(gone, ("n1", 0))))
+    assert [r.change.job_id for r in commit.rejected] == [gone.id]
+    assert [r.job_id for r in world.store.desired("n2").replicas] == [mover.id]
+
+
+@pytest.mark.parametrize("reason", [PreemptionReason.RECONFIGURED, PreemptionReason.CONSOLIDATED])
+def test_refused_move_keeps_its_place_and_whoever_wanted_it_waits(world: World, reason: PreemptionReason) -> None:
     mover = world.running(("n1", 0))
     follower = world.job()
     world.do(c.LoseNode("n2"))
-    commit = world.commit(
-        Move(placed(mover, ("n2", 0)), PreemptionReason.RECONFIGURED), Start(placed(follower, ("n1", 0)))
-    )
+    commit = world.commit(Move(placed(mover, ("n2", 0)), reason), Start(placed(follower, ("n1", 0))))
     assert {r.change.job_id for r in commit.rejected} == {mover.id, follower.id}
     assert world.now_of(mover) == mover
 

@@ -46,7 +46,8 @@ def heal(swarm: Swarm) -> None:
     for job in swarm.live():
         if job.allocation is None and job.id in reasons and reasons[job.id].cause is not PendingCause.RESERVED:
             for way in fitting(free, job.spec.configurations):
-                swarm.note(f"job {job.id} waits although {way} fits")
+                if swarm.within_quotas(job.spec.queue, way):
+                    swarm.note(f"job {job.id} waits although {way} fits")
 
 
 @pytest.mark.parametrize("number", range(SHARDS))
@@ -97,7 +98,7 @@ def test_the_histories_are_eventful() -> None:
         "a gang over several nodes starts",
         "a gang is half done",
         *(f"Preempt for {reason}" for reason in ("fair_share", "priority", "node_lost", "node_draining")),
-        *("Move for node_draining", "Preempt for capacity_shrunk", "Move for node_lost"),
+        *("Move for node_draining", "Move for node_lost"),
         *("LoseNode", "Heartbeat", "RegisterNode", "RemoveNode", "SetNodeAvailability"),
         *("CancelJobs", "UpdateJobs", "ReportProgress"),
     }

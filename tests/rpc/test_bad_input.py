@@ -57,6 +57,23 @@ CASES: list[tuple[str, Any, grpc.StatusCode, list[str]]] = [
     ("queues.UpdateQueue", of(queues.UpdateQueueRequest, name="q", weight=0), INVALID, ["weight"]),
     ("queues.UpdateQueue", of(queues.UpdateQueueRequest, name="q", max_live_jobs=-1), INVALID, ["max_live_jobs"]),
     ("queues.UpdateQueue", of(queues.UpdateQueueRequest, name="x"), MISSING, []),
+    ("queues.UpdateQueue", of(queues.UpdateQueueRequest, name="q", priority=2_000_000), INVALID, ["priority"]),
+    ("queues.UpdateQueue", of(queues.UpdateQueueRequest, name="q", discipline=7), INVALID, ["discipline"]),
+    (
+        "queues.UpdateQueue",
+        of(queues.UpdateQueueRequest, name="q", quotas=[{"flavor": "b", "resource": "cpu"}, {"nominal": -1}]),
+        INVALID,
+        ["quotas[1].flavor", "quotas[1].resource", "quotas[1].nominal"],
+    ),
+    (
+        "queues.CreateQueue",
+        of(
+            queues.CreateQueueRequest,
+            queue={"name": "r", "quotas": [{"flavor": "b", "resource": "cpu", "nominal": 1, "lending_limit": 2}]},
+        ),
+        INVALID,
+        ["queue.quotas[0].lending_limit"],
+    ),
     ("queues.GetQueue", of(queues.GetQueueRequest, name="x"), MISSING, []),
     ("queues.DeleteQueue", of(queues.DeleteQueueRequest, name="parent"), STATE, []),
     ("queues.CordonQueue", of(queues.CordonQueueRequest), MISSING, []),

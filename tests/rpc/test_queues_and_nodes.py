@@ -7,12 +7,14 @@ import pytest
 
 from allocator.domain.cluster import NodeHealth
 from allocator.domain.queue import Queue
+from allocator.domain.quota import Quota
 from allocator.intake import commands as c
+from allocator.rpc.settings import RpcSettings
 from allocator.v1 import node_pb2, queue_pb2
 from allocator.v1 import node_service_pb2 as nodes
 from allocator.v1 import queue_service_pb2 as queues
 from tests.builders import node
-from tests.rpc.serving import Served
+from tests.rpc.serving import Served, serving
 
 
 async def test_the_life_of_a_queue(served: Served) -> None:
@@ -34,6 +36,25 @@ async def test_the_life_of_a_queue(served: Served) -> None:
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+async def test_quotas_are_replaced_together_or_stay(served: Served) -> None:
+    stub = served.queues
+    h100 = queue_pb2.Quota(flavor="h100", resource="gpu", nominal=16_000, borrowing_limit=0, lending_limit=4000)
+    a100 = queue_pb2.Quota(flavor="a100", resource="memory", nominal=2**40)
+    new = queue_pb2.Queue(name="r", priority=-2, quotas=[h100, a100], discipline=queue_pb2.DISCIPLINE_FIFO)
+    made = (await stub.CreateQueue(queues.CreateQueueRequest(queue=new))).queue
+    assert (made.priority, made.discipline) == (-2, queue_pb2.DISCIPLINE_FIFO)
+    assert list(made.quotas) == [a100, h100]
+    assert made.quotas[1].HasField("borrowing_limit")
+    assert not made.quotas[0].HasField("borrowing_limit")
+    same = (await stub.UpdateQueue(queues.UpdateQueueRequest(name="r", weight=2, priority=0))).queue
+    assert (list(same.quotas), same.priority, same.discipline) == ([a100, h100], 0, queue_pb2.DISCIPLINE_FIFO)
+    fair = queues.UpdateQueueRequest(name="r", quotas=[h100], discipline=queue_pb2.DISCIPLINE_FAIR)
+    changed = (await stub.UpdateQueue(fair)).queue
+    assert (list(changed.quotas), changed.discipline) == ([h100], queue_pb2.DISCIPLINE_FAIR)
+    assert (await stub.ListQueues(queues.ListQueuesRequest())).queues[1] == changed
+    assert not (await stub.UpdateQueue(queues.UpdateQueueRequest(name="r", clear_quotas=True))).queue.quotas
+
+
 async def test_a_queue_counts_the_jobs_below_it(served: Served) -> None:
     for name in ("team", "team/a", "team/b", "teammates"):
         served.do(c.CreateQueue(Queue(name)))
@@ -51,6 +72,21 @@ async def test_a_queue_counts_the_jobs_below_it(served: Served) -> None:
     }
     got = (await served.queues.GetQueue(queues.GetQueueRequest(name="team"))).queue
     assert (got.pending_jobs, got.running_jobs) == (4, 1)
+
+
+async def test_pages_of_queues_with_many_quotas_are_bounded_in_bytes_too() -> None:
+    async with serving(RpcSettings(max_message_bytes=2**16)) as served:
+        quotas = tuple(Quota("f" * 200, f"x{number}", number) for number in range(40))
+        for index in range(12):
+            served.do(c.CreateQueue(Queue(f"q{index:02}", quotas=quotas)))
+        request = queues.ListQueuesRequest(page_size=1000)
+        names: list[str] = []
+        while not names or request.page_token:
+            page = await served.queues.ListQueues(request)
+            assert page.ByteSize() < 2**15
+            names += [queue.name for queue in page.queues]
+            request.page_token = page.next_page_token
+        assert names == ["q", *(f"q{index:02}" for index in range(12))]
 
 
 async def test_queues_and_nodes_come_in_pages(served: Served) -> None:

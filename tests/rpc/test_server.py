@@ -226,7 +226,9 @@ async def test_reflection_lists_the_services(served: Served) -> None:
     answer = await call.read()
     names = {service.name for service in answer.list_services_response.service}
     assert names == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
-    assert {f"allocator.v1.{kind}Service" for kind in ("Job", "Queue", "Node", "Scheduler")} == set(SERVICES)
+    assert {
+        f"allocator.v1.{kind}Service" for kind in ("Explain", "Job", "Queue", "Node", "Scheduler", "Simulate")
+    } == set(SERVICES)
 
 
 @pytest.mark.skipif(not BUF.exists() or shutil.which("node") is None, reason="buf is not installed: run npm ci")

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocator.domain.errors import InvalidInput
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
 from simulations.faults import ListedFaults, Outage, RandomFaults
 from simulations.scenario import Scenario, load_scenario, read_scenario, scenario_names
 from simulations.sizing import Sizing, in_proportion
@@ -147,6 +149,89 @@ def test_the_named_scenarios_make_workloads() -> None:
         scenario = Sizing(jobs_at_start=min(scenario.arrivals.at_start, 500), arrival_hours=0.5).applied_to(scenario)
         generate(scenario, 0).require_valid()
         assert not scenario.make_policy().violations()
+
+
+TREE = """
+name = "tree"
+[[flavors]]
+name = "gpu"
+nodes = 2
+cores = 8
+memory_gib = 64
+gpus = 4
+[[queues]]
+name = "lab"
+arrivals = 0
+quotas = [
+    { flavor = "gpu", resource = "memory", nominal = 1.5 },
+    { flavor = "gpu", resource = "gpu", nominal = 4, borrowing_limit = 0, lending_limit = 1.0 },
+]
+[[queues]]
+name = "lab/a"
+priority = 3
+[[queues]]
+name = "lab/b"
+weight = 2
+discipline = "fifo"
+[[classes]]
+name = "x"
+arrivals = 1
+throughput = { gpu = 1.0 }
+cores = 1
+memory_gib = 1
+gpus = 1
+median_seconds = 60
+[arrivals]
+per_hour = 60
+hours = 1
+"""
+
+
+def scenario_of(text: str, folder: Path) -> Scenario:
+    file = folder / "made.toml"
+    file.write_text(text)
+    return read_scenario(file)
+
+
+def test_queues_of_a_scenario_may_be_a_tree_with_quotas(tmp_path: Path) -> None:
+    made = generate(scenario_of(TREE, tmp_path), 1)
+    assert made.queues == (
+        Queue("lab", quotas=(Quota("gpu", "memory", 3 * 2**29), Quota("gpu", "gpu", 4000, 0, 1000))),
+        Queue("lab/a", priority=3),
+        Queue("lab/b", 2.0, discipline=Discipline.FIFO),
+    )
+    assert {arrival.spec.queue for arrival in made.arrivals} == {"lab/a", "lab/b"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("lending_limit = 1.0", "lending_limit = 5.0", "queues.0.quotas[1].lending_limit: must be at most the nominal"),
+        ("nominal = 4", "nominal = 4.5", "queues.0.quotas[1].nominal: must be whole GPUs"),
+        ("nominal = 4", "nominal = -4", "queues.0.quotas.1.nominal: Input should be greater than or equal to 0"),
+        ("nominal = 4", 'nominal = "4"', "queues.0.quotas.1.nominal: Input should be a valid number"),
+        ('"gpu", nominal', '"memory", nominal', "queues.0.quotas[1]: memory on gpu was given before"),
+        ('flavor = "gpu"', 'flavor = "tpu"', "queues.0.quotas.0.flavor: is not a flavor; there are gpu; got 'tpu'"),
+        ("borrowing_limit", "borrow_limit", "queues.0.quotas.1.borrow_limit: Extra inputs are not permitted"),
+        ("arrivals = 0", "arrivals = 1", "queues.0.arrivals: must be 0: jobs go to the queues below it"),
+        ('"lab/a"', '"lap/a"', "queues.1.name: lies below 'lap', which is not there"),
+        ("priority = 3", "priority = 1.5", "queues.1.priority: Input should be a valid integer"),
+        ("priority = 3", "priority = 1234567", "queues.1.priority: must be a whole number from -1000000"),
+        ('"fifo"', '"lifo"', "queues.2.discipline: Input should be 'fair' or 'fifo'"),
+    ],
+)
+def test_a_wrong_queue_of_a_scenario_is_refused_by_field(old: str, new: str, words: str, tmp_path: Path) -> None:
+    assert old in TREE
+    with pytest.raises(InvalidInput) as caught:
+        scenario_of(TREE.replace(old, new, 1), tmp_path)
+    assert words in str(caught.value)
+
+
+def test_not_every_queue_must_submit_something_but_one(tmp_path: Path) -> None:
+    quiet = TREE.replace("priority = 3", "arrivals = 0")
+    assert {arrival.spec.queue for arrival in generate(scenario_of(quiet, tmp_path), 1).arrivals} == {"lab/b"}
+    with pytest.raises(InvalidInput, match="queues: must hold at least one with arrivals above 0"):
+        scenario_of(quiet.replace("weight = 2", "arrivals = 0"), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,11 @@ import pytest
 
 from allocator.formulation import Problem, certify
 from allocator.formulation.certificate import Certificate
+from allocator.formulation.problem import Limit
 from allocator.solvers import ChainSolver, Status, WarmStart, solve
 from allocator.solvers.candidate import Candidate
+from allocator.solvers.conic import conic
+from allocator.solvers.local_limits import grouped, wide_count
 from allocator.solvers.price import price_discovery
 from tests.formulation.test_certificate import assert_no_overuse
 from tests.solvers.degenerate import market
@@ -108,3 +111,96 @@ def test_the_chain_goes_on_to_clarabel_when_the_passes_do_not_suffice() -> None:
     solution = ChainSolver().solve(problem, gap=1e-9, iterations=100, warm_start=None)
     assert solution.gap < 1e-6
     assert any(attempt.startswith("price: ") for attempt in solution.attempts)
+
+
+def queue_tree(rows: int = 1500, leaves: int = 60, *, alpha: float = 1.0, seed: int = 0) -> Problem:
+    """Jobs in `leaves` queues, five of which share a parent; quotas on about half of them, and two of all but one."""
+    random = np.random.default_rng(seed)
+    leaf = random.integers(leaves, size=rows)
+    throughput = random.uniform(0.2, 1.0, (rows, 3)) * random.uniform(0.5, 1.0, (leaves, 3))[leaf]
+    demand = np.broadcast_to(random.choice([1.0, 2.0, 4.0], (rows, 1, 1)), (rows, 3, 2))
+    capacity = np.full((3, 2), demand.sum() / 120) * [1.0, 1.5]
+    limits = [
+        Limit(
+            flavor,
+            0,
+            float(capacity[flavor, 0] * random.uniform(0.2, 2.0) * members.mean()),
+            np.flatnonzero(members).tolist(),
+        )
+        for queue in (leaf, leaf // 5)
+        for number in range(queue.max() + 1)
+        for flavor, members in ((flavor, queue == number) for flavor in range(3))
+        if random.random() < 0.5
+    ]
+    limits += [Limit(0, 0, float(capacity[0, 0] * 0.8), np.flatnonzero(leaf != other).tolist()) for other in (3, 7)]
+    return Problem.from_arrays(
+        throughput=throughput,
+        flavor=np.broadcast_to([0, 1, 2], (rows, 3)),
+        demand=demand,
+        capacity=capacity,
+        weight=0.2 + random.pareto(2, rows),
+        fairness=alpha,
+        limits=limits,
+    )
+
+
+def test_limits_that_few_rows_share_are_grouped_and_groups_share_none() -> None:
+    problem = queue_tree()
+    grouping = grouped(problem, np.ones(problem.limit_count, dtype=np.bool_))
+    assert grouping.wide.tolist() == [problem.limit_count - 2, problem.limit_count - 1]
+    assert wide_count(problem) == 2
+    assert sorted(grouping.local.tolist()) == list(range(problem.limit_count - 2))
+    for group, (low, past) in enumerate(zip(grouping.first[:-1], grouping.first[1:], strict=True)):
+        assert past > low
+        for limit in grouping.local[low:past]:
+            members = problem.limit_members[problem.limit_starts[limit] : problem.limit_starts[limit + 1]]
+            assert (grouping.group[members] == group).all()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_limits_of_queues_are_kept_and_priced_as_clarabel_prices_them(alpha: float) -> None:
+    problem = queue_tree(600, 30, alpha=alpha)
+    certificate = judged(problem, price_discovery(problem, 100, 1e-6))
+    exact = judged(problem, conic(problem, 200, gap=1e-8))
+    assert certificate.within(problem, 1e-6)
+    assert certificate.objective <= exact.bound
+    assert certificate.bound >= exact.objective
+    assert (exact.limit_prices > 1e-3 * exact.limit_prices.max()).sum() > 20
+    assert certificate.limit_prices == pytest.approx(exact.limit_prices, abs=0.05 * float(exact.limit_prices.max()))
+
+
+def test_limits_that_nobody_reaches_have_no_price_and_change_nothing() -> None:
+    problem = market(1000)
+    roomy = [Limit(0, 0, 1e6, range(first, first + 100)) for first in range(0, 1000, 100)]
+    limited = Problem.from_arrays(
+        throughput=problem.throughput,
+        flavor=problem.flavor,
+        demand=problem.demand,
+        capacity=problem.capacity,
+        weight=problem.weight,
+        limits=roomy,
+    )
+    without, certificate = (judged(one, price_discovery(one, 100, 1e-6)) for one in (problem, limited))
+    assert certificate.gap < 1e-6
+    assert certificate.limit_prices.max() == 0
+    assert certificate.objective == pytest.approx(without.objective, abs=2e-6 * problem.total_weight)
+
+
+def test_many_queues_have_the_same_bytes_with_any_number_of_threads_and_begin_with_known_prices() -> None:
+    problem = queue_tree(12_000, 600)
+    one, two, four = (price_discovery(problem, 100, 1e-4, threads=threads) for threads in (1, 2, 4))
+    assert one.shares.tobytes() == two.shares.tobytes() == four.shares.tobytes()
+    assert one.limit_prices.tobytes() == two.limit_prices.tobytes() == four.limit_prices.tobytes()
+    assert judged(problem, one).gap < 1e-4
+    assert one.iterations <= 60
+    warm = price_discovery(problem, 100, 1e-4, WarmStart(one.prices, one.limit_prices))
+    assert judged(problem, warm).gap < 1e-4
+    assert warm.iterations <= 12
+
+
+@pytest.mark.parametrize(("rows", "leaves", "limits"), [(600, 40, 70), (4000, 300, 400)])
+def test_the_chain_takes_it_for_many_quotas(rows: int, leaves: int, limits: int) -> None:
+    problem = queue_tree(rows, leaves)
+    assert problem.limit_count > limits
+    solution = solve(problem)
+    assert (solution.solver, solution.status, solution.fallback) == ("price", Status.OPTIMAL, False)

@@ -6,7 +6,9 @@ The class that inherits provides the fixtures `store` (open and empty) and, for 
 from __future__ import annotations
 
 from allocator.domain.job import JobState
-from allocator.domain.queue import Queue
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
+from allocator.domain.resources import MAX_AMOUNT
 from allocator.domain.snapshot import Memory
 from allocator.intake import commands as c
 from allocator.store.feed import Cursor
@@ -26,7 +28,8 @@ class DurableContract(StoreContract):
 
     def test_everything_is_the_same_after_reopening(self, store: AnyStore, reopen: Reopen) -> None:
         set_up(store)
-        do(store, c.CreateQueue(Queue(f"{QUEUE}-2", weight=0.1, max_live_jobs=7)))
+        quotas = (Quota("a100", "cpu", 3000, 0, 3000), Quota("h100", "memory", MAX_AMOUNT, lending_limit=1))
+        do(store, c.CreateQueue(Queue(f"{QUEUE}-2", 0.1, False, 7, -5, quotas, Discipline.FIFO)))
         jobs = submit(store, *(spec(name=f"job {index}") for index in range(6)))
         do(store, c.UpdateJobs((c.JobUpdate(jobs[0].id, weight=0.3, priority_class="high"),)))
         commit(store, start(jobs[0], "n0"), start(jobs[1], "n1"), waiting={jobs[2].id: WAITS})

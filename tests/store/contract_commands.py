@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
-from allocator.domain.errors import AlreadyExists, InvalidInput, NotFound
+from allocator.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
 from allocator.domain.job import Job, JobState
-from allocator.domain.queue import Queue
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
 from allocator.intake import commands as c
 from tests.store.cluster import QUEUE, AnyStore, do, node, set_up, spec, submit
 
@@ -36,6 +38,24 @@ class CommandContract:
         )
         assert [type(item) for item in answer] == [Job, NotFound, InvalidInput, Job]
         assert [job.spec.name for job in store.snapshot(1.0).jobs] == ["good", "fine"]
+
+    def test_what_can_never_run_is_judged_by_the_nodes_that_are_known_by_then(self, store: AnyStore) -> None:
+        """Also those that came, and went, with the commands just before."""
+        set_up(store)
+        for known in store.nodes():
+            do(store, c.LoseNode(known.name))
+            do(store, c.RemoveNode(known.name))
+        anything = c.SubmitJobs((spec(),), feasible_only=True)
+        futures = [
+            store.execute(anything, 1.0),
+            store.execute(c.RegisterNode(replace(node("odd"), flavor="odd")), 1.0),
+            store.execute(anything, 1.0),
+            store.execute(c.LoseNode("odd"), 1.0),
+            store.execute(c.RemoveNode("odd"), 1.0),
+            store.execute(anything, 1.0),
+        ]
+        answers = [future.result(timeout=60) for future in futures]
+        assert [type(answers[index][0]) for index in (0, 2, 5)] == [Job, FailedPrecondition, Job]
 
     def test_a_command_that_is_refused_whole_changes_nothing(self, store: AnyStore) -> None:
         set_up(store)
@@ -71,6 +91,23 @@ class CommandContract:
         do(store, c.UpdateJobs((c.JobUpdate(job.id, weight=1.0),)))
         do(store, c.CordonQueue(QUEUE, cordoned=False))
         assert store.current_revision() == revision
+
+    def test_quotas_are_kept_sorted_and_replaced_together(self, store: AnyStore) -> None:
+        a100, h100 = Quota("a100", "gpu", 8000), Quota("h100", "gpu", 16_000, 8000, 0)
+        made = do(store, c.CreateQueue(Queue("a", quotas=(h100, a100), priority=2)))
+        assert made.quotas == (a100, h100)
+        assert store.get_queue("a") == made == store.snapshot(1.0).queues[0]
+        heavier = do(store, c.UpdateQueue("a", weight=2.0, discipline=Discipline.FIFO))
+        assert heavier == Queue("a", 2.0, priority=2, quotas=(a100, h100), discipline=Discipline.FIFO)
+        memory = Quota("a100", "memory", 7, lending_limit=7)
+        assert do(store, c.UpdateQueue("a", quotas=(memory, a100))).quotas == (a100, memory)
+        revision = store.current_revision()
+        do(store, c.UpdateQueue("a", quotas=(memory, a100), discipline=Discipline.FIFO, priority=2))
+        assert store.current_revision() == revision
+        assert do(store, c.UpdateQueue("a", quotas=())).quotas == () == store.get_queue("a").quotas
+        with pytest.raises(InvalidInput, match="quotas"):
+            do(store, c.UpdateQueue("a", weight=3.0, quotas=(memory, memory)))
+        assert store.get_queue("a").weight == 2.0
 
     def test_a_repeated_request_gets_the_first_answer_again(self, store: AnyStore) -> None:
         set_up(store)

@@ -14,13 +14,14 @@ from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.constraints import UNCONSTRAINED, AtMost, Constraints, Near, NodeRule
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
-from allocator.domain.queue import Queue
-from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
+from allocator.domain.reason import Examined, PendingCause, PendingReason, PreemptionReason, Refusal, Shortage
 from allocator.domain.resources import MAX_AMOUNT, Resources
 from allocator.domain.snapshot import Memory, WorkKind
 from allocator.intake.ports import Receipt
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
-from allocator.store import mapping
+from allocator.store import job_mapping, mapping
 from allocator.store.summaries import read_summary, round_row, write_summary
 from allocator.store.tables import JobRow, MemoryRow, NodeRow, QueueRow, ReceiptRow, Row
 from allocator.store.writing import table
@@ -36,7 +37,19 @@ labels = st.dictionaries(texts, texts, max_size=3).map(lambda found: tuple(sorte
 resources = st.dictionaries(
     st.sampled_from(["cpu", "gpu", "memory", "bandwidth", "disk", "licence/x", "fpga"]), amounts, max_size=5
 ).map(Resources.of)
-queues = st.builds(Queue, name=names, weight=floats, cordoned=st.booleans(), max_live_jobs=st.none() | amounts)
+quotas = st.builds(
+    Quota, names, st.sampled_from(["cpu", "gpu", "fpga"]), amounts, st.none() | amounts, st.none() | amounts
+)
+queues = st.builds(
+    Queue,
+    name=names,
+    weight=floats,
+    cordoned=st.booleans(),
+    max_live_jobs=st.none() | amounts,
+    priority=st.integers(-1_000_000, 1_000_000),
+    quotas=st.lists(quotas, max_size=3).map(tuple),
+    discipline=st.sampled_from(Discipline),
+)
 nodes = st.builds(
     Node,
     name=names,
@@ -78,7 +91,22 @@ replicas = st.builds(ReplicaPlacement, node=names, gpus=st.lists(st.integers(0, 
 reasons = st.builds(
     PendingReason,
     cause=st.sampled_from(PendingCause),
-    shortages=st.lists(st.builds(Shortage, flavor=names, resource=names, missing=amounts), max_size=3).map(tuple),
+    shortages=st.lists(st.builds(Shortage, names, names, amounts, amounts), max_size=3).map(tuple),
+    examined=st.lists(
+        st.builds(
+            Examined,
+            flavor=names,
+            nodes=amounts,
+            refused=st.lists(st.tuples(st.sampled_from(Refusal), amounts), max_size=3).map(tuple),
+            lacking=st.lists(st.tuples(names, amounts), max_size=3).map(tuple),
+            replicas=amounts,
+            room=amounts,
+            places=amounts,
+        ),
+        max_size=3,
+    ).map(tuple),
+    reserved_for=st.lists(names, max_size=2).map(tuple),
+    reserved_until=st.none() | times,
 )
 measurements = st.lists(st.tuples(names, floats), max_size=3).map(tuple)
 
@@ -134,19 +162,19 @@ def through(engine: Engine, row: type[Row], values: mapping.Row, columns: tuple[
 @EXACTLY
 @given(job=jobs())
 def test_jobs(engine: Engine, job: Job) -> None:
-    assert mapping.job_from(through(engine, JobRow, mapping.job_row(job), mapping.JOB_COLUMNS)) == job
+    assert job_mapping.job_from(through(engine, JobRow, job_mapping.job_row(job), job_mapping.JOB_COLUMNS)) == job
 
 
 @EXACTLY
 @given(job=jobs())
 def test_the_changing_part_of_a_job_is_part_of_the_whole(job: Job) -> None:
-    assert set(mapping.job_changes(job)) == set(mapping.MUTABLE_JOB_COLUMNS)
-    assert mapping.job_changes(job).items() <= mapping.job_row(job).items()
+    assert set(job_mapping.job_changes(job)) == set(job_mapping.MUTABLE_JOB_COLUMNS)
+    assert job_mapping.job_changes(job).items() <= job_mapping.job_row(job).items()
 
 
 def test_every_column_of_a_job_is_written_and_read() -> None:
     columns = {column.name for column in table(JobRow).c}
-    assert set(mapping.JOB_COLUMNS) == columns
+    assert set(job_mapping.JOB_COLUMNS) == columns
 
 
 @EXACTLY
@@ -193,6 +221,13 @@ by_sequence = st.dictionaries(st.integers(1, 2**63 - 1), floats, max_size=4)
 def test_memory(engine: Engine, memory: Memory) -> None:
     row = through(engine, MemoryRow, {"id": 1, **mapping.memory_row(memory)})
     assert mapping.memory_from(row.content, row.credits, nobody) == memory
+
+
+def test_a_reason_from_before_it_told_what_nodes_say_is_read() -> None:
+    row = job_mapping.job_row(Job("j1", 1, JobSpec("q", ()), 0.0))
+    row["pending_reason"] = '{"cause":"fragmented","shortages":[["a100","gpu",500]]}'
+    read = job_mapping.job_from([row[name] for name in job_mapping.JOB_COLUMNS])
+    assert read.pending_reason == PendingReason(PendingCause.FRAGMENTED, (Shortage("a100", "gpu", 500),))
 
 
 def nobody(job_id: str) -> int | None:
@@ -247,8 +282,8 @@ def test_summaries(summary: RoundSummary) -> None:
 
 def test_jobs_that_are_alike_share_their_configurations() -> None:
     spec = JobSpec("q", (Configuration("a100", 1, Resources(1000)),), labels=(("user", "ada"),))
-    rows = [mapping.job_row(Job(f"j{number}", number, spec, 0.0)) for number in (1, 2)]
-    first, second = (mapping.job_from([row[name] for name in mapping.JOB_COLUMNS]) for row in rows)
+    rows = [job_mapping.job_row(Job(f"j{number}", number, spec, 0.0)) for number in (1, 2)]
+    first, second = (job_mapping.job_from([row[name] for name in job_mapping.JOB_COLUMNS]) for row in rows)
     assert first.spec.configurations is second.spec.configurations
     assert first.spec.labels is second.spec.labels
 
@@ -256,6 +291,6 @@ def test_jobs_that_are_alike_share_their_configurations() -> None:
 def test_a_job_without_constraints_has_the_one_object_that_says_so(engine: Engine) -> None:
     """Whoever asks whether there are any then need not compare."""
     plain = Job("j1", 1, JobSpec("q", (), constraints=Constraints()), 0.0)
-    row = mapping.job_row(plain)
+    row = job_mapping.job_row(plain)
     assert row["constraints"] is None
-    assert mapping.job_from(through(engine, JobRow, row, mapping.JOB_COLUMNS)).spec.constraints is UNCONSTRAINED
+    assert job_mapping.job_from(through(engine, JobRow, row, job_mapping.JOB_COLUMNS)).spec.constraints is UNCONSTRAINED

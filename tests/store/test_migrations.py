@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,15 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, StoreUnavailable
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
 from allocator.domain.snapshot import Memory
 from allocator.intake import commands as c
 from allocator.store import migrations
 from allocator.store.database import parse, shown
 from allocator.store.sql import SqlStore
 from allocator.store.tables import Row
-from tests.store.cluster import do, set_up, spec, submit, summary
+from tests.store.cluster import QUEUE, do, set_up, spec, submit, summary
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -68,6 +71,13 @@ def test_a_newer_schema_says_that_the_program_is_too_old(url: str) -> None:
             attempt(url)
 
 
+def without_quotas(url: str) -> None:
+    """Make a database as version 0003 of the schema left it."""
+    for name in ("priority", "quotas", "discipline"):
+        execute(url, f"ALTER TABLE queue DROP COLUMN {name}")
+    execute(url, f"UPDATE {migrations.VERSION_TABLE} SET version_num = '0003'")
+
+
 def downgrade(url: str) -> None:
     """Make a database as the first version of the schema left it."""
     migrations.upgrade(url)
@@ -75,6 +85,7 @@ def downgrade(url: str) -> None:
     for name in ("constraints", "resizable", "divisible"):
         execute(url, f"ALTER TABLE job DROP COLUMN {name}")
     execute(url, "ALTER TABLE node DROP COLUMN taints")
+    without_quotas(url)
     for name in ("ix_job_live", "ix_job_ended_revision", "ix_job_ended_state", "ix_job_ended_queue"):
         execute(url, f"DROP INDEX {name}")
     execute(url, "CREATE INDEX ix_job_revision_sequence ON job (revision, sequence)")
@@ -108,6 +119,26 @@ def test_what_a_round_remembered_before_an_upgrade_is_remembered_after_it(url: s
         store.record(summary(1), expected)
     with SqlStore(url) as store:
         assert store.memory() == expected
+
+
+def test_queues_from_before_there_were_quotas_have_none_and_get_them(url: str) -> None:
+    with SqlStore(url) as store:
+        set_up(store)
+        do(store, c.CreateQueue(Queue("below", 2.5, cordoned=True, max_live_jobs=7)))
+        (job,) = submit(store, spec())
+    without_quotas(url)
+    with pytest.raises(FailedPrecondition, match="run `allocator db upgrade`"):
+        SqlStore(url).open()
+    migrations.upgrade(url)
+    quotas = (Quota("a100", "gpu", 8000, borrowing_limit=4000), Quota("h100", "gpu", 16_000, lending_limit=0))
+    with SqlStore(url) as store:
+        below = Queue("below", 2.5, cordoned=True, max_live_jobs=7)
+        assert store.queues() == (below, Queue(QUEUE))
+        assert store.get_job(job.id) == job
+        changed = do(store, c.UpdateQueue("below", priority=-3, quotas=quotas, discipline=Discipline.FIFO))
+        assert changed == replace(below, priority=-3, quotas=quotas, discipline=Discipline.FIFO)
+    with SqlStore(url) as store:
+        assert store.queues() == (changed, Queue(QUEUE))
 
 
 def test_an_upgrade_is_refused_while_a_daemon_runs(url: str) -> None:

@@ -18,8 +18,9 @@ from allocator.domain.errors import (
 )
 from allocator.domain.job import PRIORITY_CLASSES, Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import Allocation, DesiredReplica, Epoch, NodeDesired, Placement, ReplicaPlacement
-from allocator.domain.queue import Queue
-from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.quota import Quota
+from allocator.domain.reason import Examined, PendingCause, PendingReason, PreemptionReason, Refusal, Shortage
 from allocator.domain.resources import MAX_AMOUNT, Resources
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
@@ -73,8 +74,23 @@ specs = st.builds(
     st.just(UNCONSTRAINED) | constraints,
     st.booleans(),
 )
-shortages = st.builds(Shortage, names, names, amounts)
-reasons = st.builds(PendingReason, st.sampled_from(PendingCause), st.lists(shortages, max_size=3).map(tuple))
+shortages = st.builds(Shortage, names, names, amounts, amounts)
+examined = st.builds(
+    Examined,
+    names,
+    counts,
+    st.lists(st.tuples(st.sampled_from(Refusal), counts), max_size=3).map(tuple),
+    st.lists(st.tuples(names, counts), max_size=3).map(tuple),
+    *(counts, counts, counts),
+)
+reasons = st.builds(
+    PendingReason,
+    st.sampled_from(PendingCause),
+    st.lists(shortages, max_size=3).map(tuple),
+    st.lists(examined, max_size=3).map(tuple),
+    st.lists(names, max_size=2).map(tuple),
+    st.none() | times,
+)
 device_indices = st.lists(st.integers(0, 15), max_size=3).map(tuple)
 
 
@@ -108,7 +124,33 @@ def jobs(draw: st.DrawFn) -> Job:
     )
 
 
-queues = st.builds(Queue, names, weights, st.booleans(), st.none() | counts)
+@st.composite
+def quotas(draw: st.DrawFn) -> Quota:
+    resource = draw(st.sampled_from(["cpu", "gpu", "memory", "bandwidth", "disk", "xlicense"]))
+    unit = 1000 if resource == "gpu" else 1
+    nominal, borrowed = (draw(st.integers(0, MAX_AMOUNT // unit)) for _ in range(2))
+    lent = draw(st.none() | st.integers(0, nominal))
+    return Quota(
+        draw(names),
+        resource,
+        nominal * unit,
+        draw(st.sampled_from([None, borrowed * unit])),
+        None if lent is None else lent * unit,
+    )
+
+
+some_quotas = st.lists(quotas(), max_size=3, unique_by=lambda quota: (quota.flavor, quota.resource)).map(tuple)
+priorities = st.integers(-1_000_000, 1_000_000)
+queues = st.builds(
+    Queue,
+    names,
+    weights,
+    st.booleans(),
+    st.none() | counts,
+    priorities,
+    some_quotas,
+    st.sampled_from(Discipline),
+)
 nodes = st.builds(
     Node,
     names,

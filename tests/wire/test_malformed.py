@@ -10,6 +10,8 @@ import pytest
 
 from allocator.domain.errors import InvalidInput
 from allocator.domain.job import JobSpec
+from allocator.domain.queue import Discipline, Queue
+from allocator.intake import commands as c
 from allocator.v1 import job_pb2, job_service_pb2, node_pb2, node_service_pb2, queue_service_pb2, reason_pb2, round_pb2
 from allocator.wire import commands, jobs, nodes, rounds
 
@@ -136,11 +138,30 @@ def test_what_is_absent_gets_the_documented_default() -> None:
     assert not jobs.valid_spec_from_proto(of(job_pb2.JobSpec, **a_job(preemptible=False))).preemptible
 
 
+def test_a_queue_of_which_only_the_name_is_said_gets_the_documented_defaults() -> None:
+    queue = commands.create_queue_from_proto(of(queue_service_pb2.CreateQueueRequest, queue={"name": "a"})).queue
+    assert queue == Queue("a", 1.0, cordoned=False, priority=0, quotas=(), discipline=Discipline.FAIR)
+    unchanged = commands.update_queue_from_proto(of(queue_service_pb2.UpdateQueueRequest, name="a"))
+    assert unchanged == c.UpdateQueue("a")
+    (quota,) = commands.create_queue_from_proto(quotas(GPUS)).queue.quotas
+    assert (quota.borrowing_limit, quota.lending_limit) == (None, None)
+    (none_lent,) = commands.create_queue_from_proto(quotas(GPUS | {"lending_limit": 0})).queue.quotas
+    assert (none_lent.borrowing_limit, none_lent.lending_limit) == (None, 0)
+
+
 def test_extras_of_zero_are_not_mentioned() -> None:
     spec = jobs.valid_spec_from_proto(
         of(job_pb2.JobSpec, **configured(demand={"cpu_millicores": 1, "extra": {"fpga": 0}}))
     )
     assert spec.configurations[1].demand.extra == ()
+
+
+GPUS: dict[str, Any] = {"flavor": "a100", "resource": "gpu", "nominal": 8000}
+
+
+def quotas(*given: dict[str, Any]) -> Any:
+    """A request for a queue with these quotas."""
+    return of(queue_service_pb2.CreateQueueRequest, queue={"name": "a", "quotas": given})
 
 
 def whole_requests() -> list[tuple[Callable[[Any], Any], Any, list[str]]]:
@@ -159,6 +180,40 @@ def whole_requests() -> list[tuple[Callable[[Any], Any], Any, list[str]]]:
             of(queue_service_pb2.CreateQueueRequest, queue={"name": "A", "weight": -1, "max_live_jobs": -1}),
             ["queue.name", "queue.weight", "queue.max_live_jobs"],
         ),
+        (
+            commands.create_queue_from_proto,
+            quotas(GPUS, {"resource": "GPUs", "nominal": -1}, GPUS | {"flavor": "h100", "lending_limit": 9000}, GPUS),
+            [
+                "queue.quotas[1].flavor",
+                "queue.quotas[1].resource",
+                "queue.quotas[1].nominal",
+                "queue.quotas[2].lending_limit",
+                "queue.quotas[3]",
+            ],
+        ),
+        (
+            commands.create_queue_from_proto,
+            quotas(GPUS | {"nominal": 1500}, GPUS | {"flavor": "b", "borrowing_limit": 500, "lending_limit": 500}),
+            ["queue.quotas[0].nominal", "queue.quotas[1].borrowing_limit", "queue.quotas[1].lending_limit"],
+        ),
+        (commands.create_queue_from_proto, quotas(*[GPUS] * 257), ["queue.quotas"]),
+        (
+            commands.create_queue_from_proto,
+            of(queue_service_pb2.CreateQueueRequest, queue={"name": "a", "discipline": 7}),
+            ["queue.discipline"],
+        ),
+        (
+            commands.create_queue_from_proto,
+            of(queue_service_pb2.CreateQueueRequest, queue={"name": "a", "priority": 1_000_001}),
+            ["queue.priority"],
+        ),
+        (
+            commands.update_queue_from_proto,
+            of(queue_service_pb2.UpdateQueueRequest, quotas=[GPUS], clear_quotas=True),
+            ["clear_quotas"],
+        ),
+        (commands.update_queue_from_proto, of(queue_service_pb2.UpdateQueueRequest, quotas=[GPUS] * 257), ["quotas"]),
+        (commands.update_queue_from_proto, of(queue_service_pb2.UpdateQueueRequest, discipline=7), ["discipline"]),
         (commands.register_node_from_proto, node_service_pb2.RegisterNodeRequest(), ["node"]),
         (
             commands.register_node_from_proto,

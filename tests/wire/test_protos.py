@@ -7,7 +7,14 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from allocator.v1 import job_service_pb2, node_service_pb2, queue_service_pb2, scheduler_service_pb2
+from allocator.v1 import (
+    explain_service_pb2,
+    job_service_pb2,
+    node_service_pb2,
+    queue_service_pb2,
+    scheduler_service_pb2,
+    simulate_service_pb2,
+)
 
 PROTOS = Path(__file__).parents[2] / "protos"
 
@@ -19,11 +26,20 @@ def test_the_vendored_status_is_the_published_one() -> None:
 def test_every_method_says_whether_it_may_be_repeated() -> None:
     levels = {
         method.name: method.GetOptions().idempotency_level
-        for module in (job_service_pb2, node_service_pb2, queue_service_pb2, scheduler_service_pb2)
+        for module in (
+            explain_service_pb2,
+            job_service_pb2,
+            node_service_pb2,
+            queue_service_pb2,
+            scheduler_service_pb2,
+            simulate_service_pb2,
+        )
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
     reading = {name for name, level in levels.items() if level == MethodOptions.NO_SIDE_EFFECTS}
     unsafe = {name for name, level in levels.items() if level == MethodOptions.IDEMPOTENCY_UNKNOWN}
-    assert reading == {name for name in levels if name.startswith(("Get", "List", "Watch"))}
+    assert reading == {
+        name for name in levels if name.startswith(("Get", "List", "Watch", "Explain", "Simulate", "Plan"))
+    }
     assert unsafe == {"SubmitJobs", "CreateQueue"}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.job import Job, JobSpec
 from allocator.domain.placement import NodeDesired
-from allocator.domain.queue import Queue
+from allocator.domain.queue import Discipline, Queue
 from allocator.intake import commands as c
 from allocator.rounds.report import FlavorUsage, RoundSummary
 from allocator.wire import commands, jobs, nodes, queues, rounds
@@ -77,6 +77,11 @@ def test_a_cluster_status(last: RoundSummary | None, flavors: tuple[FlavorUsage,
 
 
 weights = st.none() | some.positive
+arranged: dict[str, st.SearchStrategy[Any]] = {
+    "priority": st.none() | some.priorities,
+    "quotas": st.none() | some.some_quotas,
+    "discipline": st.none() | st.sampled_from(Discipline),
+}
 COMMANDS: dict[type, tuple[st.SearchStrategy[Any], Callable[[Any], Message], Callable[[Any], Any]]] = {
     c.CancelJobs: (
         st.builds(c.CancelJobs, st.lists(some.names).map(tuple), some.written),
@@ -102,8 +107,8 @@ COMMANDS: dict[type, tuple[st.SearchStrategy[Any], Callable[[Any], Message], Cal
         commands.create_queue_from_proto,
     ),
     c.UpdateQueue: (
-        st.builds(c.UpdateQueue, some.names, weights, st.none() | some.counts)
-        | st.builds(c.UpdateQueue, some.names, weights, clear_max_live_jobs=st.just(value=True)),
+        st.builds(c.UpdateQueue, some.names, weights, st.none() | some.counts, **arranged)
+        | st.builds(c.UpdateQueue, some.names, weights, clear_max_live_jobs=st.just(value=True), **arranged),
         commands.update_queue_to_proto,
         commands.update_queue_from_proto,
     ),

@@ -1,0 +1,53 @@
+"""Explanations as JSON: the API's messages with the API's field names, under the rules of `schema`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from enum import Enum
+from typing import Any
+
+from allocator.cli import schema
+from allocator.cli.schema import Json
+from allocator.domain.reason import PendingReason
+from allocator.explain.answers import Change, Estimate, JobExplanation, PriceExplanation, QueueExplanation
+from allocator.rounds.report import FlavorUsage
+from allocator.wire.explanations import PastPrice
+
+
+def job_explanation(found: JobExplanation) -> Json:
+    return _message(found)
+
+
+def queue_explanation(found: QueueExplanation) -> Json:
+    return _message(found) | {"fairness_error": schema.finite(found.fairness_error)}
+
+
+def price_explanation(found: PriceExplanation, history: tuple[PastPrice, ...]) -> Json:
+    return {"explanation": _message(found), "history": [_message(each) for each in history]}
+
+
+def _message(value: Any) -> Json:
+    return {field.name: _plain(field.name, getattr(value, field.name)) for field in fields(value)}
+
+
+def _plain(name: str, value: Any) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return schema.time_text(value) if name == "time" else schema.finite(value)
+        case Enum():
+            return value.value
+        case PendingReason():
+            return schema.pending_reason(value)
+        case FlavorUsage():
+            return schema.flavor_usage(value)
+        case Change():
+            amounts = [{"resource": resource, "amount": amount} for resource, amount in value.amounts]
+            return _message(value) | {"amounts": amounts}
+        case Estimate():
+            return _message(value) | {"starts": [{"after_seconds": schema.finite(start)} for start in value.starts]}
+        case tuple():
+            return [_plain(name, each) for each in value]
+        case _:
+            return _message(value)

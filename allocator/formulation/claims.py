@@ -1,0 +1,92 @@
+"""On what grounds jobs claim something, and what pinned ones hold already: the market's side of the problem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from allocator.domain.placement import held
+from allocator.domain.queue import Discipline, Queue
+from allocator.domain.resources import Resources, display_unit
+from allocator.formulation.budgets import queue_budgets
+from allocator.formulation.live import Live
+from allocator.formulation.problem import Booleans, Floats, Integers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowClaims:
+    """On what grounds each row (n,) claims something."""
+
+    queue: Integers
+    """Index into `Live.queues`."""
+    weight: Floats
+    """Of one job, relative to the others of its queue."""
+    priority: Integers
+    """Of the job's class."""
+    turn: Integers
+    """Order of service in a queue that serves in order: the position of the row's first job."""
+
+
+def held_by_queues(live: Live, pinned: Booleans, flavors: tuple[str, ...], resources: tuple[str, ...]) -> Floats:
+    """(queues, F, R) what the unfinished replicas of pinned jobs hold, wherever they are."""
+    found = np.zeros((len(live.queues), len(flavors), len(resources)))
+    if not pinned.any() or not found.size:
+        return found
+    there = np.flatnonzero(pinned[live.jobs.piece_owner] & (live.piece_node >= 0))
+    owner = live.jobs.piece_owner[there]
+    queue, kind = live.profiles.queue[live.jobs.profile[owner]], live.kind_now(owner)
+    key = np.stack([queue, kind, live.jobs.millis[owner], live.nodes.flavor[live.piece_node[there]]], axis=1)
+    distinct, which = np.unique(key, axis=0, return_inverse=True)
+    counts = np.bincount(which.ravel(), weights=live.jobs.piece_count[there])
+    row = {name: position for position, name in enumerate(flavors)}
+    for (queue_number, kind_number, millis, flavor), count in zip(distinct.tolist(), counts.tolist(), strict=True):
+        each = display_amounts(held(live.kinds[kind_number].demand, millis), resources)
+        found[queue_number, row[live.nodes.flavors[flavor]]] += np.array(each) * count
+    return found
+
+
+def in_order(queues: Iterable[Queue], live: Live, candidates: Integers) -> tuple[Integers, Integers]:
+    """(n,) profile of each candidate, and the profile that each of these numbers is like: jobs of queues that serve in
+    order have a number each, because what they may spend differs.
+    """
+    profile = live.jobs.profile[candidates]
+    alike = np.arange(len(live.profiles.shape))
+    ordered = {queue.name for queue in queues if queue.discipline is Discipline.FIFO}
+    if not ordered:
+        return profile, alike
+    serves_in_order = np.array([name in ordered for name in live.queues], dtype=np.bool_)
+    single = np.flatnonzero(serves_in_order[live.profiles.queue[profile]])
+    numbered = profile.copy()
+    numbered[single] = len(alike) + np.arange(len(single))
+    return numbered, np.concatenate([alike, profile[single]])
+
+
+def claim_numbers(live: Live, alike: Integers) -> Integers:
+    """A number for each profile of `alike`: the same for the same queue, weight and priority class. Those beyond the
+    live profiles, of jobs in queues that serve in order, have one each.
+    """
+    profiles = live.profiles
+    key = np.stack([profiles.queue, profiles.weight.view(np.int64), profiles.priority], axis=1)
+    number = np.unique(key, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+    many = len(alike) - len(number)
+    return np.concatenate([number, len(number) + np.arange(many)])
+
+
+def plain_budgets(queues: Iterable[Queue], live: Live, candidates: Integers, pinned: Integers) -> Floats:
+    """(P,) the budget of one job of each profile; pinned jobs claim their part."""
+    profiles = live.profiles
+    profile = live.jobs.profile[np.concatenate([candidates, pinned])]
+    weight = np.bincount(profiles.queue[profile], weights=profiles.weight[profile], minlength=len(live.queues))
+    wanting = np.bincount(profiles.queue[profile], minlength=len(live.queues)) > 0
+    live_weight = {live.queues[queue]: float(weight[queue]) for queue in np.flatnonzero(wanting).tolist()}
+    budgets = queue_budgets(queues, live_weight)
+    with np.errstate(all="ignore"):  # weights that differ by more than floats can tell apart: `group` puts them right
+        per_unit = np.array([budgets[name] / live_weight[name] if name in live_weight else 0.0 for name in live.queues])
+        found: Floats = per_unit[profiles.queue] * profiles.weight
+    return found
+
+
+def display_amounts(amounts: Resources, resources: tuple[str, ...]) -> list[float]:
+    return [amounts.get(name) / display_unit(name)[1] for name in resources]

@@ -1,0 +1,138 @@
+"""A copy of a snapshot's facts that commands and plans may change: what a store is to the rounds, without a store.
+
+It shares every object with the snapshot until that object changes, so a fork costs what is changed, and a round on it
+knows everybody else again by identity.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from operator import attrgetter
+
+from allocator.domain.cluster import Node
+from allocator.domain.job import Job
+from allocator.domain.placement import held
+from allocator.domain.queue import Queue
+from allocator.domain.snapshot import Memory, Snapshot
+from allocator.intake.ports import ChangeSet, Receipt
+from allocator.placement.verify import NodeUsage, replicas_by_node
+
+_NOBODY: frozenset[str] = frozenset()
+
+
+class ForkedFacts:
+    """Implements `intake.ports.Facts` and `rounds.commit.CommitFacts`. Jobs that ended before the fork do not exist."""
+
+    def __init__(self, snapshot: Snapshot, memory: Memory) -> None:
+        self._base = snapshot
+        self.revision = snapshot.revision
+        self._queues = {queue.name: queue for queue in snapshot.queues}
+        self._nodes = {node.name: node for node in snapshot.nodes}
+        self._jobs = {job.id: job for job in snapshot.jobs}
+        self._ended: dict[str, Job] = {}
+        self._counts = Counter(job.spec.queue for job in snapshot.jobs)
+        last = [job.sequence for job in snapshot.jobs[-1:]] + list(memory.sequences[-1:])
+        self._next = max(last, default=0) + 1  # a job that ended may still have credit under its number
+        self._on_node: dict[str, set[str]] | None = None
+        self._node_tuple = snapshot.nodes
+        self._queue_tuple = snapshot.queues
+        self._job_tuple: tuple[Job, ...] | None = snapshot.jobs
+
+    # --- what commands and commits ask ---
+
+    def queue(self, name: str) -> Queue | None:
+        return self._queues.get(name)
+
+    def child_queues(self, name: str) -> tuple[Queue, ...]:
+        return tuple(queue for queue in self._queue_tuple if queue.parent == name)
+
+    def live_job_count(self, queue: str) -> int:
+        return self._counts[queue]
+
+    def node(self, name: str) -> Node | None:
+        return self._nodes.get(name)
+
+    def all_nodes(self) -> tuple[Node, ...]:
+        return self._node_tuple
+
+    def job(self, job_id: str) -> Job | None:
+        return self._jobs.get(job_id) or self._ended.get(job_id)
+
+    def jobs_on(self, node: str) -> tuple[Job, ...]:
+        return tuple(sorted((self._jobs[name] for name in self._there(node)), key=attrgetter("sequence")))
+
+    def usage(self, node: str) -> NodeUsage:
+        usage = NodeUsage()
+        for job in self.jobs_on(node):
+            assert job.allocation is not None
+            placement = job.allocation.placement
+            demand = held(job.spec.configurations[placement.configuration].demand, placement.millis)
+            for name, (count, devices) in replicas_by_node(job.allocation.standing).items():
+                if name == node:
+                    usage.add(demand, devices, count)
+        return usage
+
+    def is_limited(self, node: str) -> bool:
+        return any(self._jobs[name].spec.constraints.at_most for name in self._there(node))
+
+    def receipt(self, request_id: str) -> Receipt | None:  # noqa: ARG002 - nothing was ever answered here
+        return None
+
+    def next_sequence(self) -> int:
+        return self._next
+
+    # --- changes ---
+
+    def absorb(self, changes: ChangeSet) -> None:
+        """Take over what a command or a commit changes; receipts are not kept."""
+        self.revision += 1
+        for job in changes.jobs:
+            self._put_job(job)
+        if changes.queues or changes.deleted_queues:
+            self._queues |= {queue.name: queue for queue in changes.queues}
+            for name in changes.deleted_queues:
+                self._queues.pop(name, None)
+            self._queue_tuple = tuple(self._queues[name] for name in sorted(self._queues))
+        if changes.nodes or changes.deleted_nodes:
+            self._nodes |= {node.name: node for node in changes.nodes}
+            for name in changes.deleted_nodes:
+                self._nodes.pop(name, None)
+            self._node_tuple = tuple(self._nodes[name] for name in sorted(self._nodes))
+
+    def snapshot(self, round_number: int, time: float) -> Snapshot:
+        """The facts as they are now."""
+        if self._job_tuple is None:
+            self._job_tuple = tuple(self._jobs.values())
+        return Snapshot.of_sorted(
+            self.revision, round_number, time, self._queue_tuple, self._node_tuple, self._job_tuple
+        )
+
+    def _put_job(self, job: Job) -> None:
+        before = self._jobs.get(job.id)
+        self._job_tuple = None
+        self._next = max(self._next, job.sequence + 1)
+        if self._on_node is not None:
+            for name in _nodes_of(before):
+                self._on_node[name].discard(job.id)
+            for name in _nodes_of(job):
+                self._on_node.setdefault(name, set()).add(job.id)
+        if job.state.is_final:
+            self._jobs.pop(job.id, None)
+            self._ended[job.id] = job
+        else:
+            self._jobs[job.id] = job
+        self._counts[job.spec.queue] += (not job.state.is_final) - (before is not None)
+
+    def _there(self, node: str) -> frozenset[str] | set[str]:
+        """Ids of the jobs on a node; who is where is read once, when first asked."""
+        if self._on_node is None:
+            self._on_node = {}
+            for job in self._jobs.values():
+                for name in _nodes_of(job):
+                    self._on_node.setdefault(name, set()).add(job.id)
+        return self._on_node.get(node, _NOBODY)
+
+
+def _nodes_of(job: Job | None) -> Iterable[str]:
+    return () if job is None or job.allocation is None else job.allocation.placement.nodes

@@ -1,0 +1,158 @@
+"""What can never run is told at once: why, and what is nearest to it that could. What is said to fit, fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.constraints import AtMost, Constraints, NodeRule
+from allocator.domain.errors import FailedPrecondition, NotFound
+from allocator.domain.job import Configuration, Job, JobSpec
+from allocator.domain.queue import Queue
+from allocator.domain.quota import Quota
+from allocator.domain.reason import PendingCause
+from allocator.domain.resources import Resources
+from allocator.formulation.eligibility import Kind, OpenNodes
+from allocator.intake import commands as c
+from allocator.intake.feasibility import Infeasible, infeasible
+from allocator.store.memory import MemoryStore
+
+
+def node(name: str, flavor: str = "h100", gpu: int = 8, cpu: int = 64, **more: object) -> Node:
+    return Node(name, flavor, Resources(cpu * 1000, gpu * 1000), **more)  # type: ignore[arg-type] # of any field
+
+
+def wants(gpu: float, replicas: int = 1, flavor: str = "h100", **more: object) -> JobSpec:
+    demand = Resources(1000, round(gpu * 1000))
+    return JobSpec("q", (Configuration(flavor, replicas, demand),), **more)  # type: ignore[arg-type] # of any field
+
+
+CLUSTER = (node("n1"), node("n2"), node("t1", "t4", gpu=1, cpu=4))
+
+
+def refused(spec: JobSpec, nodes: tuple[Node, ...] = CLUSTER) -> Infeasible:
+    found = infeasible(spec, nodes)
+    assert found is not None
+    return found
+
+
+def test_a_replica_larger_than_a_node_is_cut() -> None:
+    found = refused(wants(16))
+    assert found.reason.cause is PendingCause.EXCEEDS_NODE
+    assert str(found) == (
+        "a replica needs 16 GPUs, the largest node of h100 has 8; 2 replicas of 0.5 core, 8 GPUs would fit on h100"
+    )
+
+
+def test_a_gang_larger_than_the_cluster_has_fewer_replicas() -> None:
+    found = refused(wants(8, replicas=5))
+    assert found.reason.cause is PendingCause.EXCEEDS_CLUSTER
+    assert found.nearest == ("2 such replicas would fit on h100",)
+
+
+def test_a_misspelt_flavor_is_recognised() -> None:
+    found = refused(wants(1, flavor="h10"))
+    assert found.reason.cause is PendingCause.NO_ELIGIBLE_FLAVOR
+    assert found.why == "no node has flavor h10, did you mean h100?"
+    assert found.nearest == ("it would fit on h100, t4, which it does not accept",)
+
+
+def test_constraints_that_no_node_meets_are_named() -> None:
+    tainted = tuple(replace(each, taints=(("dedicated", "ml"),)) for each in CLUSTER)
+    assert refused(wants(1), tainted).nearest == ("tolerating its taints it would fit on h100",)
+    zoned = wants(1, constraints=Constraints(nodes=(NodeRule("zone", ("a",)),)))
+    assert refused(zoned).nearest == ("without its demands on node labels it would fit on h100",)
+    spread = wants(1, replicas=3, constraints=Constraints(at_most=(AtMost(1),)))
+    assert "2 such replicas would fit on h100" in refused(spread).nearest
+    assert "without its limits per node and domain it would fit on h100" in refused(spread).nearest
+
+
+def test_nodes_that_are_lost_or_closed_may_come_back() -> None:
+    away = (replace(CLUSTER[0], health=NodeHealth.LOST, availability=NodeAvailability.DRAINING),)
+    assert infeasible(wants(8), away) is None
+
+
+def test_more_than_a_queue_may_ever_use_is_refused_wherever_it_would_fit() -> None:
+    above = Queue("r", quotas=(Quota("h100", "gpu", 4000, borrowing_limit=2000),))
+    queues = [Queue("r/q", quotas=(Quota("h100", "gpu", 1000),)), above]
+    assert infeasible(wants(2, replicas=3), CLUSTER, queues) is None
+    found = infeasible(wants(2, replicas=4), CLUSTER, queues)
+    assert found is not None
+    assert found.reason.cause is PendingCause.EXCEEDS_QUOTA
+    assert str(found) == (
+        "it needs 8 GPUs on h100, of which queue r may use 6 at most; 3 such replicas would be within that"
+    )
+    assert infeasible(wants(2, replicas=4), (), queues) == found
+    elsewhere = JobSpec("q", (*wants(2, replicas=4).configurations, *wants(1, flavor="t4").configurations))
+    assert infeasible(elsewhere, CLUSTER, queues) is None
+
+
+def test_without_nodes_nobody_can_tell() -> None:
+    assert infeasible(wants(10_000), ()) is None
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(1, 8), st.integers(1, 16)), min_size=1, max_size=4),
+    st.sampled_from([0.5, 1, 2, 4, 9, 16]),
+    st.integers(1, 40),
+    st.integers(1, 6),
+)
+def test_what_is_said_to_fit_does(sizes: list[tuple[str, int, int]], gpu: float, cpu: int, replicas: int) -> None:
+    nodes = tuple(node(f"n{index}", *size) for index, size in enumerate(sizes))
+    demand = Resources(cpu * 1000, round(gpu * 1000))
+    found = infeasible(JobSpec("q", (Configuration("a", replicas, demand),)), nodes)
+    there = OpenNodes(nodes)
+    fits = there.verdict(Kind("a", replicas, demand, Constraints())).cause is None
+    assert (found is None) is fits
+    for sentence in () if found is None else found.nearest:
+        words = sentence.split()
+        if sentence.endswith("would fit on a"):
+            count, piece = int(words[0]), demand
+            if " of " in sentence:
+                amounts = sentence.split(" of ")[1].split(" would")[0]
+                parts = {part.split()[1].removesuffix("s"): float(part.split()[0]) for part in amounts.split(", ")}
+                piece = Resources(round(parts["core"] * 1000), round(parts["GPU"] * 1000))
+            assert there.verdict(Kind("a", count, piece, Constraints())).cause is None
+
+
+class TestSubmission:
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        store = MemoryStore()
+        store.execute(c.CreateQueue(Queue("q")), 0.0).result()
+        return store
+
+    def submit(self, store: MemoryStore, *specs: JobSpec, **more: object) -> tuple[c.ItemResult, ...]:
+        command = c.SubmitJobs(specs, **more)  # type: ignore[arg-type] # of any field
+        return tuple(store.execute(command, 0.0).result())
+
+    def test_one_that_can_never_run_spoils_no_other(self, store: MemoryStore) -> None:
+        store.execute(c.RegisterNode(CLUSTER[0]), 0.0).result()
+        good, never, unknown = self.submit(
+            store, wants(1), wants(16), replace(wants(16), queue="nowhere"), feasible_only=True
+        )
+        assert isinstance(good, Job)
+        assert isinstance(never, FailedPrecondition)
+        assert "1 replica of 1 core, 8 GPUs would fit" in never.description
+        assert isinstance(unknown, NotFound)
+
+    def test_repeated_it_is_answered_the_same_even_when_it_could_run_by_now(self, store: MemoryStore) -> None:
+        store.execute(c.RegisterNode(CLUSTER[0]), 0.0).result()
+        (first,) = self.submit(store, wants(16), feasible_only=True, request_id="r")
+        store.execute(c.RegisterNode(node("big", gpu=16)), 0.0).result()
+        (again,) = self.submit(store, wants(16), feasible_only=True, request_id="r")
+        assert str(again) == str(first)
+        (other,) = self.submit(store, wants(16), feasible_only=True, request_id="s")
+        assert isinstance(other, Job)
+
+    def test_it_is_admitted_when_asked_to_wait_for_nodes(self, store: MemoryStore) -> None:
+        (early,) = self.submit(store, wants(16), feasible_only=True)
+        assert isinstance(early, Job), "no node is known"
+        store.execute(c.RegisterNode(CLUSTER[0]), 0.0).result()
+        (allowed,) = self.submit(store, wants(16))
+        assert isinstance(allowed, Job)

@@ -1,0 +1,138 @@
+"""Explanations, sent and read again, are what they were."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from allocator.domain.errors import InvalidInput
+from allocator.domain.job import JobState
+from allocator.domain.reason import PendingCause
+from allocator.explain import answers as a
+from allocator.v1 import explain_service_pb2, explanation_pb2
+from allocator.wire import explanations
+from allocator.wire.explanations import PastPrice
+from tests.wire import strategies as some
+
+quick = settings(deadline=None, max_examples=60, derandomize=True)
+
+
+def few(values: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
+    return st.lists(values, max_size=3).map(tuple)
+
+
+maybe = st.none() | some.numbers
+one_change = (
+    st.sampled_from(a.ChangeKind),
+    some.positive,
+    some.names,
+    some.names,
+    few(st.tuples(some.names, some.amounts)),
+    st.integers(0, 64),
+)
+changes = st.builds(a.Change, *one_change, few(st.builds(a.Change, *one_change)))
+outcomes = st.builds(a.Outcome, some.numbers, maybe, st.none() | st.sampled_from(PendingCause))
+helps = st.builds(
+    a.WhatHelps,
+    st.none() | outcomes,
+    few(st.builds(a.Counterfactual, changes, outcomes)),
+    few(changes),
+    some.numbers,
+    some.counts,
+    st.booleans(),
+)
+estimates = st.builds(a.Estimate, few(maybe), some.numbers, some.counts, few(st.sampled_from(a.Assumption)))
+job_explanations = st.builds(
+    a.JobExplanation,
+    job_id=some.names,
+    queue=some.names,
+    state=st.sampled_from(JobState),
+    tier=st.none() | st.sampled_from(a.Tier),
+    reason=st.none() | some.reasons,
+    round=st.none() | some.counts,
+    time=st.none() | some.times,
+    owed_share=maybe,
+    received_share=maybe,
+    credit_seconds=maybe,
+    budget=maybe,
+    spends=maybe,
+    configurations=few(
+        st.builds(
+            a.ConfigurationCost,
+            st.integers(0, 9),
+            some.names,
+            st.integers(1, 100),
+            *[some.numbers] * 4,
+            possible=st.booleans(),
+        )
+    ),
+    bindings=few(st.builds(a.Binding, st.sampled_from(a.BindingKind), *[some.names] * 3, some.numbers, some.numbers)),
+    position=st.none() | some.counts,
+    waiting=st.none() | some.counts,
+    estimate=st.none() | estimates,
+    what_helps=st.none() | helps,
+)
+queue_amounts = st.builds(
+    a.QueueAmounts,
+    some.names,
+    some.names,
+    maybe,
+    maybe,
+    *[some.numbers] * 5,
+    st.none() | st.sampled_from(a.Shortfall),
+    some.numbers,
+    some.numbers,
+    few(st.builds(a.Borrower, some.names, some.numbers)),
+)
+queue_explanations = st.builds(
+    a.QueueExplanation, some.names, some.counts, some.times, *[some.numbers] * 9, few(queue_amounts)
+)
+gains = st.builds(a.Gain, some.names, some.numbers, some.numbers)
+price_explanations = st.builds(
+    a.PriceExplanation,
+    some.counts,
+    some.times,
+    some.usages,
+    few(st.builds(a.ClassPrice, some.priorities, some.numbers)),
+    few(st.builds(a.Payer, some.names, some.numbers, some.numbers)),
+    st.none() | st.builds(a.OneMore, some.numbers, some.numbers, few(gains)),
+)
+
+
+@quick
+@given(job_explanations)
+def test_a_job(found: a.JobExplanation) -> None:
+    message = explanations.job_explanation_to_proto(found)
+    sent = explanation_pb2.JobExplanation.FromString(message.SerializeToString())
+    assert explanations.job_explanation_from_proto(sent) == found
+
+
+@quick
+@given(queue_explanations)
+def test_a_queue(found: a.QueueExplanation) -> None:
+    message = explanations.queue_explanation_to_proto(found)
+    sent = explanation_pb2.QueueExplanation.FromString(message.SerializeToString())
+    assert explanations.queue_explanation_from_proto(sent) == found
+    assert sent.fairness_error == found.fairness_error
+
+
+@quick
+@given(price_explanations, few(st.builds(PastPrice, some.counts, some.times, some.numbers)))
+def test_a_price_and_its_past(found: a.PriceExplanation, past: tuple[PastPrice, ...]) -> None:
+    message = explanations.price_explanation_to_proto(found, past)
+    sent = explain_service_pb2.ExplainPriceResponse.FromString(message.SerializeToString())
+    assert explanations.price_explanation_from_proto(sent) == (found, past)
+
+
+def test_what_a_later_version_says_is_refused_by_name() -> None:
+    message = explanation_pb2.JobExplanation(job_id="j1", state="JOB_STATE_PENDING", tier=99)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="tier"):
+        explanations.job_explanation_from_proto(message)
+
+
+def test_every_cause_has_a_tier() -> None:
+    tiers = {cause: a.tier_of(cause) for cause in PendingCause}
+    assert tiers[PendingCause.EXCEEDS_NODE] is a.Tier.NEVER
+    assert tiers[PendingCause.FRAGMENTED] is a.Tier.NOT_NOW
+    assert tiers[PendingCause.SCHEDULER_STALE] is a.Tier.NEXT_ROUND
