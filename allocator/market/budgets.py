@@ -117,7 +117,8 @@ def budgets(problem: Problem, claims: Claims, tree: QueueTree, charges: Charges,
         parts[here] = given
     weight = _among_jobs(claims, tree, steps, need, np.maximum(parts - bill, 0.0))
     usual = plain(claims, tree, claims.weight * problem.count)
-    least = usual * np.where(need < CHEAP_PART * usual, CHEAP_PART, LEAST_PART)
+    # what weights buy grows with their 1/alpha-th power
+    least = usual * np.where(need < CHEAP_PART * usual, CHEAP_PART, LEAST_PART) ** max(1.0, problem.fairness)
     return Budgets(np.maximum(weight * problem.count, least), parts, cap, floor)
 
 

@@ -93,7 +93,7 @@ def clear(market: Market, solve: Solve, start: WarmStart, known: Mapping[LimitNa
     classes = np.unique(market.priority)[::-1].tolist()
     for number, priority in enumerate(classes):
         rows = np.flatnonzero(market.priority == priority)
-        bounds = Bounds.of(tree, problem.capacity, held)
+        bounds = Bounds.of(tree, capacity, held)
         later = np.flatnonzero(market.priority <= priority)
         if number + 1 < len(classes):
             bounds = bounds.keeping(_guarantees(market, later, capacity, held))

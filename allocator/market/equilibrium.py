@@ -49,8 +49,8 @@ class Priced(Protocol):
 
     def __call__(self, problem: Problem, start: WarmStart) -> Solution: ...
 
-    def refine(self, problem: Problem, solution: Solution, tolerance: float) -> bool:
-        """Whether the solution breaks limits by more than that part of them; the next one knows them."""
+    def refine(self, problem: Problem, solution: Solution, tolerance: float) -> float:
+        """By what part the solution breaks limits at most, 0 if by less than that part; the next one knows them."""
         ...
 
     def within(self, problem: Problem, solution: Solution) -> Solution:
@@ -81,7 +81,7 @@ def equilibrium(
     known = np.where(problem.capacity > 0, start.prices, 0.0)  # of nothing there is no price, and no need for one
     if np.isfinite(known).all() and (known > 0).any():  # without any, they do not tell what anybody could spend
         row = at(solve.charges(problem, np.maximum(known, 0.0)), float((known * problem.capacity).sum())).row
-    best: tuple[bool, float, Equilibrium] | None = None
+    best: tuple[float, float, Equilibrium] | None = None
     path: list[tuple[Floats, Floats]] = []
     for solves in range(1, MOST_SOLVES + 1):
         weighted = replace(problem, weight=row / problem.count)
@@ -94,10 +94,10 @@ def equilibrium(
         spending = at(charges, money)
         moved = float(np.abs(spending.row / spending.row.sum() - row / row.sum()).sum() / 2)
         early = solves <= _BUDGETS_FIRST and moved > _MUCH  # budgets that agree keep most limits by themselves
-        breaks = not early and solve.refine(problem, solution, tolerance or _EXACTLY)
+        worst = np.inf if early else solve.refine(problem, solution, tolerance or _EXACTLY)
         found = Equilibrium(weighted, solution, spending, solves, moved)
-        best = min(best or (True, np.inf, found), (early or breaks, moved, found), key=lambda one: one[:2])
-        if moved <= settled and not breaks:
+        best = min(best or (np.inf, np.inf, found), (worst, moved, found), key=lambda one: one[:2])
+        if moved <= settled and worst == 0:
             break
         path.append((row, spending.row if money > 0 else row))  # where nothing costs anything, all can spend all
         row = _next(path)

@@ -47,9 +47,9 @@ class Limited:
                 if np.isfinite(self.bounds.most[at]):
                     self.cuts[name] = borrowing(self.tree, self.leaf, self.bounds, at, name)
 
-    def refine(self, problem: Problem, solution: Solution, tolerance: float) -> bool:
-        """Whether `solution` breaks bounds by more than `tolerance` of them; rows that would keep it from doing so are
-        there the next time.
+    def refine(self, problem: Problem, solution: Solution, tolerance: float) -> float:
+        """By what part of them `solution` breaks bounds at most, if that is more than `tolerance`, else 0; rows that
+        would keep it from doing so are there the next time.
         """
         found = broken(
             problem, self.tree, self.leaf, self.bounds, solution.shares, (self.flavors, self.resources), tolerance
@@ -59,7 +59,7 @@ class Limited:
             price = solution.prices[cut.limit.flavor, cut.limit.resource]
             if np.isfinite(excess):  # the price that would make it use so much less, at alpha = 1
                 self.prices.setdefault(cut.name, price * excess)
-        return bool(found)
+        return max((excess for _, excess in found), default=0.0)
 
     def within(self, problem: Problem, solution: Solution) -> Solution:
         """The same, kept within all bounds to the last digit: where they are broken, everybody who uses what is bounded

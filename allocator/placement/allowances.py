@@ -44,7 +44,7 @@ def tabulated_allowances(
                 kept[at], nominal[at] = quota.kept, quota.nominal
     leaf = leaf_of_queue[live.profiles.queue[live.jobs.profile]]
     used = tree.above(_used(tree, leaf, kinds, pool, places, shape))
-    capacity = _capacity(live, shape)
+    capacity = _capacity(live, shape) + _used_elsewhere(live, kinds, pool, places, shape)
     promised = tree.at_least(nominal)[tree.depth == 0].sum(axis=0)
     part = np.divide(capacity, promised, out=np.ones(shape), where=promised > capacity)
     kept = np.floor(kept * part).astype(np.int64)  # where more is promised than there is, everybody keeps less
@@ -103,6 +103,23 @@ def _used(
     gpus = kinds.devices[kind] * 1000 + kinds.part[kind]
     amount = np.concatenate([each, gpus[:, None]], axis=1) * replicas[placed][:, None]
     np.add.at(found, (leaf[placed], kinds.flavor[kind]), amount)
+    return found
+
+
+def _used_elsewhere(live: Live, kinds: Kinds, pool: Pool, places: Places, shape: tuple[int, int]) -> Integers:
+    """(F, R + 1) on nodes that take no new work: it counts as used, so it has to count as there."""
+    found = np.zeros(shape, dtype=np.int64)
+    placed = np.flatnonzero(places.kind >= 0)
+    owner = np.repeat(placed, places.pieces[placed])
+    starts = np.cumsum(places.pieces[placed]) - places.pieces[placed]
+    piece = places.first[owner] + np.arange(len(owner)) - np.repeat(starts, places.pieces[placed])
+    there = ~live.nodes.takes_new_work[pool.node[piece]]
+    owner, piece = owner[there], piece[there]
+    kind = places.kind[owner]
+    each = -(-kinds.amount[kind] * places.millis[owner][:, None] // 1000)
+    gpus = kinds.devices[kind] * 1000 + kinds.part[kind]
+    amount = np.concatenate([each, gpus[:, None]], axis=1) * pool.replicas[piece][:, None]
+    np.add.at(found, kinds.flavor[kind], amount)
     return found
 
 

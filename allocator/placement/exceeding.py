@@ -50,8 +50,10 @@ class QuotaExaminer:
         return QuotaExcess(name, self._outcome.formulation.live.kinds[kind].flavor, resource, *numbers)
 
 
-def over_quota(excesses: Sequence[tuple[QuotaExcess, ...]]) -> PendingReason:
-    """Of a job that all its kinds would bring beyond these. Never, if each would be beyond a quota nobody else uses."""
-    never = all(any(each.queue and each.missing > each.used for each in found) for found in excesses)
+def over_quota(excesses: Sequence[tuple[QuotaExcess, ...]], *, whole: bool) -> PendingReason:
+    """Of a job that all its kinds would bring beyond these. Never, if each would be beyond a quota nobody else uses and
+    the job must have all it asks for at once: `whole`.
+    """
+    never = whole and all(any(each.queue and each.missing > each.used for each in found) for found in excesses)
     nearest = min(excesses, key=lambda found: sum(each.missing / max(1, each.most) for each in found))
     return PendingReason(PendingCause.EXCEEDS_QUOTA if never else PendingCause.OVER_QUOTA, excesses=nearest)

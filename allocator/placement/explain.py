@@ -44,8 +44,8 @@ class Explainer:
         live, kinds = outcome.formulation.live, outcome.kinds
         self._bounds = None if outcome.world is None else outcome.world.bounds
         self._now = Examiner(live, kinds, outcome.space, self._bounds, outcome.reserved)
-        self._reasons: dict[tuple[tuple[int, ...], Ties, bool, int], PendingReason] = {}
-        self._of_row: dict[tuple[int, Ties, bool, int], PendingReason] = {}
+        self._reasons: dict[tuple[tuple[int, ...], Ties, bool, int, bool], PendingReason] = {}
+        self._of_row: dict[tuple[int, Ties, bool, int, bool], PendingReason] = {}
         self._of_shape: dict[tuple[int, PendingReason | None], PendingReason] = {}
         self._count = outcome.everybody.options.choices.tolist()
         self._row = outcome.everybody.option_row
@@ -59,7 +59,8 @@ class Explainer:
         if self._count[row] == 0:
             return self._never(job)
         leaf = self._quotas.leaf(job)
-        particular = (row, self._ties(job), self._barred is not None and bool(self._barred[job]), leaf)
+        barred = self._barred is not None and bool(self._barred[job])
+        particular = (row, self._ties(job), barred, leaf, self._is_whole(job))
         found = self._of_row.get(particular)
         if found is None:
             kinds = tuple(sorted(self._outcome.everybody.options.kind[row, : self._count[row]].tolist()))
@@ -113,10 +114,15 @@ class Explainer:
             derive(space)
         return Examiner(outcome.formulation.live, outcome.kinds, space)
 
-    def _explain(self, kinds: Sequence[int], ties: Ties, barred: bool, leaf: int) -> PendingReason:
+    def _is_whole(self, job: int) -> bool:
+        """Whether it has all it asks for or nothing."""
+        live = self._outcome.formulation.live
+        return not bool(live.profiles.divisible[live.jobs.profile[job]])
+
+    def _explain(self, kinds: Sequence[int], ties: Ties, barred: bool, leaf: int, whole: bool) -> PendingReason:
         excesses = [self._quotas.excesses(leaf, kind) for kind in kinds]
         if all(excesses):
-            return over_quota(excesses)
+            return over_quota(excesses, whole=whole)
         kinds = [kind for kind, excess in zip(kinds, excesses, strict=True) if not excess]
         if barred and any(self._now.ask(kind, ties).examined.places >= self._need(kind) for kind in kinds):
             return self._reserved(kinds, ties)

@@ -147,7 +147,8 @@ def reconfigure(world: World, pool: Pool, job: int) -> Pool:
         return pool
     held = replicas_held(world, pool, job)
     charge(world, job, old, held, -1)
-    if excess(world, job, kind, kinds.replicas[kind]) > 0:
+    beyond = excess(world, job, kind, kinds.replicas[kind])
+    if beyond > 0 and beyond >= excess(world, job, old, held):  # a limit was lowered: less is better than before
         charge(world, job, old, held, 1)
         return pool
     first = pool.used[0]

@@ -18,11 +18,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from allocator.placement.allowing import excess
 from allocator.placement.reserving import reserve
 from allocator.placement.space import Integers, Pool
 from allocator.placement.starting import reconfigure, start, start_instead_of_others
 from allocator.placement.turns import comes_before, pop, push
 from allocator.placement.world import OWED, SPARE, World
+
+
+def is_allowed_any(world: World, job: int) -> bool:
+    """Whether its quotas let the job start in any of its options: otherwise it is not nodes that it lacks."""
+    row = world.jobs.option_row[job]
+    for column in range(world.options.choices[row]):
+        kind = world.options.kind[row, column]
+        if world.kinds.flavor[kind] >= 0 and excess(world, job, kind, world.kinds.replicas[kind]) == 0:
+            return True
+    return False
 
 
 def turn(world: World, pool: Pool, job: int, preempting: bool) -> Pool:
@@ -35,7 +46,7 @@ def turn(world: World, pool: Pool, job: int, preempting: bool) -> Pool:
     pool = start(world, pool, job, owed)
     if world.places.kind[job] < 0 and preempting:
         pool = start_instead_of_others(world, pool, job, owed)
-        if world.places.kind[job] < 0 and owed and len(world.reservations.job) > 0:
+        if world.places.kind[job] < 0 and owed and len(world.reservations.job) > 0 and is_allowed_any(world, job):
             reserve(world, job)
     return pool
 
@@ -115,5 +126,5 @@ def walk(world: World, pool: Pool, asking: Integers, preempting: bool) -> Pool:
             push(jobs, heap, job)
 
 
-KERNELS = (turn, is_hopeful, next_position, walk)
+KERNELS = (is_allowed_any, turn, is_hopeful, next_position, walk)
 """In order: each calls only those before it."""

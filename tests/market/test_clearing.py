@@ -160,3 +160,17 @@ def test_a_queue_without_jobs_keeps_what_it_does_not_lend() -> None:
 def test_queues_that_keep_more_than_there_is_keep_it_in_proportion() -> None:
     queues = [Queue("a", quotas=(quota(8, lend=0),)), Queue("b", quotas=(quota(24, lend=0),)), Queue("c", 9.0)]
     assert got(queues, [gpus(name, count=MANY) for name in "abc"], 16) == {"a": 4, "b": 12, "c": 0}
+
+
+def test_what_a_higher_class_got_is_not_there_twice() -> None:
+    """What `a` keeps is lowered to what there is, not to that and what its class of higher priority has already."""
+    queues = [Queue("a", quotas=(quota(20, lend=0),)), Queue("b", quotas=(quota(12, lend=0),))]
+    wants = [gpus("a", count=4, priority=100), gpus("b", count=MANY)]
+    assert got(queues, wants, 16)["b"] == pytest.approx(6, abs=0.01)
+
+
+@pytest.mark.parametrize("fairness", [1.0, 2.0, 5.0])
+def test_priority_and_order_hold_for_every_fairness(fairness: float) -> None:
+    wants = [gpus("a", count=MANY), gpus("b", count=MANY)]
+    found = got([Queue("a", priority=5), Queue("b")], wants, 16, fairness=fairness)
+    assert found["b"] == pytest.approx(0, abs=0.1)

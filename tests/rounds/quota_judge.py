@@ -32,13 +32,15 @@ def within_quotas(store: MemoryStore, live: Sequence[Job], queue: str, way: Conf
     quotas = {q.name: quota for q in store.queues() for quota in q.quotas if quota.flavor == way.flavor}
     wanted = _used(live, way.flavor)
     more = way.total_demand.cpu_millicores
-    before = _reserved(store, way.flavor, quotas, wanted)
+    before = _reserved(store, live, way.flavor, quotas, wanted)
     wanted[queue] += more
     most = quotas[queue].most if queue in quotas else None
     if more and most is not None and wanted[queue] > most:
         return False
-    after = _reserved(store, way.flavor, quotas, wanted)
-    return after <= _there(store, way.flavor) or after == before or not any(quota.kept for quota in quotas.values())
+    after = _reserved(store, live, way.flavor, quotas, wanted)
+    return (
+        after <= _there(store, live, way.flavor) or after == before or not any(quota.kept for quota in quotas.values())
+    )
 
 
 def beyond_quotas(store: MemoryStore, live: Sequence[Job], commit: Commit) -> Iterator[str]:
@@ -67,13 +69,23 @@ def _used(live: Sequence[Job], flavor: str) -> Counter[str]:
     return found
 
 
-def _there(store: MemoryStore, flavor: str) -> int:
-    return sum(n.capacity.cpu_millicores for n in store.nodes() if n.flavor == flavor and n.takes_new_work)
+def _there(store: MemoryStore, live: Sequence[Job], flavor: str) -> int:
+    """Of nodes that take new work, and what is in use on the others."""
+    nodes = {n.name: n for n in store.nodes() if n.flavor == flavor}
+    found = sum(n.capacity.cpu_millicores for n in nodes.values() if n.takes_new_work)
+    for job in live:
+        if job.allocation is not None:
+            way = job.spec.configurations[job.allocation.placement.configuration]
+            closed = [r for r in job.allocation.standing if r.node in nodes and not nodes[r.node].takes_new_work]
+            found += way.demand.cpu_millicores * len(closed)
+    return found
 
 
-def _reserved(store: MemoryStore, flavor: str, quotas: dict[str, Quota], wanted: Counter[str]) -> int:
+def _reserved(
+    store: MemoryStore, live: Sequence[Job], flavor: str, quotas: dict[str, Quota], wanted: Counter[str]
+) -> int:
     """What queues use, or do not lend if that is more; less in proportion where more is promised than there is."""
-    there, promised = _there(store, flavor), sum(quota.nominal for quota in quotas.values())
+    there, promised = _there(store, live, flavor), sum(quota.nominal for quota in quotas.values())
     part = there / promised if promised > there else 1.0
     kept = {name: math.floor(quota.kept * part) for name, quota in quotas.items()}
     return sum(max(wanted[name], kept.get(name, 0)) for name in wanted.keys() | kept.keys())

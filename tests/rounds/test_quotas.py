@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from allocator.domain.cluster import NodeAvailability
 from allocator.domain.job import JobState
 from allocator.domain.queue import Queue
 from allocator.domain.quota import Quota
@@ -186,3 +187,35 @@ def test_who_waits_for_what_others_keep_is_told_so() -> None:
     assert waits.pending_reason == PendingReason(
         PendingCause.OVER_QUOTA, excesses=(QuotaExcess("", "a100", "gpu", 16 * GPU, 16 * GPU, GPU),)
     )
+
+
+def test_a_job_that_its_quota_forbids_reserves_nothing() -> None:
+    made = world(Queue("a", quotas=(quota(4, borrow=0),)), Queue("b"), nodes=1)
+    made.submit(spec("b", configuration("a100", gpu=4), preemptible=False))
+    made.run(10.0)
+    made.submit(spec("a", configuration("a100", gpu=6)), spec("b", configuration("a100", gpu=1), preemptible=False))
+    made.run(200.0)
+    assert gpus_by_queue(made) == {"b": 5}
+
+
+def test_a_queue_above_a_lowered_limit_shrinks_where_it_can() -> None:
+    made = world(Queue("a", quotas=(quota(0, borrow=4),)))
+    ways = tuple(configuration("a100", gpu=1, replicas=replicas, throughput=replicas**0.5) for replicas in (1, 2))
+    made.submit(*[spec("a", *ways, resizable=True) for _ in range(2)])
+    made.run(100.0)
+    assert gpus_by_queue(made) == {"a": 4}
+    made.do(c.UpdateQueue("a", quotas=(quota(0, borrow=2),)))
+    made.run(600.0)
+    assert gpus_by_queue(made) == {"a": 2}
+
+
+def test_what_runs_on_a_closed_node_does_not_count_against_what_is_open() -> None:
+    made = world(Queue("a", quotas=(quota(4, lend=0),)), Queue("b"))
+    submit(made, "b", 8)
+    made.run(10.0)
+    running = [job.allocation for job in made.store.snapshot(made.time).jobs if job.allocation is not None]
+    (busy,) = {name for allocation in running for name in allocation.placement.nodes}
+    made.do(c.SetNodeAvailability(busy, NodeAvailability.CORDONED))
+    submit(made, "b", 8)
+    made.run(100.0)
+    assert gpus_by_queue(made)["b"] == 12
