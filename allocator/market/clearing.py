@@ -82,8 +82,10 @@ class Market:
     resources: tuple[str, ...]
 
 
-def clear(market: Market, solve: Solve, start: WarmStart, known: Mapping[LimitName, float]) -> Cleared:
-    """`start` and `known` are the prices of the last round, by capacity and by limit."""
+def clear(
+    market: Market, solve: Solve, start: WarmStart, known: Mapping[LimitName, float], gap: float = 1e-4
+) -> Cleared:
+    """`start` and `known` are the last round's prices, by capacity and by limit; `gap` is what `solve` aims for."""
     problem, tree = market.problem, market.tree
     shares = np.zeros(problem.throughput.shape)
     weight = problem.weight.copy()
@@ -102,7 +104,7 @@ def clear(market: Market, solve: Solve, start: WarmStart, known: Mapping[LimitNa
             continue
         claims = Claims(market.claims.queue[inside], market.claims.weight[inside], market.claims.turn[inside])
         part = replace(part, weight=plain(claims, tree, claims.weight * part.count) / part.count)
-        limited = Limited(solve, tree, claims.queue, bounds, market.flavors, market.resources, dict(known))
+        limited = Limited(solve, tree, claims.queue, bounds, market.flavors, market.resources, gap, dict(known))
         entitled = Entitled(_guaranteed(part, claims, tree, held), _most(part, claims, tree, bounds), held)
         found = equilibrium(part, claims, tree, entitled, limited, start)
         stages.append(

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from allocator.domain.snapshot import LimitName
+from allocator.formulation.certificate import gap_unit
+from allocator.formulation.fairness import phi
 from allocator.formulation.problem import Booleans, Floats, Integers, Limit, Problem
 from allocator.formulation.tree import QueueTree
 from allocator.market.budgets import Charges
 from allocator.market.limits import KEPT, Bounds, Cut, borrowing, broken
-from allocator.solvers.solution import Solution, WarmStart
+from allocator.solvers.solution import Solution, Status, WarmStart
 
 Solve = Callable[[Problem, WarmStart], Solution]
 
@@ -28,6 +30,8 @@ class Limited:
     bounds: Bounds
     flavors: tuple[str, ...]
     resources: tuple[str, ...]
+    gap: float = 1e-4
+    """What an answer may lack to count as optimal."""
     known_prices: dict[LimitName, float] = field(default_factory=dict)
     """From the last round."""
     cuts: dict[LimitName, Cut] = field(default_factory=dict)
@@ -62,8 +66,8 @@ class Limited:
         return max((excess for _, excess in found), default=0.0)
 
     def within(self, problem: Problem, solution: Solution) -> Solution:
-        """The same, kept within all bounds to the last digit: where they are broken, everybody who uses what is bounded
-        has less of it in proportion.
+        """The same, kept within the bounds that it breaks: everybody who uses what is bounded has less of it in
+        proportion. What that costs is taken off the objective and added to the gap: the bound is what it was.
         """
         shares = solution.shares
         found = broken(problem, self.tree, self.leaf, self.bounds, shares, (self.flavors, self.resources), 0.0)
@@ -74,7 +78,10 @@ class Limited:
             rows = np.asarray(cut.limit.members, dtype=np.int64)
             uses = (problem.flavor[rows] == cut.limit.flavor) & (problem.demand[rows, :, cut.limit.resource] > 0)
             shares[rows] = np.where(uses, shares[rows] / (1 + excess), shares[rows])  # by inf: nothing
-        return replace(solution, shares=shares)
+        lost = _worth(problem, solution.shares) - _worth(problem, shares)
+        gap = solution.gap + lost / gap_unit(problem)
+        status = solution.status if gap <= self.gap else Status.INACCURATE
+        return replace(solution, shares=shares, objective=solution.objective - lost, gap=gap, status=status)
 
     def charges(self, problem: Problem, prices: Floats) -> Charges:
         """What the last answer charges: rows that limits hold back pay for those too."""
@@ -137,6 +144,17 @@ class Limited:
         shares = np.zeros(problem.throughput.shape)
         shares[rows] = solution.shares
         return replace(solution, shares=shares, limit_prices=np.zeros(0))
+
+
+def _worth(problem: Problem, shares: Floats) -> float:
+    """The objective of the jobs that have a share; for alpha = inf their lowest level."""
+    utility = problem.utilities(shares)
+    some = utility > 0
+    if not some.any():
+        return 0.0
+    if np.isinf(problem.fairness):
+        return float((utility[some] / problem.weight[some]).min())
+    return float((problem.weight * problem.count)[some] @ phi(utility[some], problem.fairness))
 
 
 def _open(problem: Problem, limits: list[Limit]) -> tuple[Booleans, Floats]:

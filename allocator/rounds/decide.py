@@ -47,7 +47,7 @@ def decide(snapshot: Snapshot, memory: Memory, policy: Policy, solver: Solver, l
         return solver.solve(problem, gap=policy.gap, iterations=policy.iterations, warm_start=start)
 
     start = WarmStart(formulation.warm_prices(memory))
-    market = clear(opened(formulation, snapshot.queues), solve, start, memory.limit_prices)
+    market = clear(opened(formulation, snapshot.queues), solve, start, memory.limit_prices, policy.gap)
     formulation, solution = replace(formulation, problem=market.problem), market.solution
     lap("solve")
     if solution.status is Status.FAILED:

@@ -7,9 +7,11 @@ import pytest
 
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
-from allocator.market.limits import KEPT
-from allocator.solvers.solution import Status
-from tests.market.markets import GPU, Want, Way, cleared, gpus, market, used
+from allocator.formulation.objective import objective
+from allocator.market.limited import Limited
+from allocator.market.limits import KEPT, Bounds
+from allocator.solvers.solution import Status, WarmStart
+from tests.market.markets import GPU, Want, Way, cleared, gpus, market, solver, used
 
 
 def quota(nominal: int, borrow: int | None = None, lend: int | None = None, flavor: str = "f0") -> Quota:
@@ -174,3 +176,17 @@ def test_priority_and_order_hold_for_every_fairness(fairness: float) -> None:
     wants = [gpus("a", count=MANY), gpus("b", count=MANY)]
     found = got([Queue("a", priority=5), Queue("b")], wants, 16, fairness=fairness)
     assert found["b"] == pytest.approx(0, abs=0.1)
+
+
+def test_what_is_cut_off_to_keep_a_limit_is_told_by_the_gap() -> None:
+    """An answer that knows no limits, cut down to one: half of the use gone costs log 2 of everybody's budget."""
+    opened = market([Queue("a", quotas=(quota(0, borrow=4),))], [gpus("a", count=8)], 8)
+    leaf = opened.claims.queue
+    bounds = Bounds.of(opened.tree, opened.problem.capacity, opened.held)
+    limited = Limited(solver(), opened.tree, leaf, bounds, opened.flavors, opened.resources)  # type: ignore[arg-type]
+    free = limited(opened.problem, WarmStart(opened.problem.capacity * np.nan))
+    kept = limited.within(opened.problem, free)
+    assert kept.shares.ravel().tolist() == pytest.approx([0.5])
+    assert kept.objective == pytest.approx(objective(opened.problem, kept.shares))
+    assert kept.gap == pytest.approx(np.log(2), rel=1e-6)
+    assert kept.status is Status.INACCURATE
