@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from allocator.domain.errors import Violation
 from allocator.domain.objectives import NORMALISED_THROUGHPUT, UTILITIES
+from allocator.domain.side_constraint import MOST_SIDE_CONSTRAINTS, SideConstraint
 
 PROSPECTS, BEST_FIT, FRAGMENTATION = PLACEMENTS = ("prospects", "best-fit", "fragmentation")
 """Ways to choose among nodes: by what they are worth to all that will come, by what is left of them, or by how much the
@@ -24,7 +25,9 @@ class Policy:
     submitted, where that is more than the hysteresis (at most half of the credit limit; nothing without hysteresis).
     `horizon_seconds` is how long a placement is expected to last: it turns a restart cost into a fraction of
     throughput. Credits are kept within +-`credit_limit_seconds`. `gap` is what the solver aims for, `iterations` its
-    budget. `placement` says which of the nodes that fit is taken: one of PLACEMENTS.
+    budget. `placement` says which of the nodes that fit is taken: one of PLACEMENTS. `side_constraints`
+    are never broken. `floating_resources` belong to no node: jobs ask for them as extras, and only side constraints
+    bound them.
     """
 
     fairness: float = 1.0
@@ -37,6 +40,8 @@ class Policy:
     iterations: int = 400
     placement: str = PROSPECTS
     utility: str = NORMALISED_THROUGHPUT
+    side_constraints: tuple[SideConstraint, ...] = ()
+    floating_resources: tuple[str, ...] = ()
 
     def violations(self) -> tuple[Violation, ...]:
         found = []
@@ -72,4 +77,17 @@ class Policy:
             found.append(Violation("placement", f"must be one of {', '.join(PLACEMENTS)}; got {self.placement!r}"))
         if self.utility not in UTILITIES:
             found.append(Violation("utility", f"must be one of {', '.join(UTILITIES)}; got {self.utility!r}"))
-        return tuple(found)
+        return (*found, *self._constraint_violations())
+
+    def _constraint_violations(self) -> list[Violation]:
+        found, seen = [], set()
+        if len(self.side_constraints) > MOST_SIDE_CONSTRAINTS:
+            count = len(self.side_constraints)
+            found.append(Violation("side_constraints", f"must be at most {MOST_SIDE_CONSTRAINTS}, got {count}"))
+        for index, constraint in enumerate(self.side_constraints):
+            where = f"side_constraints[{index}]"
+            found += [violation.under(where) for violation in constraint.violations()]
+            if constraint.name in seen:
+                found.append(Violation(where, f"{constraint.name!r} was given before: each name once"))
+            seen.add(constraint.name)
+        return found
