@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TEST_PROCESSES ?= 2
 PROTOS := $(wildcard protos/allocator/v1/*.proto)
 
 .PHONY: help run test check bench bench-solver protos generate requirements format clean
@@ -18,7 +19,7 @@ run: $(VENV)/.run ## Start the demonstration: daemon, simulated nodes, jobs, and
 
 test: $(VENV)/.dev node_modules/.installed ## Run every test, installing what is missing
 	@tests/install-system-packages
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev node_modules/.installed ## Lint, types, layers, API lint, generated files up to date
 	$(BIN)/ruff format --check .

@@ -17,16 +17,27 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from allocator.domain.applied_policy import PolicyDocument
 from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, Violation
 from allocator.domain.objectives import objective_of
 from allocator.domain.policy import Policy
+from allocator.policyfile import read as read_policy
 from simulations.comparison import compare, read_summary
+from simulations.fairness_plot import fairness_plot
 from simulations.faults import Faults, NoFaults, RandomFaults
 from simulations.invariants import InvariantBroken
-from simulations.output import MissingExtra, require_free, require_pyarrow, summary_text, write_results
+from simulations.output import (
+    MissingExtra,
+    read_table,
+    require_free,
+    require_pyarrow,
+    summary_text,
+    write_results,
+)
 from simulations.replay import ReplayOptions, replay
 from simulations.scenario import load_scenario, scenario_names
-from simulations.screen import ReplayBar, show_comparison, show_summary, show_timings
+from simulations.screen import ReplayBar, show_comparison, show_sharing, show_summary, show_timings
+from simulations.sharing_summary import joined
 from simulations.shrinking import on_every_nth_node
 from simulations.sizing import Sizing
 from simulations.synthetic import generate, make_faults
@@ -141,6 +152,9 @@ AllPreemptible = Annotated[bool, typer.Option("--all-preemptible", help="Take ev
 Seed = Annotated[int, typer.Option(min=0, help="For everything that is drawn at random.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many jobs.")]
 EveryNth = Annotated[int, typer.Option("--every-nth-node", min=1, help="Keep only every N-th node of each flavor.")]
+Load = Annotated[
+    float, typer.Option(min=0.001, help="Jobs arrive so many times as close together; their run times stay.")
+]
 Nodes = Annotated[
     int | None, typer.Option(help=f"For {SYNTHETIC}: so many nodes, of each flavor in the scenario's proportion.")
 ]
@@ -180,12 +194,21 @@ def replay_command(
     seed: Seed = 0,
     limit: Limit = None,
     every_nth_node: EveryNth = 1,
+    load: Load = 1.0,
     interval: Annotated[float | None, typer.Option(help="Seconds between rounds; each trace has its default.")] = None,
     horizon: Annotated[float | None, typer.Option(help="End so many virtual hours after the start.")] = None,
     mean_up_hours: Annotated[
         float | None, typer.Option(help="Nodes fail: mean hours between repair and failure.")
     ] = None,
     mean_down_hours: Annotated[float, typer.Option(help="Mean hours until a failed node is back.")] = 1.0,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A policy file, as `allocator policy apply` takes it: it is in force from the start, and its queues "
+            "are over those of the workload. The options of single settings do not go with it.",
+        ),
+    ] = None,
     fairness: Annotated[
         str | None,
         typer.Option(help="The objective: proportional, throughput, min-delay, max-min, drf, or an alpha such as 0.5."),
@@ -206,6 +229,23 @@ def replay_command(
     placement: Annotated[
         str | None, typer.Option(help="Which node of those that fit: prospects, best-fit or fragmentation.")
     ] = None,
+    usage_strength: Annotated[
+        float | None, typer.Option(help="How strongly queues that had little are paid back; 0: not at all.")
+    ] = None,
+    usage_half_life: Annotated[
+        float | None, typer.Option(help="Hours in which half of what queues had is forgotten.")
+    ] = None,
+    weighting: Annotated[
+        str | None,
+        typer.Option(help="What changes weights of jobs as they run: none, least-attained-service or finish-time."),
+    ] = None,
+    service: Annotated[
+        float | None, typer.Option(help="Seconds of run time up to which a job has its full weight.")
+    ] = None,
+    aging: Annotated[float | None, typer.Option(help="Seconds of waiting in which a job's weight doubles.")] = None,
+    weight_factor_limit: Annotated[
+        float | None, typer.Option(help="How many times each of these may change a weight.")
+    ] = None,
     timings: Annotated[
         bool,
         typer.Option(
@@ -213,6 +253,14 @@ def replay_command(
             "them the same command leaves the same bytes every time."
         ),
     ] = True,
+    sharing: Annotated[
+        bool,
+        typer.Option(
+            "--sharing",
+            help="Compare each round with every queue having its part of the machines for itself; writes "
+            "sharing.parquet. One more small solve per queue and round.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace earlier results in --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -223,7 +271,7 @@ def replay_command(
     workload, faults, options = _prepare(
         trace, path, scenario, sizing, start, end, seed, carry_in=carry_in, restart_cost=restart_cost
     )
-    workload = on_every_nth_node(workload, every_nth_node).limited_to(limit)
+    workload = on_every_nth_node(workload, every_nth_node).limited_to(limit).with_load(load)
     if all_preemptible:
         workload = workload.all_preemptible()
     if mean_up_hours is not None:
@@ -245,9 +293,20 @@ def replay_command(
         "gap": gap,
         "iterations": iterations,
         "placement": placement,
+        "usage_strength": usage_strength,
+        "usage_half_life_seconds": None if usage_half_life is None else usage_half_life * HOUR,
+        "weighting": weighting,
+        "service_seconds": service,
+        "aging_seconds": aging,
+        "weight_factor_limit": weight_factor_limit,
     }
     given: dict[str, Any] = {name: value for name, value in knobs.items() if value is not None}
-    options = replace(options, policy=replace(options.policy, **given), timings=timings)
+    options = replace(options, policy=replace(options.policy, **given), timings=timings, sharing=sharing)
+    if policy is not None:
+        if given:
+            raise InvalidInput.of("policy", f"says everything: {', '.join(sorted(given))} cannot be given beside it")
+        document = _policy_file(policy)
+        options = replace(options, policy=document.policy, document=document)
     if interval is not None:
         options = replace(options, interval_seconds=interval)
     if horizon is not None:
@@ -260,6 +319,8 @@ def replay_command(
     else:
         console = _page()
         show_summary(console, result.summary)
+        if sharing:
+            show_sharing(console, result.summary["sharing"])
         show_timings(console, result.table("rounds"))
         console.print(f"\nwritten to {escape(str(out))}")
 
@@ -276,6 +337,28 @@ def compare_command(
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     else:
         show_comparison(_page(), figures, (before.name, after.name))
+
+
+@app.command("fairness")
+def fairness_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of the results of a replay with --sharing.")],
+    as_json: AsJson = False,
+) -> None:
+    """Plot how fair a replay was: writes fairness.svg beside its results, and says what was worst."""
+    require_pyarrow()
+    summary = read_summary(folder)
+    if "sharing" not in summary:
+        raise FailedPrecondition(str(folder), "holds no comparison with queues' parts; replay with --sharing")
+    sharing, rounds, queues = (read_table(folder / f"{name}.parquet") for name in ("sharing", "rounds", "queues"))
+    found = joined(sharing, rounds, queues, summary["run"]["end_s"])
+    file = folder / "fairness.svg"
+    file.write_text(fairness_plot(found, summary["workload"]["name"]), encoding="utf-8")
+    if as_json:
+        sys.stdout.write(json.dumps(summary["sharing"], indent=2, sort_keys=True) + "\n")
+    else:
+        console = _page()
+        show_sharing(console, summary["sharing"])
+        console.print(f"\nwritten to {escape(str(file))}")
 
 
 @app.command("validate")
@@ -327,6 +410,18 @@ def scenarios_command() -> None:
     console = _page()
     for name in scenario_names():
         console.print(f"[bold]{name}[/]: {escape(load_scenario(name).about)}")
+
+
+def _policy_file(path: Path) -> PolicyDocument:
+    """Raises InvalidInput with every mistake."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput.of(str(path), f"cannot be read: {error}") from None
+    reading = read_policy(text)
+    if reading.document is None:
+        raise InvalidInput(*(mistake.violation(str(path)) for mistake in reading.mistakes))
+    return reading.document
 
 
 def _objective(text: str) -> tuple[float, str]:

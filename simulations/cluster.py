@@ -18,13 +18,15 @@ from functools import partial
 from allocator.domain.cluster import Node
 from allocator.domain.placement import WHOLE, DesiredReplica, Epoch, NodeDesired, held
 from allocator.domain.resources import Resources
-from allocator.intake.commands import Heartbeat, ReplicaReport, ReplicaState
+from allocator.intake.commands import Heartbeat, ReplicaReport, ReplicaState, ReportProgress
 from allocator.intake.ports import Ledger
 from simulations.agenda import Agenda
 from simulations.usage import Usage
 from simulations.workload import Arrival
 
 BEFORE_ANY = Epoch(-1, -1)
+TOLD_AFTER = 60.0
+"""Seconds of making progress after which a job reports how fast it is."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,8 @@ class _Gang:
     """Of the whole gang."""
     rate: float
     """Work done per second, 1 in the fastest configuration."""
+    speed: float
+    """The same in the unit of the job's throughputs."""
     since: float | None = None
     restarting: float = 0.0
     """Seconds after `since` before work goes on."""
@@ -75,7 +79,9 @@ class _Agent:
 class SimulatedCluster:
     """Implements `allocator.rounds.ports.Pusher`; tells `ledger` of completions as the nodes' heartbeats."""
 
-    def __init__(self, nodes: Iterable[Node], agenda: Agenda, ledger: Ledger) -> None:
+    def __init__(self, nodes: Iterable[Node], agenda: Agenda, ledger: Ledger, *, tells: bool = True) -> None:
+        """`tells`: jobs whose throughputs are declared wrongly report the true ones."""
+        self._tells = tells
         self.work: dict[str, Work] = {}
         self.usage = Usage(agenda.now)
         self.broken_promises: list[str] = []
@@ -228,7 +234,8 @@ class SimulatedCluster:
             start_epoch=sample.start_epoch,
             places=places,
             demand=sample.demand * sample.replicas,
-            rate=configuration.throughput * sample.millis / (WHOLE * arrival.fastest.throughput),
+            rate=arrival.throughput(configuration) * sample.millis / (WHOLE * arrival.throughput(arrival.fastest)),
+            speed=arrival.throughput(configuration) * sample.millis / WHOLE,
         )
         self._gangs[job_id] = gang
         work.flavor = configuration.flavor
@@ -252,6 +259,15 @@ class SimulatedCluster:
         self.usage.hold(gang.demand, 1, now)
         end = now + gang.restarting + work.remaining / gang.rate
         self._agenda.plan(end, partial(self._complete, gang, gang.generation))
+        if self._tells and work.arrival.true_speed:
+            told = now + gang.restarting + TOLD_AFTER
+            if told < end:
+                self._agenda.plan(told, partial(self._tell, gang, gang.generation))
+
+    def _tell(self, gang: _Gang, generation: int) -> None:
+        """The job reports how fast it runs, unless it was halted since this was planned."""
+        if gang.generation == generation:
+            self._ledger.execute(ReportProgress(gang.job_id, gang.speed, gang.epoch), self._agenda.now).result()
 
     def _halt(self, gang: _Gang) -> None:
         """Stop making progress, and keep what was done."""

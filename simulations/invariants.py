@@ -11,7 +11,7 @@ compared and added up anew all the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from allocator.domain.cluster import Node
@@ -19,6 +19,7 @@ from allocator.domain.job import Job, JobState
 from allocator.domain.placement import NodeDesired, held
 from allocator.domain.plan import Move, Preempt, Resize, Start
 from allocator.domain.resources import GPU_MILLIS, NOTHING, Resources
+from allocator.formulation.eligibility import parted
 from allocator.placement.verify_constraints import label_violations, own_violations, unfit
 from allocator.rounds.report import RoundOutcome, RoundReport
 from simulations.cluster import SimulatedCluster
@@ -117,7 +118,7 @@ class Invariants:
             self.checks += 1
             node = nodes.get(state.node)
             if node is not None:
-                yield from _overfull(node, state)
+                yield from _overfull(node, state, _floating(report))
             elif state.replicas:
                 yield f"node {state.node} does not exist, and was asked to run something"
 
@@ -161,7 +162,8 @@ class Invariants:
         capacity = {node.name: node.capacity for node in report.snapshot.nodes}
         for node, amounts in used.items():
             self.checks += 1
-            for resource, missing in amounts.shortage(capacity.get(node, NOTHING)).items():
+            on_node = parted(amounts, _floating(report))[0]
+            for resource, missing in on_node.shortage(capacity.get(node, NOTHING)).items():
                 yield f"node {node} is over its {resource} by {missing}"
 
 
@@ -194,8 +196,12 @@ def _gang_findings(job: Job, change: Start | Move | Resize, nodes: dict[str, Nod
             yield f"job {job.id} was placed on node {name} of flavor {node.flavor}, not {configuration.flavor}"
 
 
-def _overfull(node: Node, state: NodeDesired) -> Iterable[str]:
-    """What of a node's desired state the node cannot give."""
+def _floating(report: RoundReport) -> tuple[str, ...]:
+    return () if report.policy is None else report.policy.floating_resources
+
+
+def _overfull(node: Node, state: NodeDesired, floating: Collection[str]) -> Iterable[str]:
+    """What of a node's desired state the node cannot give; `floating` resources are not of any node."""
     used = NOTHING
     devices = [0] * node.gpu_count
     for replica in state.replicas:
@@ -212,7 +218,7 @@ def _overfull(node: Node, state: NodeDesired) -> Iterable[str]:
                 devices[device] += min(wanted, GPU_MILLIS)
             else:
                 yield f"{where} got device {device}, which does not exist"
-    for resource, missing in used.shortage(node.capacity).items():
+    for resource, missing in parted(used, floating)[0].shortage(node.capacity).items():
         yield f"node {node.name} is over its {resource} by {missing}"
     for device, millis in enumerate(devices):
         if millis > GPU_MILLIS:

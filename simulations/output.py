@@ -7,6 +7,7 @@ A column that a real clock filled says so there.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from array import array
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allocator.domain.errors import FailedPrecondition
-from simulations.columns import Kind, Table
+from simulations.columns import Column, Kind, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,3 +137,33 @@ def to_arrow(table: Table) -> pa.Table:
             metadata["measured"] = "real time"
         fields.append(pa.field(column.name, encoded.type, metadata=metadata))
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def read_table(file: Path) -> Table:
+    """What `write_table` wrote. FailedPrecondition if there is no such file, or it is another one."""
+    import pyarrow as pa  # noqa: PLC0415 - see require_pyarrow
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        stored = pq.read_table(file)
+    except FileNotFoundError:
+        raise FailedPrecondition(str(file), "is not there; name a folder with the results of a replay") from None
+    except (OSError, pa.ArrowException) as error:
+        raise FailedPrecondition(str(file), f"cannot be read: {error}") from error
+    columns, values = [], []
+    for field in stored.schema:
+        kind = _kind(field.type)
+        said = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
+        columns.append(
+            Column(field.name, kind, said.get("unit", ""), said.get("meaning", ""), measured="measured" in said)
+        )
+        column = stored[field.name].to_pylist()
+        values.append([math.nan if value is None else value for value in column] if kind is Kind.FLOAT else column)
+    table = Table(file.stem, columns)
+    for row in zip(*values, strict=True):
+        table.add(*row)
+    return table
+
+
+def _kind(stored: object) -> Kind:
+    return {"double": Kind.FLOAT, "int64": Kind.INTEGER}.get(str(stored), Kind.TEXT)

@@ -11,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import allocator
-from allocator.domain.errors import InvalidInput
+from allocator.domain.applied_policy import PolicyDocument
+from allocator.domain.errors import InvalidInput, Violation
 from allocator.domain.policy import Policy
 from allocator.domain.resources import resource_names
 from allocator.rounds.loop import run_rounds
@@ -28,6 +29,8 @@ from simulations.faults import Faults, NoFaults
 from simulations.invariants import Invariants
 from simulations.measures import JOB_COLUMNS, Measures, add_job, add_refused
 from simulations.service import Service, ServiceMeter, service_summary, time_averaged_loss
+from simulations.sharing import SharingMeter
+from simulations.sharing_summary import sharing_summary
 from simulations.workload import Workload
 from simulations.world import World
 
@@ -39,7 +42,8 @@ class ReplayOptions:
     """How to replay. `horizon_seconds` ends it that long after the workload's start; infinite means: to the last job.
 
     `seed` is recorded only: what is random was drawn when the workload and the faults were made. Without `timings` the
-    columns of `rounds` that a real clock fills stay empty: then two replays of the same leave the same bytes.
+    columns of `rounds` that a real clock fills stay empty: then two replays of the same leave the same bytes. With
+    `sharing` each round is compared with every queue having its part of the machines for itself.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -48,6 +52,11 @@ class ReplayOptions:
     seed: int = 0
     full_check_every: int = 100
     timings: bool = True
+    sharing: bool = False
+    learning: bool = True
+    """Jobs whose throughputs are declared wrongly report the true ones."""
+    document: PolicyDocument | None = None
+    """A policy file that is applied at the start, its queues over those of the workload; `policy` must be its own."""
 
     def require_valid(self) -> None:
         """Raise InvalidInput with everything that is wrong."""
@@ -72,7 +81,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """`tables` are jobs, rounds and queues; `summary` is ready for JSON."""
+    """`tables` are jobs, rounds and queues, and sharing if that was asked for; `summary` is ready for JSON."""
 
     tables: tuple[Table, ...]
     summary: dict[str, Any]
@@ -98,11 +107,13 @@ def replay(
     """
     options.require_valid()
     workload.require_valid()
+    if options.document is not None:
+        _require_leaves(workload, options.document)
     interval = options.interval_seconds
     agenda = Agenda(workload.start)
     store = MemoryStore(round_retention=1)
-    cluster = SimulatedCluster(workload.nodes, agenda, store)
-    world = World(workload, agenda, store, cluster, faults or NoFaults())
+    cluster = SimulatedCluster(workload.nodes, agenda, store, tells=options.learning)
+    world = World(workload, agenda, store, cluster, faults or NoFaults(), options.document)
     clock = VirtualClock(agenda, world, interval=interval, horizon=workload.start + options.horizon_seconds)
     invariants = Invariants(cluster, gap=options.policy.gap, full_every=options.full_check_every)
     expected = len(workload.arrivals)
@@ -113,6 +124,7 @@ def replay(
 
     measures = Measures(resource_names([node.capacity for node in workload.nodes]), tell, timings=options.timings)
     meter = ServiceMeter()
+    sharing = [SharingMeter(options.policy)] if options.sharing else []
     usage_at_last_arrival: tuple[dict[str, float], dict[str, float]] | None = None
 
     def note_usage() -> None:
@@ -126,7 +138,7 @@ def replay(
         store=store,
         pusher=cluster,
         clock=clock,
-        observers=(invariants, meter, measures, *observers),
+        observers=(invariants, meter, measures, *sharing, *observers),
         solver=solver or ChainSolver(),
         policy=lambda: options.policy,
         interval=interval,
@@ -154,7 +166,23 @@ def replay(
         },
         "invariants": {"broken": 0, "checks": invariants.checks, "full_checks": invariants.full_checks},
     }
-    return ReplayResult((jobs, measures.rounds, measures.queues), summary, clock.ending)
+    tables = [jobs, measures.rounds, measures.queues, *(one.table for one in sharing)]
+    for one in sharing:
+        summary["sharing"] = sharing_summary(one.table, measures.rounds, measures.queues, agenda.now)
+    return ReplayResult(tuple(tables), summary, clock.ending)
+
+
+def _require_leaves(workload: Workload, document: PolicyDocument) -> None:
+    """Raise InvalidInput where the policy has queues below one that the workload's jobs go to."""
+    used = {arrival.spec.queue for arrival in workload.arrivals}
+    parents = {queue.parent: queue.name for queue in document.queues if queue.parent in used}
+    if parents:
+        raise InvalidInput(
+            *(
+                Violation("policy", f"has queue {child} below {parent}, which the jobs of the workload go to")
+                for parent, child in parents.items()
+            )
+        )
 
 
 def _jobs_table(world: World, cluster: SimulatedCluster, store: MemoryStore, service: Service) -> Table:
@@ -189,15 +217,19 @@ def _workload_summary(workload: Workload, world: World) -> dict[str, Any]:
 
 
 def _run_summary(options: ReplayOptions, ending: Ending, end: float) -> dict[str, Any]:
-    fairness = options.policy.fairness  # max-min is "inf" here: JSON has no infinity
     return {
         "ending": ending.value,
         "end_s": end,
         "interval_s": options.interval_seconds,
         "horizon_s": summaries.number(options.horizon_seconds),
         "seed": options.seed,
-        "policy": asdict(options.policy) | {"fairness": fairness if math.isfinite(fairness) else str(fairness)},
+        "policy": {name: _finite(value) for name, value in asdict(options.policy).items()},
     }
+
+
+def _finite(value: Any) -> Any:
+    """Max-min is "inf" here, and so is what never happens: JSON has no infinity."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _versions() -> dict[str, str]:

@@ -56,6 +56,15 @@ class QuotaPart(_Part):
     borrowing_limit: NotNegative | None = None
     lending_limit: NotNegative | None = None
 
+    def scaled(self, factor: float) -> QuotaPart:
+        """For so many times the nodes of its flavor; GPUs as whole ones."""
+
+        def of(amount: float | None) -> float | None:
+            return None if amount is None else (round(amount * factor) if self.resource == "gpu" else amount * factor)
+
+        changed = {name: of(getattr(self, name)) for name in ("nominal", "borrowing_limit", "lending_limit")}
+        return self.model_copy(update=changed)
+
     def make_quota(self) -> Quota:
         """In the domain's units; its values are not judged."""
         size = display_unit(self.resource)[1]
@@ -96,6 +105,10 @@ class JobClassPart(_Part):
     The jobs of a class are alike unless a spread is given: `weight_sigma` and `throughput_sigma` are those of
     log-normal factors, median 1, on each job's weight and, flavor by flavor, on its throughput. They are kept within
     a thousandth and a thousandfold.
+
+    `true_speed` says on which flavors the declared throughput is wrong: by which factor it is faster in truth. Such
+    jobs report how fast they run, and learn from each other. With a `deadline_factor` each job has a deadline, so many
+    times its run time after its submission, and its run time is known.
     """
 
     name: Name
@@ -113,6 +126,8 @@ class JobClassPart(_Part):
     preemptible: bool = True
     restart_cost_seconds: NotNegative = 0.0
     duration_known: bool = False
+    true_speed: dict[str, Positive] = {}
+    deadline_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     priority_class: Literal["low", "normal", "high"] = "normal"
 
 
@@ -141,6 +156,12 @@ class PolicyPart(_Part):
     horizon_seconds: Positive | None = None
     credit_limit_seconds: Positive | None = None
     placement: Literal["prospects", "best-fit", "fragmentation"] | None = None
+    usage_strength: Annotated[float, Field(ge=0, le=8)] | None = None
+    usage_half_life_seconds: Positive | None = None
+    weighting: Literal["none", "least-attained-service", "finish-time"] | None = None
+    service_seconds: Positive | None = None
+    aging_seconds: Annotated[float, Field(gt=0)] | None = None
+    weight_factor_limit: Annotated[float, Field(ge=1, le=1024)] | None = None
 
     @field_validator("fairness")
     @classmethod
@@ -213,9 +234,10 @@ def _unknown_flavors(scenario: Scenario) -> Iterator[Violation]:
     flavors = {flavor.name for flavor in scenario.flavors}
     named = [
         *(
-            (f"classes.{index}.throughput.{flavor}", flavor)
+            (f"classes.{index}.{part}.{flavor}", flavor)
             for index, job_class in enumerate(scenario.classes)
-            for flavor in job_class.throughput
+            for part in ("throughput", "true_speed")
+            for flavor in getattr(job_class, part)
         ),
         *(
             (f"queues.{index}.quotas.{place}.flavor", quota.flavor)

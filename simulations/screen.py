@@ -95,6 +95,25 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
     console.print(_figures(summary), markup=False)
 
 
+def show_sharing(console: Console, sharing: dict[str, Any]) -> None:
+    """How far queues were below what their part of the machines would have given them."""
+    table = _plain_table("\nBelow its part of the machines", "", "count", "within 1 %", "mean", "p99", "worst", "queue")
+    for name, key in (("in the optimum, by round and queue", "in_the_optimum"), ("in what ran, by hour", "ran_hourly")):
+        row = sharing[key]
+        figures = (_part(row[each]) for each in ("within_bound", "mean", "p99", "max"))
+        table.add_row(name, f"{row['count']:,}", *figures, row.get("worst_queue", "-"))
+    console.print(table)
+    jain = (
+        (name, sharing[f"jain_{key}"])
+        for name, key in (
+            ("held / optimum", "held_over_optimum"),
+            ("optimum / entitlement", "optimum_over_entitlement"),
+        )
+    )
+    shown = "; ".join(f"{name} mean {_ratio(found['mean'])}, least {_ratio(found['min'])}" for name, found in jain)
+    console.print(f"Jain index: {shown}")
+
+
 def show_timings(console: Console, rounds: Table) -> None:
     """How long the stages of the rounds really took; nothing if that was not kept."""
     table = _plain_table("\nReal time of a round", "", "mean", "p50", "p95", "p99", "max")

@@ -145,7 +145,7 @@ def _rates(report: RoundReport) -> Floats:
     runs, configuration, part = _running_after(jobs, ids, report.commit)
     shares = report.solution.shares
     there = row >= 0
-    there &= np.fromiter(map(attrgetter("spec.preemptible"), jobs), dtype=bool, count=len(jobs))
+    there &= formulation.live.profiles.preemptible[formulation.live.jobs.profile]  # the job's word, and its class's
     rates[SECONDS] = there
     for kind, of_rows in (
         (OWED, np.minimum(1.0, shares.sum(axis=1))),

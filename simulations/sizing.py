@@ -19,7 +19,8 @@ MOST_SPREAD = 5.0
 class Sizing:
     """What shall be different; None keeps what the scenario says.
 
-    `nodes` altogether, in the scenario's proportions, at least one of each flavor. `jobs_at_start` are there at time 0,
+    `nodes` altogether, in the scenario's proportions, at least one of each flavor; quotas keep their part of their
+    flavor. `jobs_at_start` are there at time 0,
     `arrivals_per_hour` come for `arrival_hours`. `duration_factor` multiplies all run times. `job_spread` replaces
     `weight_sigma` and `throughput_sigma` of every class: 0 makes the jobs of a class alike.
     """
@@ -49,8 +50,15 @@ class Sizing:
         counts = [flavor.nodes for flavor in scenario.flavors]
         if self.nodes is not None:
             counts = in_proportion(self.nodes, counts)
+        times = {flavor.name: count / flavor.nodes for flavor, count in zip(scenario.flavors, counts, strict=True)}
         return scenario.model_copy(
             update={
+                "queues": [
+                    queue.model_copy(
+                        update={"quotas": [quota.scaled(times.get(quota.flavor, 1.0)) for quota in queue.quotas]}
+                    )
+                    for queue in scenario.queues
+                ],
                 "flavors": [
                     flavor.model_copy(update={"nodes": count})
                     for flavor, count in zip(scenario.flavors, counts, strict=True)

@@ -53,9 +53,12 @@ def generate(scenario: Scenario, seed: int) -> Workload:
             priority_class=job_class.priority_class,
             preemptible=job_class.preemptible,
             restart_cost_seconds=job_class.restart_cost_seconds,
-            expected_duration_seconds=duration if job_class.duration_known else None,
+            expected_duration_seconds=duration if job_class.duration_known or job_class.deadline_factor else None,
+            job_class=job_class.name if job_class.true_speed else "",
+            deadline=_deadline(float(times[index]), job_class, duration),
         )
-        arrivals.append(Arrival(float(times[index]), spec, duration))
+        speeds = tuple(sorted(job_class.true_speed.items()))
+        arrivals.append(Arrival(float(times[index]), spec, duration, speeds))
     workload = Workload(
         name=f"synthetic {scenario.name}",
         start=0.0,
@@ -66,6 +69,10 @@ def generate(scenario: Scenario, seed: int) -> Workload:
     )
     workload.require_valid()
     return workload
+
+
+def _deadline(time: float, job_class: JobClassPart, duration: float) -> float | None:
+    return None if job_class.deadline_factor is None else time + job_class.deadline_factor * duration
 
 
 def make_faults(scenario: Scenario, workload: Workload, seed: int) -> Faults:

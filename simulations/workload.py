@@ -26,11 +26,19 @@ class Arrival:
     time: float
     spec: JobSpec
     duration: float
+    true_speed: tuple[tuple[str, float], ...] = ()
+    """(flavor, true throughput relative to the declared one), where that is wrong or nobody declared it. A job that has
+    any tells the scheduler how fast it really runs.
+    """
 
     @property
     def fastest(self) -> Configuration:
-        """The configuration `duration` is about: the largest throughput, the first of several equal ones."""
-        return max(self.spec.configurations, key=lambda configuration: configuration.throughput)
+        """The configuration `duration` is about: the largest true throughput, the first of several equal ones."""
+        return max(self.spec.configurations, key=self.throughput)
+
+    def throughput(self, configuration: Configuration) -> float:
+        """The true one, in the unit of the declared ones."""
+        return configuration.throughput * dict(self.true_speed).get(configuration.flavor, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,15 @@ class Workload:
             replace(arrival, spec=replace(arrival.spec, restart_cost_seconds=seconds)) for arrival in self.arrivals
         )
         return replace(self, arrivals=arrivals, notes=(*self.notes, f"Every restart costs {seconds:g} s of work."))
+
+    def with_load(self, factor: float) -> Workload:
+        """The same jobs, arriving `factor` times as close together. Noted among the assumptions."""
+        if factor == 1:
+            return self
+        arrivals = tuple(
+            replace(arrival, time=self.start + (arrival.time - self.start) / factor) for arrival in self.arrivals
+        )
+        return replace(self, arrivals=arrivals, notes=(*self.notes, f"Jobs arrive {factor:g} times as fast."))
 
     def require_valid(self) -> None:
         """Raise InvalidInput with everything that is wrong, at most the first twenty findings."""

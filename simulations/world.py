@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from allocator.domain.applied_policy import PolicyDocument
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import Job
-from allocator.intake.commands import Command, CreateQueue, LoseNode, RegisterNode, SubmitJobs
+from allocator.intake.commands import ApplyPolicy, Command, CreateQueue, LoseNode, RegisterNode, SubmitJobs
 from allocator.intake.ports import Ledger
 from simulations.agenda import Agenda
 from simulations.cluster import SimulatedCluster
@@ -26,7 +27,13 @@ class World:
     """Plans the workload's arrivals and the nodes' outages on the agenda, and counts what became of them."""
 
     def __init__(
-        self, workload: Workload, agenda: Agenda, ledger: Ledger, cluster: SimulatedCluster, faults: Faults
+        self,
+        workload: Workload,
+        agenda: Agenda,
+        ledger: Ledger,
+        cluster: SimulatedCluster,
+        faults: Faults,
+        policy: PolicyDocument | None = None,
     ) -> None:
         self.submitted: dict[str, Arrival] = {}
         """Admitted jobs by id, in order of admission."""
@@ -36,14 +43,17 @@ class World:
         self._ledger = ledger
         self._cluster = cluster
         self._faults = faults
+        self._policy = policy
         self._nodes = {node.name: node for node in workload.nodes}
         self._batches: Iterator[tuple[float, tuple[Arrival, ...]]] = workload.batches()
         self._more_to_come = True
 
     def open(self) -> None:
-        """Create queues and nodes, and plan the first events; what is due at the start happens."""
+        """Create queues and nodes, apply the policy, and plan the first events; what is due at the start happens."""
         for queue in sorted(self._workload.queues, key=lambda queue: queue.name):
             self._tell(CreateQueue(queue))
+        if self._policy is not None:
+            self._tell(ApplyPolicy(self._policy))
         for node in self._workload.nodes:
             self._tell(RegisterNode(node))
             self._plan_outage(node.name)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from allocator.policyfile import read
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -30,6 +32,14 @@ def test_the_library_example_runs_and_is_optimal(capsys: pytest.CaptureFixture[s
 
 def test_the_client_example_is_real_code() -> None:
     compile(block_with("Client("), "README.md", "exec")
+
+
+def test_the_policy_file_is_right() -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    reading = read(text)
+    assert (reading.mistakes, reading.warnings) == ((), ())
+    assert reading.document is not None
+    assert [queue.name for queue in reading.document.queues] == ["research", "batch"]
 
 
 def test_every_linked_file_is_there() -> None:

@@ -3,7 +3,7 @@
 `serve`, `config` and `db` come from the daemon's side; `allocator.__main__` puts both together.
 """
 
-from allocator.cli import cluster, explain, jobs, nodes, queues, whatif
+from allocator.cli import cluster, explain, jobs, nodes, policy, queues, whatif
 from allocator.cli.app import EPILOG, app
 
-__all__ = ["EPILOG", "app", "cluster", "explain", "jobs", "nodes", "queues", "whatif"]
+__all__ = ["EPILOG", "app", "cluster", "explain", "jobs", "nodes", "policy", "queues", "whatif"]

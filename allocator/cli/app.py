@@ -32,6 +32,7 @@ _ORDER = (
     "watch",
     "status",
     "queues",
+    "policy",
     "nodes",
     "prices",
     "rounds",

@@ -8,14 +8,16 @@ from typing import Annotated
 
 import typer
 
-from allocator.cli import completion, schema, screen
+from allocator.cli import completion, explain_json, schema, screen
 from allocator.cli.app import app, command, session
 from allocator.cli.cluster_view import flavor_prices, price_table, round_line, round_table, show_round, show_status
 from allocator.cli.explain_view import price_history, price_line
 from allocator.cli.job_view import event_line
+from allocator.cli.limit_view import limit_table
 from allocator.cli.quantities import age
-from allocator.client import JobChange
-from allocator.domain.errors import InvalidInput
+from allocator.client import Client, JobChange
+from allocator.domain.errors import FailedPrecondition, InvalidInput
+from allocator.explain.scarcity import LimitPrice
 from allocator.rounds.report import RoundSummary
 
 _PANEL = "Cluster"
@@ -48,7 +50,8 @@ def prices(
 
     Prices are dual variables of the last round, per display unit (core, GPU, GiB, GB/s), as a part of the total budget
     of all queues together, which is 1. Nothing that is left over has a price. Who pays one, and what one more unit
-    would bring, `allocator explain price` says.
+    would bring, `allocator explain price` says. Below them are the side constraints of the policy that have a price,
+    per unit of theirs, and what lies in pieces too small for some jobs, or on nodes that do not admit them.
     """
     settings = session(context)
     if history is not None and follow:
@@ -69,6 +72,7 @@ def prices(
                     screen.line(price_line(summary, flavor))
             return
         found = client.status()
+        limits = _limits(client, flavor) if found.last_round is not None else ()
     usages = [usage for usage in found.flavors if flavor is None or usage.flavor == flavor]
     if settings.json:
         screen.emit_json(
@@ -79,6 +83,7 @@ def prices(
                     {"flavor": name, "budget_share": schema.finite(share)}
                     for name, share in flavor_prices(usages).items()
                 ],
+                "limits": [explain_json.limit_price(each) for each in limits],
             }
         )
         return
@@ -86,8 +91,20 @@ def prices(
         screen.remark("no round has run yet, so there are no prices")
         return
     screen.show(price_table(usages), empty="no nodes, so no prices")
+    if limits:
+        screen.heading("Limits, and what lies in pieces")
+        screen.show(limit_table(limits))
     last = found.last_round
     screen.remark(f"as of round {last.round}, {age(time.time() - last.time)} ago ({last.outcome.value})")
+
+
+def _limits(client: Client, flavor: str | None) -> tuple[LimitPrice, ...]:
+    """Prices of limits; of one flavor only what is about that alone. None if no round has run in this daemon."""
+    try:
+        found = client.limit_prices().limits
+    except FailedPrecondition:
+        return ()
+    return tuple(each for each in found if flavor is None or each.flavor == flavor)
 
 
 def _prices_then(summary: RoundSummary, flavor: str | None) -> schema.Json:

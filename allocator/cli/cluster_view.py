@@ -21,6 +21,7 @@ def show_status(status: ClusterStatus, queues: Sequence[QueueStatus], address: s
             ("nodes", _node_counts(status)),
             ("jobs", f"{status.running_jobs} running, {status.pending_jobs} waiting"),
             ("last round", _last_round(status.last_round, now)),
+            ("policy", "" if status.last_round is None else _policy(status.last_round)),
         ]
     )
     if status.flavors:
@@ -218,6 +219,7 @@ def show_round(summary: RoundSummary) -> None:
             ("time", screen.local_time(summary.time)),
             ("outcome", summary.outcome.value),
             ("solver", f"{summary.solver}, {summary.iterations} iterations, fairness {significant(summary.fairness)}"),
+            ("policy", _policy(summary)),
             ("objective", significant(summary.objective, 6)),
             ("bound", significant(summary.bound, 6)),
             ("gap", significant(summary.gap, 3)),
@@ -280,6 +282,13 @@ def _node_counts(status: ClusterStatus) -> str:
         if count
     ]
     return ", ".join(parts)
+
+
+def _policy(summary: RoundSummary) -> str:
+    """Which one it was decided by."""
+    if summary.policy_version:
+        return f"version {summary.policy_version} (allocator policy show)"
+    return "the daemon's configuration"
 
 
 def _last_round(last: RoundSummary | None, now: float) -> str:

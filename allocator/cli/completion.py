@@ -15,6 +15,7 @@ from allocator.client import Client, Discipline, JobState
 from allocator.client.retry import NEVER
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import PRIORITY_CLASSES
+from allocator.policyfile import read
 
 _SECONDS = 1.0
 _MOST = 200
@@ -60,9 +61,14 @@ def disciplines(incomplete: str) -> list[str]:
     return [discipline.value for discipline in Discipline if discipline.value.startswith(incomplete)]
 
 
-def priority_classes(incomplete: str) -> list[str]:
-    """The built-in classes."""
-    return [name for name in PRIORITY_CLASSES if name.startswith(incomplete)]
+def priority_classes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Those of the policy in force; without a daemon the built-in ones."""
+    return _asked(ctx, _classes, incomplete) or [name for name in PRIORITY_CLASSES if name.startswith(incomplete)]
+
+
+def _classes(client: Client) -> list[str]:
+    document = read(client.policy().text).document
+    return [] if document is None else [each.name for each in document.policy.priority_classes]
 
 
 def _asked(ctx: typer.Context, ask: _Question, incomplete: str) -> list[str]:

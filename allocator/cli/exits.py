@@ -39,7 +39,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "failed, or refused in part; with --wait: a job did not succeed",
     ExitCode.BAD_INPUT: "wrong usage, bad file or value",
-    ExitCode.NOT_FOUND: "no such job, queue, node or round",
+    ExitCode.NOT_FOUND: "no such job, queue, node, round or policy version",
     ExitCode.CONFLICT: "exists already, or its state does not allow this",
     ExitCode.UNAVAILABLE: (
         "no daemon answers, or not in time, or no room now (a queue's max_live_jobs); trying again may help"

@@ -114,7 +114,7 @@ def _command(client: Client, job_id: str, change: Change) -> str:
         return " && ".join(parts) if all(parts) else ""
     if change.kind is ChangeKind.WEIGHT:
         return f"allocator update {shlex.quote(job_id)} --weight {change.weight:g}"
-    if change.kind in (ChangeKind.FLAVOR, ChangeKind.NODES):
+    if change.kind in (ChangeKind.FLAVOR, ChangeKind.NODES, ChangeKind.LIMIT):
         return ""
     try:
         queue: Queue = client.queue(change.queue).queue

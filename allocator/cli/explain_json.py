@@ -10,8 +10,12 @@ from allocator.cli import schema
 from allocator.cli.schema import Json
 from allocator.domain.reason import PendingReason
 from allocator.explain.answers import Change, Estimate, JobExplanation, PriceExplanation, QueueExplanation
+from allocator.explain.scarcity import LimitPrice
 from allocator.rounds.report import FlavorUsage
 from allocator.wire.explanations import PastPrice
+
+_TIMES = ("time", "deadline", "expected_end")
+"""Fields in seconds since the epoch."""
 
 
 def job_explanation(found: JobExplanation) -> Json:
@@ -26,6 +30,10 @@ def price_explanation(found: PriceExplanation, history: tuple[PastPrice, ...]) -
     return {"explanation": _message(found), "history": [_message(each) for each in history]}
 
 
+def limit_price(found: LimitPrice) -> Json:
+    return _message(found)
+
+
 def _message(value: Any) -> Json:
     return {field.name: _plain(field.name, getattr(value, field.name)) for field in fields(value)}
 
@@ -35,7 +43,7 @@ def _plain(name: str, value: Any) -> Any:
         case None | bool() | int() | str():
             return value
         case float():
-            return schema.time_text(value) if name == "time" else schema.finite(value)
+            return schema.time_text(value) if name in _TIMES else schema.finite(value)
         case Enum():
             return value.value
         case PendingReason():

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from allocator.cli import reasons, screen, words
+from allocator.cli import limit_view, promise_view, reasons, screen, words
 from allocator.cli.cluster_view import price
+from allocator.cli.limit_view import per_unit
 from allocator.cli.quantities import age, approximate, format_amount, significant
 from allocator.cli.screen import Column, Table
 from allocator.domain.queue import Queue
-from allocator.domain.resources import display_unit
 from allocator.explain.answers import (
     Assumption,
-    Binding,
-    BindingKind,
     Change,
     ChangeKind,
     Estimate,
     JobExplanation,
+    JobWeight,
     Outcome,
+    PastUsage,
     PriceExplanation,
     QueueAmounts,
     QueueExplanation,
@@ -65,6 +65,9 @@ def show_job(found: JobExplanation, now: float, command: Command) -> None:
             ("share", _share(found)),
             ("credit", _credit(found.credit_seconds)),
             ("budget", _budget(found)),
+            ("promise", "" if found.promise is None else promise_view.promise(found.promise, now)),
+            ("speed", promise_view.throughputs(found.configurations, found.throughputs)),
+            ("weight", "" if found.weight is None else _weight(found.weight)),
             ("position", "" if found.position is None else f"{found.position} of {found.waiting} that wait"),
             ("start", "" if found.estimate is None else _estimate(found.estimate)),
         ]
@@ -78,7 +81,9 @@ def show_job(found: JobExplanation, now: float, command: Command) -> None:
         screen.show(_configurations(found))
     if found.bindings:
         screen.heading("Scarce for it")
-        screen.show(_scarce(found.bindings))
+        screen.show(limit_view.scarce(found.bindings))
+        for line in limit_view.amounts(found.bindings):
+            screen.line(line)
     if found.what_helps is not None:
         screen.heading("What would help")
         _show_what_helps(found.what_helps, command)
@@ -107,6 +112,24 @@ def _budget(found: JobExplanation) -> str:
     if found.budget is None or found.spends is None:
         return ""
     return f"{words.percent(found.budget)} of all money, spends {words.percent(found.spends)}"
+
+
+def _weight(found: JobWeight) -> str:
+    """What it counts, and why."""
+    counts = f"{words.weight(found.declared)}, counts as {words.weight(found.counts)}"
+    return "\n".join(
+        [
+            f"{counts} in its queue",
+            f"- x {significant(found.service_factor)}, having received {age(found.received_seconds)} of run time",
+            f"- x {significant(found.aging_factor)}, having waited {age(found.waited_seconds)}",
+        ]
+    )
+
+
+def _past(found: PastUsage) -> str:
+    """By how much more or less than declared a queue's weight counts, and why."""
+    had = f"of what was scarce it had {words.percent(found.had)}, and {words.percent(found.entitled)} was its part"
+    return f", counts {significant(found.factor)} times\n- {had} (half-life {age(found.half_life_seconds)})"
 
 
 def _estimate(estimate: Estimate) -> str:
@@ -151,27 +174,6 @@ def _configurations(found: JobExplanation) -> Table:
     return table
 
 
-def _scarce(bindings: Iterable[Binding]) -> Table:
-    table = Table(
-        (
-            Column("WHAT"),
-            Column("FLAVOR"),
-            Column("RESOURCE"),
-            Column("PRICE", right=True),
-            Column("PER"),
-            Column("IT PAYS", right=True),
-        )
-    )
-    for each in bindings:
-        what = {
-            BindingKind.CAPACITY: "capacity",
-            BindingKind.BORROWING: f"limit of {each.queue}",
-            BindingKind.LENDING: f"kept by {each.queue.replace('+', ', ')}",
-        }[each.kind]
-        table.add(what, each.flavor, each.resource, price(each.price), _unit(each.resource), words.percent(each.paid))
-    return table
-
-
 def _show_what_helps(found: WhatHelps, command: Command) -> None:
     table = Table((Column("CHANGE"), Column("SHARE", right=True), Column("STARTS"), Column("COMMAND", give_way=1)))
     if found.unchanged is not None:
@@ -210,6 +212,8 @@ def _one_change(made: Change) -> str:
             return f"borrowing limit of {made.queue} on {made.flavor}: {amounts}"
         case ChangeKind.LENDING_LIMIT:
             return f"lending limit of {made.queue} on {made.flavor}: {amounts}"
+        case ChangeKind.LIMIT:
+            return f"limit {made.limit} of the policy: {significant(made.most, 6)} {made.unit}".rstrip()
 
 
 def _starts(outcome: Outcome, horizon: float) -> str:
@@ -226,7 +230,7 @@ def show_queue(found: QueueExplanation, now: float) -> None:
         [
             ("queue", found.queue),
             ("as of", _as_of(found.round, found.time, now)),
-            ("weight", words.weight(found.weight)),
+            ("weight", words.weight(found.weight) + ("" if found.past is None else _past(found.past))),
             ("entitled to", f"{words.percent(found.entitlement)} of all money"),
             ("may spend", f"{words.percent(found.budget)}, spends {words.percent(found.spends)}"),
             ("demand", words.percent(found.demand)),
@@ -281,7 +285,7 @@ def _amounts_table(amounts: Iterable[QueueAmounts]) -> Table:
 def show_price(found: PriceExplanation, history: tuple[PastPrice, ...], now: float) -> None:
     """The page about one price."""
     usage = found.usage
-    unit = _unit(usage.resource)
+    unit = per_unit(usage.resource)
     more = found.one_more
     screen.facts(
         [
@@ -368,8 +372,3 @@ def quota_flags(arranged: Queue) -> str:
                 text += f",{word}={format_amount(quota.resource, limit)}"
         flags.append(f"--quota {text}")
     return " ".join(flags)
-
-
-def _unit(resource: str) -> str:
-    unit = display_unit(resource)[0]
-    return unit.removesuffix("s") if unit in ("cores", "GPUs", "units") else unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from allocator.cli import reasons, screen, words
+from allocator.cli import promise_view, reasons, screen, words
 from allocator.cli.quantities import age, format_duration, significant
 from allocator.cli.screen import Column, Table
 from allocator.client import ClusterStatus, Job
@@ -76,6 +76,9 @@ def _what(job: Job, status: ClusterStatus, now: float) -> list[tuple[str, str]]:
         ("preemptible", "yes" if spec.preemptible else "no: once started it is never stopped for others"),
         ("restart cost", format_duration(spec.restart_cost_seconds) if spec.restart_cost_seconds else ""),
         ("expected", _expected(spec.expected_duration_seconds)),
+        ("class", spec.job_class),
+        ("deadline", promise_view.deadline(job, now)),
+        ("at least", f"{significant(spec.minimum_throughput)} per second" if spec.minimum_throughput else ""),
         ("labels", "\n".join(f"{key}={value}" for key, value in spec.labels)),
         ("place", "\n".join(words.constraints(spec.constraints))),
         ("resizable", "yes: it changes its number of replicas without a restart" if spec.resizable else ""),
@@ -119,9 +122,11 @@ def _configuration_table(job: Job, status: ClusterStatus) -> Table:
     prices = {(usage.flavor, usage.resource): usage.price for usage in status.flavors}
     fastest = max(job.throughput(configuration) for configuration in job.spec.configurations) or 1.0
     current = job.allocation.placement.configuration if job.allocation else None
+    guesses = bool(job.measured_throughput) or any(configuration.declared for configuration in job.spec.configurations)
     for index, configuration in enumerate(job.spec.configurations):
         throughput = job.throughput(configuration)
-        measured = "*" if configuration.flavor in dict(job.measured_throughput) else ""
+        unknown = "?" if guesses and not configuration.declared else ""
+        measured = "*" if configuration.flavor in dict(job.measured_throughput) else unknown
         cost = words.percent(words.price_of(configuration, prices)) if status.last_round else "-"
         table.add(
             ">" if index == current else "",
@@ -148,6 +153,7 @@ def _history(job: Job, now: float) -> list[tuple[str, str]]:
         ("ended", end),
         ("preempted", preempted),
         ("measured", ", ".join(f"{significant(v, 6)} per second on {f}" for f, v in job.measured_throughput)),
+        ("misdeclared", promise_view.misdeclared(job)),
     ]
 
 

@@ -8,8 +8,11 @@ A file is a list of jobs, or a mapping with `jobs:` and optionally `defaults:`, 
         replicas: 4                          # a gang: all four or none
         cpu: 8
         gpu: 1
-        flavors: {v100: 2.0, t4: 1.0}        # flavor: throughput; also a list of names (throughput 1 each)
+        flavors: {v100: 2.0, t4: 1.0}        # flavor: throughput, or unknown; also a list of names (all unknown)
         restart_cost: 30s
+        job_class: resnet                    # learns how fast it runs where from others of the class
+        expected_duration: 2h
+        deadline: 6h                         # from now; or a time: 2026-03-01T18:00
         constraints: {within: rack}          # as in `allocator.cli.place_fields`
         count: 3                             # three such jobs
 
@@ -30,6 +33,7 @@ from typing import Any
 from allocator.cli import field_types as f
 from allocator.cli.documents import Document
 from allocator.cli.place_fields import FLAGS, ReplicaRange, read_constraints, read_curve, read_replicas
+from allocator.cli.promise_fields import read_deadline, read_throughput
 from allocator.cli.quantities import parse_amount, parse_duration
 from allocator.domain.cluster import Labels
 from allocator.domain.errors import FailedPrecondition, InvalidInput, Violation
@@ -203,12 +207,12 @@ def _merge(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any
 def _draft(fields: Mapping[str, Any], path: str) -> JobDraft:
     """The job of parsed fields; what the domain finds wrong is named as the file names it."""
     explicit = fields.get("configurations")
-    flavors: dict[str, float] = fields.get("flavors") or {_ANY_FLAVOR: 1.0}
+    flavors: dict[str, float | None] = fields.get("flavors") or {_ANY_FLAVOR: None}
     if explicit is not None:
         configurations = tuple(_configuration({**fields, **own}, own["flavor"]) for own in explicit)
     else:
         configurations = tuple(
-            _configuration({**fields, "replicas": count, "throughput": throughput * speed}, flavor)
+            _configuration({**fields, "replicas": count, "throughput": _speed(throughput, speed)}, flavor)
             for flavor, throughput in flavors.items()
             for count, speed in _sizes(fields)
         )
@@ -227,20 +231,38 @@ def _draft(fields: Mapping[str, Any], path: str) -> JobDraft:
     return JobDraft(spec, explicit is None and "flavors" not in fields, fields.get("count", 1))
 
 
-def _sizes(fields: Mapping[str, Any]) -> list[tuple[int, float]]:
+def _speed(throughput: float | None, size: float | None) -> float | None:
+    """On a flavor and with a size, each of which may be unknown: with sizes, that of the flavors is 1 then."""
+    return throughput if size is None else (1.0 if throughput is None else throughput) * size
+
+
+def _sizes(fields: Mapping[str, Any]) -> list[tuple[int, float | None]]:
     """(replicas, throughput) of each size; of a range without throughputs they are proportional to the replicas."""
     replicas = fields.get("replicas", 1)
     if isinstance(replicas, ReplicaRange):
         return list(zip(replicas.counts, fields.get("throughput") or map(float, replicas.counts), strict=True))
-    return [(replicas, 1.0)]
+    return [(replicas, None)]
 
 
 def _configuration(fields: Mapping[str, Any], flavor: str) -> Configuration:
     amounts = {name: fields[name] for name in STANDARD_RESOURCES if name in fields} | fields.get("resources", {})
-    return Configuration(flavor, fields.get("replicas", 1), Resources.of(amounts), fields.get("throughput", 1.0))
+    throughput = fields.get("throughput")
+    speed = 1.0 if throughput is None else throughput
+    return Configuration(flavor, fields.get("replicas", 1), Resources.of(amounts), speed, throughput is not None)
 
 
-_AS_THEY_ARE = ("name", "weight", "priority_class", "preemptible", "constraints", "resizable", "divisible")
+_AS_THEY_ARE = (
+    "name",
+    "weight",
+    "priority_class",
+    "preemptible",
+    "constraints",
+    "resizable",
+    "divisible",
+    "job_class",
+    "deadline",
+    "minimum_throughput",
+)
 _FILE_NAME = {field: name for name, field in FIELD_BY_RESOURCE.items()} | {
     "extra": "resources",
     "labels": "labels",
@@ -279,7 +301,7 @@ def _extras(value: object, path: str) -> dict[str, int]:
     return amounts
 
 
-def _flavors(value: object, path: str) -> dict[str, float]:
+def _flavors(value: object, path: str) -> dict[str, float | None]:
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list):
@@ -287,9 +309,9 @@ def _flavors(value: object, path: str) -> dict[str, float]:
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise InvalidInput.of(path, f"{twice[0]!r} is given twice: each flavor once")
-        value = dict.fromkeys(names, 1.0)
+        value = dict.fromkeys(names)
     throughputs = {
-        name: f.number(throughput, f"{path}.{name}")
+        name: read_throughput(throughput, f"{path}.{name}")
         for name, throughput in f.mapping(value, path, "flavor names to throughputs").items()
     }
     if not throughputs:
@@ -322,7 +344,7 @@ _DEMAND_FIELDS: dict[str, f.Reader] = {
 }
 _CONFIGURATION_FIELDS: dict[str, f.Reader] = {
     "flavor": f.text,
-    "throughput": f.number,
+    "throughput": read_throughput,
     "replicas": f.whole(1, MAX_REPLICAS),
     **_DEMAND_FIELDS,
 }
@@ -343,6 +365,9 @@ FIELDS: dict[str, f.Reader] = {
     "constraints": read_constraints,
     "resizable": f.truth,
     "divisible": f.truth,
+    "job_class": f.text,
+    "deadline": read_deadline,
+    "minimum_throughput": f.number,
     "count": f.whole(1, MAX_COPIES),
 }
 """Every field of a job in a file, with what reads it."""

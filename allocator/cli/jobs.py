@@ -53,14 +53,15 @@ def submit(
         list[str] | None,
         typer.Option(
             metavar="NAME[=THROUGHPUT]",
-            help="A kind of node it accepts, and its work per second there (default 1). Repeatable. Without any: every "
-            "flavor that the cluster has now, with throughput 1.",
+            help="A kind of node it accepts, and its work per second there. Without a number nobody knows: it is "
+            "learned. Repeatable. Without any: every flavor that the cluster has now.",
             autocompletion=completion.flavor_names,
         ),
     ] = None,
     weight: Annotated[float | None, typer.Option(help="Relative to the queue's other jobs. Default: 1.")] = None,
     priority_class: Annotated[
-        str | None, typer.Option(help="low, normal or high.", autocompletion=completion.priority_classes)
+        str | None,
+        typer.Option(help="low, normal or high, or what the policy has.", autocompletion=completion.priority_classes),
     ] = None,
     non_preemptible: Annotated[
         bool, typer.Option("--non-preemptible", help="Once started, never stopped for others.")
@@ -70,6 +71,19 @@ def submit(
     ] = None,
     expected_duration: Annotated[
         str | None, typer.Option(metavar="TIME", help="Run time in its best configuration: 2h, 1h30m.")
+    ] = None,
+    job_class: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Kind of work: jobs of a class learn from each other how fast they run on a flavor."
+        ),
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When it wants to have ended: 6h (from now) or 2026-03-01T18:00."),
+    ] = None,
+    minimum_throughput: Annotated[
+        float | None, typer.Option(metavar="X", help="Work per second, over time, that it wants at least.")
     ] = None,
     label: Annotated[
         list[str] | None,
@@ -157,6 +171,7 @@ def submit(
         "flavors": _flavors(flavor), "weight": weight, "priority_class": priority_class,
         "preemptible": False if non_preemptible else None, "restart_cost": restart_cost,
         "expected_duration": expected_duration, "labels": labels, "count": count,
+        "job_class": job_class, "deadline": deadline, "minimum_throughput": minimum_throughput,
         "throughput": None if throughput_curve is None else read_curve_flag(throughput_curve),
         "resizable": resizable or None, "divisible": divisible or None,
         "constraints": place.constraints(tuple((labels or {}).items())),
@@ -332,7 +347,8 @@ def update(
     ],
     weight: Annotated[float | None, typer.Option(help="New weight relative to the queue's other jobs.")] = None,
     priority_class: Annotated[
-        str | None, typer.Option(help="low, normal or high.", autocompletion=completion.priority_classes)
+        str | None,
+        typer.Option(help="low, normal or high, or what the policy has.", autocompletion=completion.priority_classes),
     ] = None,
 ) -> None:
     """Change the weight or the priority class of live jobs."""
@@ -377,16 +393,16 @@ def _replicas(exactly: int | None, least: int | None, most: int | None) -> int |
     return {"min": least, "max": most}
 
 
-def _flavors(given: list[str] | None) -> dict[str, float] | None:
+def _flavors(given: list[str] | None) -> dict[str, float | None] | None:
     if not given:
         return None
-    flavors: dict[str, float] = {}
+    flavors: dict[str, float | None] = {}
     for text in given:
         name, separator, throughput = text.partition("=")
         if name in flavors:
             raise InvalidInput.of("--flavor", f"{name!r} is given twice: each flavor once")
         try:
-            flavors[name] = float(throughput) if separator else 1.0
+            flavors[name] = float(throughput) if separator else None
         except ValueError:
             raise InvalidInput.of(
                 "--flavor", f"must be written NAME or NAME=THROUGHPUT, such as v100=2.0; got {text!r}"

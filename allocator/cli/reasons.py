@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from allocator.cli import screen
-from allocator.cli.quantities import approximate, format_amount
+from allocator.cli.quantities import approximate, format_amount, significant
 from allocator.cli.words import amount, joined, place
 from allocator.domain.job import Job, JobState
 from allocator.domain.reason import (
     Examined,
+    LimitExcess,
     PendingCause,
     PendingReason,
     PreemptionReason,
@@ -18,6 +19,7 @@ from allocator.domain.reason import (
     Shortage,
 )
 from allocator.domain.resources import display_unit
+from allocator.domain.side_constraint import PRECISION
 
 _CAUSES = {
     PendingCause.NO_ELIGIBLE_FLAVOR: "never, as the cluster is: no open node has a flavor that it accepts",
@@ -31,6 +33,8 @@ _CAUSES = {
     PendingCause.RESERVED: "it would fit, but the place is reserved for a job that is owed more",
     PendingCause.EXCEEDS_QUOTA: "never, as quotas are: it is more than its queue, or one above it, may use",
     PendingCause.OVER_QUOTA: "its queue, or one above it, uses what it may, or others do not lend what is free",
+    PendingCause.EXCEEDS_LIMIT: "never, as the policy is: it takes more of a side constraint than there may be in all",
+    PendingCause.OVER_LIMIT: "it would bring all that runs beyond a side constraint",
     PendingCause.SCHEDULER_STALE: "the last round had no trustworthy solution and changed nothing; next round",
     PendingCause.CHANGED_SINCE_SNAPSHOT: "it had a place, but the cluster changed before the commit; next round",
 }
@@ -45,6 +49,8 @@ _SHORT_CAUSES = {
     PendingCause.RESERVED: "place reserved for others",
     PendingCause.EXCEEDS_QUOTA: "larger than its quota",
     PendingCause.OVER_QUOTA: "over quota",
+    PendingCause.EXCEEDS_LIMIT: "larger than a side constraint",
+    PendingCause.OVER_LIMIT: "over a side constraint",
     PendingCause.SCHEDULER_STALE: "scheduler stale",
     PendingCause.CHANGED_SINCE_SNAPSHOT: "cluster changed; next round",
 }
@@ -56,6 +62,7 @@ _PREEMPTIONS = {
     PreemptionReason.CAPACITY_SHRUNK: "a node came back with less than it needs",
     PreemptionReason.RECONFIGURED: "another configuration serves it better",
     PreemptionReason.QUOTA: "a job that is owed more needed the quota that both share",
+    PreemptionReason.LIMIT: "a job that is owed more needed what a side constraint left to both",
     PreemptionReason.CONSOLIDATED: "moved to make room for a gang",
 }
 _HELD = "no room now: jobs that may not be stopped hold it"
@@ -66,6 +73,7 @@ _REFUSALS = {
     Refusal.LABEL: "without the labels that it asks for",
     Refusal.AT_MOST: "where a limit on who runs together is reached",
     Refusal.NEAR: "away from what it must be near to",
+    Refusal.LIMIT: "where a side constraint leaves too little",
     Refusal.RESERVED: "reserved",
     Refusal.WITHIN: "with room, but not all of it in one place",
 }
@@ -98,15 +106,27 @@ def is_held(reason: PendingReason) -> bool:
 
 
 def beyond(reason: PendingReason) -> list[str]:
-    """Which quotas it would be beyond, line by line: `research uses 6 of the 8 h100 GPUs that it may: 2 too few`."""
-    return [_beyond(excess) for excess in reason.excesses]
+    """Which quotas and side constraints it would be beyond, line by line: `research may use 8 GPUs on h100 and uses 6
+    GPUs: it needs 1 more GPU`.
+    """
+    return [*(_beyond(excess) for excess in reason.excesses), *(_beyond_limit(excess) for excess in reason.limits)]
 
 
 def _beyond(excess: QuotaExcess) -> str:
-    used, most, missing = (amount(excess.resource, value) for value in (excess.used, excess.most, excess.missing))
+    used, most = (amount(excess.resource, value) for value in (excess.used, excess.most))
+    needs = f"it needs {_more(excess.resource, excess.missing)}"
     if excess.queue:
-        return f"{excess.queue} uses {used} of the {most} on {excess.flavor} that it may: {missing} too few are left"
-    return f"{used} of the {most} on {excess.flavor} are used, or kept by queues that do not lend: {missing} too few"
+        uses = "all of that" if excess.used == excess.most else used
+        return f"{excess.queue} may use {most} on {excess.flavor} and uses {uses}: {needs}"
+    uses = "all" if excess.used == excess.most else used
+    return f"of {most} on {excess.flavor}, {uses} are used, or kept by queues that do not lend: {needs}"
+
+
+def _beyond_limit(excess: LimitExcess) -> str:
+    """`power-r7: 11.4 of 12 kW are taken, it would take 1.2 kW`."""
+    used, most, takes = (f"{significant(value / PRECISION)}" for value in (excess.used, excess.most, excess.takes))
+    unit = f" {excess.unit}" if excess.unit else ""
+    return f"{excess.name}: {used} of {most}{unit} are taken, it would take {takes}{unit}"
 
 
 def reserved(reason: PendingReason) -> list[str]:
@@ -192,6 +212,8 @@ def why_briefly(job: Job) -> str:
             return f"{brief}: {_most_places(reason.examined)}"
         if reason.excesses:
             return f"{brief}: {reason.excesses[0].queue or 'kept by others'}"
+        if reason.limits:
+            return f"{brief}: {reason.limits[0].name}"
         return f"{brief}: {_nearest(job, reason)}" if reason.shortages else brief
     return job.message
 
@@ -235,10 +257,14 @@ def why_preempted(reason: PreemptionReason) -> str:
 
 
 def _lacking(shortage: Shortage) -> str:
-    unit, size = display_unit(shortage.resource)
-    if shortage.resource in ("cpu", "gpu"):
-        name = unit[:-1] if shortage.missing <= size else unit
-        return f"{format_amount(shortage.resource, shortage.missing)} more {name}"
+    return _more(shortage.resource, shortage.missing)
+
+
+def _more(resource: str, value: int) -> str:
+    """`2 more GPUs`, `16 GiB more memory`."""
+    unit, size = display_unit(resource)
+    if resource in ("cpu", "gpu"):
+        return f"{format_amount(resource, value)} more {unit[:-1] if value <= size else unit}"
     if unit == "units":
-        return f"{shortage.missing} more {shortage.resource}"
-    return f"{approximate(shortage.resource, shortage.missing)} {unit} more {shortage.resource}"
+        return f"{value} more {resource}"
+    return f"{approximate(resource, value)} {unit} more {resource}"

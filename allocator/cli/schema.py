@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from allocator.client import ClusterStatus, EndOfSnapshot, JobEvent, QueueStatus
+from allocator.client import ClusterStatus, EndOfSnapshot, JobEvent, PolicyRecord, QueueStatus
 from allocator.domain.cluster import Labels, Node
 from allocator.domain.constraints import Constraints
 from allocator.domain.errors import AllocatorError, InvalidInput
@@ -52,7 +52,7 @@ def spec(job_spec: JobSpec) -> Json:
                 "flavor": configuration.flavor,
                 "replicas": configuration.replicas,
                 "demand": resources(configuration.demand),
-                "throughput": finite(configuration.throughput),
+                "throughput": finite(configuration.throughput) if configuration.declared else None,
             }
             for configuration in job_spec.configurations
         ],
@@ -66,6 +66,9 @@ def spec(job_spec: JobSpec) -> Json:
         "constraints": constraints(job_spec.constraints),
         "resizable": job_spec.resizable,
         "divisible": job_spec.divisible,
+        "job_class": job_spec.job_class,
+        "deadline": time_text(job_spec.deadline),
+        "minimum_throughput": finite(job_spec.minimum_throughput),
     }
 
 
@@ -96,6 +99,8 @@ def job(job: Job) -> Json:
         "last_preemption": job.last_preemption.value if job.last_preemption else None,
         "measured_throughput": {flavor: finite(value) for flavor, value in job.measured_throughput},
         "message": job.message,
+        "work_done_seconds": finite(job.work_done_seconds),
+        "work_counted_time": time_text(job.work_counted_time),
     }
 
 
@@ -131,6 +136,7 @@ def pending_reason(reason: PendingReason) -> Json:
         "reserved_for": list(reason.reserved_for),
         "reserved_until": time_text(reason.reserved_until),
         "excesses": [asdict(excess) for excess in reason.excesses],
+        "limits": [asdict(excess) for excess in reason.limits],
     }
 
 
@@ -260,6 +266,18 @@ def round_summary(summary: RoundSummary) -> Json:
         "queues": [queue_usage(usage) for usage in summary.queues],
         "stages": [{"stage": stage, "seconds": finite(seconds)} for stage, seconds in summary.stages],
         "resized_jobs": summary.resized,
+        "policy_version": summary.policy_version,
+    }
+
+
+def policy(record: PolicyRecord) -> Json:
+    return {
+        "version": record.version,
+        "time": time_text(record.time),
+        "author": record.author,
+        "comment": record.comment,
+        "text": record.text,
+        "sent_text": record.sent_text,
     }
 
 

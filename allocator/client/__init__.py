@@ -11,9 +11,11 @@ from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.domain.resources import Resources
 from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
+from allocator.explain.scarcity import LimitPrices
 from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport, ReplicaState
 from allocator.whatif.answers import AddNodes, CapacityPlan, Offer, Outcome, RemoveNode, SetPolicy
 from allocator.wire.explanations import PastPrice
+from allocator.wire.policies import PolicyCheck, PolicyRecord
 from allocator.wire.rounds import ClusterStatus, NodeCounts
 
 __all__ = [
@@ -37,12 +39,15 @@ __all__ = [
     "JobState",
     "JobUpdate",
     "Lease",
+    "LimitPrices",
     "Near",
     "NodeCounts",
     "NodeRule",
     "Offer",
     "Outcome",
     "PastPrice",
+    "PolicyCheck",
+    "PolicyRecord",
     "PriceExplanation",
     "Queue",
     "QueueExplanation",

@@ -38,10 +38,12 @@ from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
+from allocator.explain.scarcity import LimitPrices
 from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport
 from allocator.rounds.report import RoundSummary
 from allocator.whatif.answers import CapacityPlan, Change, Offer, Outcome
 from allocator.wire.explanations import PastPrice
+from allocator.wire.policies import PolicyCheck, PolicyRecord
 from allocator.wire.rounds import ClusterStatus
 
 T = TypeVar("T")
@@ -158,6 +160,29 @@ class AsyncClient:
     async def cordon_queue(self, name: str, *, cordoned: bool = True, timeout: float | None = None) -> Queue:
         return await self._call(calls.cordon_queue(name, cordoned=cordoned), timeout)
 
+    # --- policy
+
+    async def check_policy(self, text: str, *, prune: bool = False, timeout: float | None = None) -> PolicyCheck:
+        return await self._call(calls.check_policy(text, prune=prune), timeout)
+
+    async def policy(self, version: int | None = None, *, timeout: float | None = None) -> PolicyRecord:
+        return await self._call(calls.policy(version), timeout)
+
+    async def policies(self, limit: int = 100, *, timeout: float | None = None) -> tuple[PolicyRecord, ...]:
+        return await self._call(calls.policies(limit), timeout)
+
+    async def apply_policy(
+        self,
+        text: str,
+        *,
+        expected_version: int | None = None,
+        prune: bool = False,
+        author: str = "",
+        comment: str = "",
+        timeout: float | None = None,
+    ) -> PolicyRecord:
+        return await self._call(calls.apply_policy(text, expected_version, author, comment, prune=prune), timeout)
+
     # --- nodes
 
     async def node(self, name: str, *, timeout: float | None = None) -> Node:
@@ -238,6 +263,9 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> tuple[PriceExplanation, tuple[PastPrice, ...]]:
         return await self._call(calls.explain_price(flavor, resource, one_more=one_more, history=history), timeout)
+
+    async def limit_prices(self, *, timeout: float | None = None) -> LimitPrices:
+        return await self._call(calls.limit_prices(), timeout)
 
     async def simulate(
         self,

@@ -18,6 +18,7 @@ from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
+from allocator.explain.scarcity import LimitPrices
 from allocator.intake.commands import (
     CancelJobs,
     CordonQueue,
@@ -37,6 +38,7 @@ from allocator.rounds.report import RoundSummary
 from allocator.v1 import explain_service_pb2 as explain_pb
 from allocator.v1 import job_service_pb2 as job_pb
 from allocator.v1 import node_service_pb2 as node_pb
+from allocator.v1 import policy_service_pb2 as policy_pb
 from allocator.v1 import queue_pb2
 from allocator.v1 import queue_service_pb2 as queue_pb
 from allocator.v1 import scheduler_service_pb2 as scheduler_pb
@@ -45,11 +47,14 @@ from allocator.whatif.answers import CapacityPlan, Change, Offer, Outcome, Quest
 from allocator.wire import commands as wire
 from allocator.wire import explanations as wire_explanations
 from allocator.wire import jobs as wire_jobs
+from allocator.wire import limits as wire_limits
 from allocator.wire import nodes as wire_nodes
+from allocator.wire import policies as wire_policies
 from allocator.wire import queues as wire_queues
 from allocator.wire import rounds as wire_rounds
 from allocator.wire import simulations as wire_simulations
 from allocator.wire.explanations import PastPrice
+from allocator.wire.policies import PolicyCheck, PolicyRecord
 from allocator.wire.rounds import ClusterStatus
 
 PAGE_SIZE = 1000
@@ -81,11 +86,16 @@ _GET_ROUND = Method("SchedulerService", "GetRound", scheduler_pb.GetRoundRespons
 _LIST_ROUNDS = Method("SchedulerService", "ListRounds", scheduler_pb.ListRoundsResponse)
 _WATCH_ROUNDS = Method("SchedulerService", "WatchRounds", scheduler_pb.WatchRoundsResponse)
 _STATUS = Method("SchedulerService", "GetClusterStatus", scheduler_pb.GetClusterStatusResponse)
+_CHECK_POLICY = Method("PolicyService", "CheckPolicy", policy_pb.CheckPolicyResponse)
+_GET_POLICY = Method("PolicyService", "GetPolicy", policy_pb.GetPolicyResponse)
+_LIST_POLICIES = Method("PolicyService", "ListPolicies", policy_pb.ListPoliciesResponse)
+_APPLY_POLICY = Method("PolicyService", "ApplyPolicy", policy_pb.ApplyPolicyResponse)
 _SIMULATE = Method("SimulateService", "Simulate", simulate_pb.SimulateResponse)
 _PLAN_CAPACITY = Method("SimulateService", "PlanCapacity", simulate_pb.PlanCapacityResponse)
 _EXPLAIN_JOB = Method("ExplainService", "ExplainJob", explain_pb.ExplainJobResponse)
 _EXPLAIN_QUEUE = Method("ExplainService", "ExplainQueue", explain_pb.ExplainQueueResponse)
 _EXPLAIN_PRICE = Method("ExplainService", "ExplainPrice", explain_pb.ExplainPriceResponse)
+_LIST_LIMIT_PRICES = Method("ExplainService", "ListLimitPrices", explain_pb.ListLimitPricesResponse)
 
 
 def submit(specs: Iterable[JobSpec], request_id: str | None, *, allow_infeasible: bool) -> Call[tuple[ItemResult, ...]]:
@@ -279,6 +289,34 @@ def status() -> Call[ClusterStatus]:
     return Call(_STATUS, scheduler_pb.GetClusterStatusRequest, wire_rounds.cluster_status_from_proto, repeatable=True)
 
 
+def check_policy(text: str, *, prune: bool) -> Call[PolicyCheck]:
+    request = policy_pb.CheckPolicyRequest
+    return Call(_CHECK_POLICY, lambda: request(text=text, prune=prune), wire_policies.check_from_proto, repeatable=True)
+
+
+def policy(version: int | None) -> Call[PolicyRecord]:
+    return Call(_GET_POLICY, lambda: policy_pb.GetPolicyRequest(version=version), _policy, repeatable=True)
+
+
+def policies(limit: int) -> Call[tuple[PolicyRecord, ...]]:
+    return Call(
+        _LIST_POLICIES,
+        lambda: policy_pb.ListPoliciesRequest(page_size=limit),
+        lambda reply: tuple(map(wire_policies.policy_from_proto, reply.policies)),
+        repeatable=True,
+    )
+
+
+def apply_policy(
+    text: str, expected_version: int | None, author: str, comment: str, *, prune: bool
+) -> Call[PolicyRecord]:
+    return Call(
+        _APPLY_POLICY,
+        lambda: wire_policies.apply_request(text, expected_version, author, comment, prune=prune),
+        _policy,
+    )
+
+
 def simulate(changes: Iterable[Change], job_ids: Iterable[str], rounds: int) -> Call[Outcome]:
     """Repeatable only where it is quick: see `explain_job`."""
     question = Question(tuple(changes), tuple(job_ids), rounds)
@@ -332,6 +370,15 @@ def explain_price(
     )
 
 
+def limit_prices() -> Call[LimitPrices]:
+    return Call(
+        _LIST_LIMIT_PRICES,
+        explain_pb.ListLimitPricesRequest,
+        lambda reply: wire_limits.limit_prices_from_proto(reply.prices),
+        repeatable=True,
+    )
+
+
 def _results(reply: job_pb.SubmitJobsResponse) -> tuple[ItemResult, ...]:
     return tuple(wire.result_from_proto(result, f"results[{index}]") for index, result in enumerate(reply.results))
 
@@ -349,6 +396,10 @@ def _job_event(reply: job_pb.WatchJobsResponse) -> JobEvent | None:
 
 def _job(reply: Any) -> Job:
     return wire_jobs.job_from_proto(reply.job)
+
+
+def _policy(reply: Any) -> PolicyRecord:
+    return wire_policies.policy_from_proto(reply.policy)
 
 
 def _queue(reply: Any) -> Queue:

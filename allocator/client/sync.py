@@ -33,10 +33,12 @@ from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
+from allocator.explain.scarcity import LimitPrices
 from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport
 from allocator.rounds.report import RoundSummary
 from allocator.whatif.answers import CapacityPlan, Change, Offer, Outcome
 from allocator.wire.explanations import PastPrice
+from allocator.wire.policies import PolicyCheck, PolicyRecord
 from allocator.wire.rounds import ClusterStatus
 
 T = TypeVar("T")
@@ -207,6 +209,45 @@ class Client:
         """Close a queue for new jobs, or open it again. NotFound."""
         return self._call(calls.cordon_queue(name, cordoned=cordoned), timeout)
 
+    # --- policy
+
+    def check_policy(self, text: str, *, prune: bool = False, timeout: float | None = None) -> PolicyCheck:
+        """What the daemon says to a policy file; mistakes in it are no error. To read one without a daemon:
+        `allocator.policyfile.read`.
+        """
+        return self._call(calls.check_policy(text, prune=prune), timeout)
+
+    def policy(self, version: int | None = None, *, timeout: float | None = None) -> PolicyRecord:
+        """The policy in force, with the queues as they are, or the one of an earlier version. NotFound.
+
+        Path("policy.toml").write_text(client.policy().text)
+        """
+        return self._call(calls.policy(version), timeout)
+
+    def policies(self, limit: int = 100, *, timeout: float | None = None) -> tuple[PolicyRecord, ...]:
+        """Those that were applied, newest first, without their texts; at most 1000."""
+        return self._call(calls.policies(limit), timeout)
+
+    def apply_policy(
+        self,
+        text: str,
+        *,
+        expected_version: int | None = None,
+        prune: bool = False,
+        author: str = "",
+        comment: str = "",
+        timeout: float | None = None,
+    ) -> PolicyRecord:
+        """Make a policy file be in force, queues and all, from the next round on; what is in force then.
+
+        InvalidInput with every mistake, each naming its line; FailedPrecondition if `expected_version` (0: none was
+        applied yet) is not in force any more, if live jobs are in a priority class that would be gone, or, with
+        `prune`, which removes queues that the file does not have, in such a queue.
+
+            client.apply_policy(Path("policy.toml").read_text(), expected_version=client.policy().version)
+        """
+        return self._call(calls.apply_policy(text, expected_version, author, comment, prune=prune), timeout)
+
     # --- nodes
 
     def node(self, name: str, *, timeout: float | None = None) -> Node:
@@ -315,6 +356,10 @@ class Client:
         rounds, newest first. NotFound, FailedPrecondition before the first round.
         """
         return self._call(calls.explain_price(flavor, resource, one_more=one_more, history=history), timeout)
+
+    def limit_prices(self, *, timeout: float | None = None) -> LimitPrices:
+        """Prices of side constraints and of what lies in pieces, as of the last round. FailedPrecondition before it."""
+        return self._call(calls.limit_prices(), timeout)
 
     def simulate(
         self,

@@ -16,6 +16,7 @@ from allocator.daemon.config import Settings
 from allocator.daemon.finished import FinishedJobs
 from allocator.daemon.ledger import ObservedLedger
 from allocator.daemon.liveness import Liveness
+from allocator.daemon.noticed import Noticed
 from allocator.daemon.scheduler import Scheduler
 from allocator.domain.errors import AllocatorError, FailedPrecondition, NotFound
 from allocator.metrics import Metrics, MetricsServer
@@ -67,7 +68,7 @@ class Daemon:
         self.scheduler = Scheduler(
             store=self.store,
             pusher=self.hub,
-            observers=[self.metrics, self.hub, FinishedJobs(self.store, self.metrics)],
+            observers=[self.metrics, self.hub, FinishedJobs(self.store, self.metrics), Noticed()],
             solver=ChainSolver(),
             policy=lambda: policy,
             interval_seconds=settings.rounds.interval_seconds,
@@ -156,11 +157,24 @@ async def _serve(settings: Settings) -> int:
         store=make_url(settings.store.url).render_as_string(hide_password=True),
         version=__version__,
     )
+    _tell_policy(daemon)
     await stop.wait()
     log.info("draining")
     await daemon.stop()
     log.info("stopped")
     return 0
+
+
+def _tell_policy(daemon: Daemon) -> None:
+    """Which policy is in force: the one that was applied last, and the configuration's only while there is none."""
+    applied = daemon.store.applied_policy()
+    if applied is None:
+        log.info("policy", version=0, origin="section [policy] of the configuration, until one is applied")
+        return
+    told = {"author": applied.author, "comment": applied.comment}
+    log.info("policy", version=applied.version, origin="applied", **{key: text for key, text in told.items() if text})
+    if daemon.settings.policy != type(daemon.settings.policy)():
+        log.warning("section [policy] of the configuration is not in force", because="a policy was applied")
 
 
 def _stop_or_abort(stop: asyncio.Event) -> None:

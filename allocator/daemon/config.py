@@ -124,7 +124,7 @@ class Log(Section):
 
 
 class PolicySection(Section):
-    """What the operator wants of a round; see `allocator.domain.policy.Policy`."""
+    """What is wanted of a round, until a policy is applied (`allocator policy apply`): from then on that holds."""
 
     fairness: float | str = Field(
         default="proportional",
@@ -154,6 +154,30 @@ class PolicySection(Section):
         default="prospects",
         description="which node of those that fit: the one that work to come loses least by (prospects), "
         "the one with the least left (best-fit), or by how much the next job could not use (fragmentation)",
+    )
+    usage_strength: float = Field(
+        default=0.0,
+        ge=0,
+        le=8,
+        description="how strongly a queue that had less than its weight's part is paid back: 0 not at all, 1: one that "
+        "had half of its part counts twice its weight",
+    )
+    usage_half_life_seconds: float = Field(
+        default=86_400.0, gt=0, allow_inf_nan=False, description="time in which half of what queues had is forgotten"
+    )
+    weighting: Literal["none", "least-attained-service", "finish-time"] = Field(
+        default="none",
+        description="by what the weights of a queue's jobs change as they run: nothing (none), less for those that "
+        "have run for long (least-attained-service), more for those that will be late for an equal share (finish-time)",
+    )
+    service_seconds: float = Field(
+        default=3600.0, gt=0, allow_inf_nan=False, description="run time up to which a job has its full weight"
+    )
+    aging_seconds: float = Field(
+        default=math.inf, gt=0, description="time since submission in which a job's weight doubles; inf: it does not"
+    )
+    weight_factor_limit: float = Field(
+        default=8.0, ge=1, le=1024, description="how many times each of these may change a weight, up or down"
     )
 
     @model_validator(mode="after")

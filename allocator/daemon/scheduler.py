@@ -86,10 +86,16 @@ class Guarded:
 
 
 class RoundLog:
-    """One line per round that changed something or could not be trusted."""
+    """One line per round that changed something or could not be trusted, and one when another policy is in force."""
+
+    def __init__(self) -> None:
+        self._policy: int | None = None
 
     def observe(self, report: RoundReport) -> None:
         summary = report.summary
+        if self._policy not in (None, summary.policy_version):
+            log.info("policy", version=summary.policy_version, origin="applied", first_round=summary.round)
+        self._policy = summary.policy_version
         line = {
             "round": summary.round,
             "outcome": summary.outcome.value,

@@ -21,16 +21,19 @@ from allocator.domain.bounds import (
 from allocator.domain.cluster import Labels, label_violations
 from allocator.domain.constraints import UNCONSTRAINED, Constraints
 from allocator.domain.errors import Violation
-from allocator.domain.placement import Allocation, Placement
+from allocator.domain.placement import WHOLE, Allocation, Placement
+from allocator.domain.priority_class import BUILT_IN, DEFAULT_CLASS, class_name_violations
 from allocator.domain.reason import PendingReason, PreemptionReason
 from allocator.domain.resources import Resources
 
 MAX_REPLICAS = MOST_REPLICAS
+LATEST = 253_402_300_799.0
+"""The last second of the year 9999: the latest time that can be written."""
 DIVISIBLE_RESOURCES = ("cpu", "bandwidth")
 """What a job can hold a part of at any moment; the rest is had whole or not at all."""
-DEFAULT_PRIORITY_CLASS = "normal"
-PRIORITY_CLASSES: dict[str, int] = {"low": -100, "normal": 0, "high": 100}
-"""Built-in classes; a larger number is placed first."""
+DEFAULT_PRIORITY_CLASS = DEFAULT_CLASS
+PRIORITY_CLASSES: dict[str, int] = {each.name: each.priority for each in BUILT_IN}
+"""The built-in classes; a policy may have others (`domain.policy.Policy.priority_classes`)."""
 
 
 class JobState(Enum):
@@ -53,13 +56,15 @@ class Configuration:
     """One way to run a job: `replicas` (the gang, whole or not at all), each with `demand`, on nodes of `flavor`.
 
     `throughput` is work per second of the whole gang, in any unit that is the same for all configurations of the job;
-    zero means "cannot run there".
+    zero means "cannot run there". Where it is not `declared`, nobody knows it yet: then 1 stands for it until something
+    is measured (`domain.estimates`).
     """
 
     flavor: str
     replicas: int
     demand: Resources
     throughput: float = 1.0
+    declared: bool = True
 
     @property
     def total_demand(self) -> Resources:
@@ -83,6 +88,8 @@ class Configuration:
                     f"got {self.throughput}",
                 )
             )
+        if not self.declared and self.throughput != 1.0:
+            found.append(Violation("throughput", f"must be 1 where it is not declared, got {self.throughput}"))
         return tuple(found)
 
 
@@ -106,6 +113,26 @@ class JobSpec:
     """It may change without a restart between configurations of one flavor and demand that differ in replicas only."""
     divisible: bool = False
     """It holds its share of its demand all the time, instead of the whole demand for its share of the time."""
+    job_class: str = ""
+    """What kind of work it is: jobs of one class in one queue learn from each other how fast they run where. Empty: a
+    class of its own.
+    """
+    deadline: float | None = None
+    """Seconds since the Unix epoch by which it wants to have ended; it needs an expected duration. Missing it does not
+    stop the job.
+    """
+    minimum_throughput: float | None = None
+    """Work per second, over time, that it wants at least."""
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether it says how fast it runs in each of its configurations."""
+        return all(configuration.declared for configuration in self.configurations)
+
+    @property
+    def wants_promise(self) -> bool:
+        """Whether it has a deadline or a minimum throughput."""
+        return self.deadline is not None or self.minimum_throughput is not None
 
     def goes_on(self, old: Placement, new: Placement) -> bool:
         """Whether a running job can change from `old` to `new` without a restart, so that a `Resize` may say so."""
@@ -124,7 +151,9 @@ class JobSpec:
         return all(replica in remaining for replica in new.replicas)
 
     def violations(self) -> tuple[Violation, ...]:
-        """What is wrong with the request itself, whatever the cluster looks like."""
+        """What is wrong with the request itself, whatever the cluster looks like. Which priority classes there are, the
+        policy says (`domain.priority_class.unknown_class`).
+        """
         found: list[Violation] = []
         if not self.queue:
             found.append(Violation("queue", "must name a queue"))
@@ -144,12 +173,7 @@ class JobSpec:
         if self.configurations and not any(c.throughput > 0 for c in self.configurations):
             found.append(Violation("configurations", "at least one must have a throughput above 0"))
         found += weight_violations(self.weight)
-        if self.priority_class not in PRIORITY_CLASSES:
-            found.append(
-                Violation(
-                    "priority_class", f"must be one of {', '.join(PRIORITY_CLASSES)}; got {self.priority_class!r}"
-                )
-            )
+        found += class_name_violations("priority_class", self.priority_class)
         if not 0 <= self.restart_cost_seconds <= MOST_SECONDS:
             found.append(
                 Violation(
@@ -166,12 +190,34 @@ class JobSpec:
                     f"must be a finite number above 0 and at most {MOST_SECONDS:g}, or absent; got {expected}",
                 )
             )
+        found += text_violations("job_class", self.job_class, MOST_NAME)
+        found += self._promise_violations()
         found += label_violations(self.labels)
         if self.constraints is not UNCONSTRAINED:
             found += [violation.under("constraints") for violation in self.constraints.violations()]
         if self.divisible:
             found += self._divisible_violations()
         return tuple(found)
+
+    def _promise_violations(self) -> list[Violation]:
+        """Whether anything is too near or too slow is for those who know the time and the nodes."""
+        found = []
+        if self.deadline is not None and not 0 < self.deadline <= LATEST:
+            found.append(Violation("deadline", f"must be a time from 1970 to 9999, or absent; got {self.deadline}"))
+        if self.deadline is not None and self.expected_duration_seconds is None:
+            found.append(
+                Violation("deadline", "needs expected_duration_seconds: what is left to do says how much time it takes")
+            )
+        minimum = self.minimum_throughput
+        if minimum is not None and not is_throughput(minimum):
+            found.append(
+                Violation(
+                    "minimum_throughput",
+                    f"must be a finite number from {LEAST_THROUGHPUT:g} to {MOST_THROUGHPUT:g}, or absent; "
+                    f"got {minimum}",
+                )
+            )
+        return found
 
     def _divisible_violations(self) -> list[Violation]:
         found = []
@@ -214,11 +260,34 @@ class Job:
     measured_throughput: tuple[tuple[str, float], ...] = ()
     """(flavor, work per second of the flavor's reference configuration), as the job itself reported."""
     message: str = ""
-    """Why it failed or was cancelled, in words, for people."""
+    """Why it failed or was cancelled, or that it missed its deadline, in words, for people."""
+    work_done_seconds: float = 0.0
+    """Run time in its best configuration that all is worth that it had done by `work_counted_time`; see `work_done`."""
+    work_counted_time: float | None = None
+    """Present exactly while RUNNING: its last start or resize."""
 
     @property
     def priority(self) -> int:
+        """With the built-in classes. A policy may have others: rounds ask it, and not this."""
         return PRIORITY_CLASSES[self.spec.priority_class]
+
+    @property
+    def relative_speed(self) -> float:
+        """Work per second where it runs now, relative to its best configuration; 0 while it waits."""
+        if self.allocation is None:
+            return 0.0
+        placement = self.allocation.placement
+        best = max([self.throughput(configuration) for configuration in self.spec.configurations])
+        speed = self.throughput(self.spec.configurations[placement.configuration])
+        return speed / best * placement.millis / WHOLE if best > 0 else 0.0
+
+    def work_done(self, now: float) -> float:
+        """Run time in its best configuration, in seconds, that all it has done by `now` is worth. What a restart costs
+        is taken off each time it starts again.
+        """
+        if self.allocation is None or self.work_counted_time is None:
+            return self.work_done_seconds
+        return self.work_done_seconds + self.relative_speed * max(0.0, now - self.work_counted_time)
 
     def reference_configuration(self, flavor: str) -> Configuration:
         """The first configuration on `flavor` that can run: measurements on the flavor are kept in its terms."""

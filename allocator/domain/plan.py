@@ -58,10 +58,22 @@ Change = Start | Move | Resize | Preempt
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """Something that is on no single node and of which several changes take: a quota, a side constraint. Those that
+    happen take `left` more than before together, at most; each `takes` (job id, amount) more, or less. Everybody who
+    is not named takes what it did.
+    """
+
+    left: int
+    takes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Every live job of the snapshot exactly once: it changes, it is kept where it runs, or it waits for a reason.
 
-    `revision` and `round` name the snapshot it was made from.
+    `revision` and `round` name the snapshot it was made from. `floating`: resources that belong to no node, so that no
+    node has to have them.
     """
 
     revision: int
@@ -69,6 +81,11 @@ class Plan:
     changes: tuple[Change, ...]
     kept: tuple[str, ...]
     waiting: tuple[tuple[str, PendingReason], ...]
+    missed: tuple[str, ...] = ()
+    """Jobs whose deadline has passed; their message will say so."""
+    floating: tuple[str, ...] = ()
+    shared: tuple[Shared, ...] = ()
+    """What changes may take together, where it matters which of them happen."""
 
 
 @dataclass(frozen=True, slots=True)

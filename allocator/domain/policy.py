@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 from allocator.domain.errors import Violation
 from allocator.domain.objectives import NORMALISED_THROUGHPUT, UTILITIES
+from allocator.domain.priority_class import BUILT_IN, DEFAULT_CLASS, MOST_CLASSES, PriorityClass
+from allocator.domain.resources import FIELD_BY_RESOURCE, is_resource_name
 from allocator.domain.side_constraint import MOST_SIDE_CONSTRAINTS, SideConstraint
 
 PROSPECTS, BEST_FIT, FRAGMENTATION = PLACEMENTS = ("prospects", "best-fit", "fragmentation")
 """Ways to choose among nodes: by what they are worth to all that will come, by what is left of them, or by how much the
 next job could not use."""
+BY_DECLARATION, LEAST_ATTAINED_SERVICE, FINISH_TIME = WEIGHTINGS = ("none", "least-attained-service", "finish-time")
+"""By what the weights of jobs change as they run: nothing; less for who has run for long; more for who will be late."""
+MOST_STRENGTH, MOST_FACTOR = 8.0, 1024.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,13 @@ class Policy:
     throughput. Credits are kept within +-`credit_limit_seconds`. `gap` is what the solver aims for, `iterations` its
     budget. `placement` says which of the nodes that fit is taken: one of PLACEMENTS. `side_constraints`
     are never broken. `floating_resources` belong to no node: jobs ask for them as extras, and only side constraints
-    bound them.
+    bound them. `priority_classes` are all that jobs may be in; jobs that name none are in DEFAULT_CLASS.
+
+    Weights change with time as `formulation.weightings` says. A queue that had less than its weight's part counts more,
+    as the power `usage_strength` of how much less: 0, nothing is paid back. What was is forgotten by half in
+    `usage_half_life_seconds`. `weighting`, one of WEIGHTINGS, changes those of jobs: a job has its full weight until it
+    has run for `service_seconds`. `aging_seconds` since it was submitted double a job's weight: inf, never. Each of the
+    three changes a weight at most `weight_factor_limit` times, up or down.
     """
 
     fairness: float = 1.0
@@ -42,6 +53,18 @@ class Policy:
     utility: str = NORMALISED_THROUGHPUT
     side_constraints: tuple[SideConstraint, ...] = ()
     floating_resources: tuple[str, ...] = ()
+    usage_half_life_seconds: float = 86_400.0
+    usage_strength: float = 0.0
+    weighting: str = BY_DECLARATION
+    service_seconds: float = 3600.0
+    aging_seconds: float = math.inf
+    weight_factor_limit: float = 8.0
+    priority_classes: tuple[PriorityClass, ...] = BUILT_IN
+
+    @property
+    def weights_change(self) -> bool:
+        """Whether weights change with time alone."""
+        return self.usage_strength > 0 or self.weighting != BY_DECLARATION or math.isfinite(self.aging_seconds)
 
     def violations(self) -> tuple[Violation, ...]:
         found = []
@@ -77,7 +100,30 @@ class Policy:
             found.append(Violation("placement", f"must be one of {', '.join(PLACEMENTS)}; got {self.placement!r}"))
         if self.utility not in UTILITIES:
             found.append(Violation("utility", f"must be one of {', '.join(UTILITIES)}; got {self.utility!r}"))
-        return (*found, *self._constraint_violations())
+        found += self._weight_violations()
+        return (*found, *self._constraint_violations(), *self._floating_violations(), *self._class_violations())
+
+    def _weight_violations(self) -> list[Violation]:
+        found = []
+        for field in ("usage_half_life_seconds", "service_seconds"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value > 0):
+                found.append(Violation(field, f"must be a finite number above 0; got {value}"))
+        if not 0 <= self.usage_strength <= MOST_STRENGTH:
+            found.append(
+                Violation("usage_strength", f"must be from 0 (off) to {MOST_STRENGTH:g}; got {self.usage_strength}")
+            )
+        if self.weighting not in WEIGHTINGS:
+            found.append(Violation("weighting", f"must be one of {', '.join(WEIGHTINGS)}; got {self.weighting!r}"))
+        if not self.aging_seconds > 0:
+            found.append(
+                Violation("aging_seconds", f"must be a number above 0, or inf for never; got {self.aging_seconds}")
+            )
+        if not 1 <= self.weight_factor_limit <= MOST_FACTOR:
+            found.append(
+                Violation("weight_factor_limit", f"must be from 1 to {MOST_FACTOR:g}; got {self.weight_factor_limit}")
+            )
+        return found
 
     def _constraint_violations(self) -> list[Violation]:
         found, seen = [], set()
@@ -90,4 +136,40 @@ class Policy:
             if constraint.name in seen:
                 found.append(Violation(where, f"{constraint.name!r} was given before: each name once"))
             seen.add(constraint.name)
+        return found
+
+    def _floating_violations(self) -> list[Violation]:
+        found, seen = [], set[str]()
+        for index, name in enumerate(self.floating_resources):
+            where = f"floating_resources[{index}]"
+            if name in FIELD_BY_RESOURCE:
+                found.append(Violation(where, f"{name} belongs to nodes: only extras can float"))
+            elif not is_resource_name(name):
+                found.append(
+                    Violation(
+                        where,
+                        "must be the name of an extra: begin with a lower-case letter, hold only a-z 0-9 _ . - / and "
+                        f"be at most 63 long; got {name!r}",
+                    )
+                )
+            if name in seen:
+                found.append(Violation(where, f"{name!r} was given before: each name once"))
+            seen.add(name)
+        return found
+
+    def _class_violations(self) -> list[Violation]:
+        names = [each.name for each in self.priority_classes]
+        found, seen = [], set[str]()
+        if len(names) > MOST_CLASSES:
+            found.append(Violation("priority_classes", f"must be at most {MOST_CLASSES}, got {len(names)}"))
+        if DEFAULT_CLASS not in names:
+            found.append(
+                Violation("priority_classes", f"must hold {DEFAULT_CLASS!r}: the class of jobs that name none")
+            )
+        for index, each in enumerate(self.priority_classes):
+            where = f"priority_classes[{index}]"
+            found += [violation.under(where) for violation in each.violations()]
+            if each.name in seen:
+                found.append(Violation(where, f"{each.name!r} was given before: each name once"))
+            seen.add(each.name)
         return found

@@ -29,6 +29,10 @@ class PendingCause(Enum):
     """Never, as quotas are: by itself it is more than its queue, or one above it, may use."""
     OVER_QUOTA = "over_quota"
     """Not now: it would bring its queue, or one above it, beyond its quota, or take what others do not lend."""
+    EXCEEDS_LIMIT = "exceeds_limit"
+    """Never, as the policy is: by itself it takes more of a side constraint than there may be in all."""
+    OVER_LIMIT = "over_limit"
+    """Not now: it would bring all that runs beyond a side constraint (power, licences, money, part of a flavor)."""
     SCHEDULER_STALE = "scheduler_stale"
     """Next round: this one had no trustworthy solution and changed nothing."""
     CHANGED_SINCE_SNAPSHOT = "changed_since_snapshot"
@@ -50,6 +54,8 @@ class PreemptionReason(Enum):
     """It moved itself: another configuration serves it better, restart cost included."""
     QUOTA = "quota"
     """A job that is owed more started within a quota that both share, or within what its own queue does not lend."""
+    LIMIT = "limit"
+    """A job that is owed more started within a side constraint of which both take."""
     CONSOLIDATED = "consolidated"
     """It moved to another place, so that a gang fits that found enough free, but in pieces."""
 
@@ -69,6 +75,8 @@ class Refusal(Enum):
     """As many replicas with certain labels are there, or in the same domain, as the job or one of them allows."""
     NEAR = "near"
     """Nobody whom the job must be near to runs there, or in the same domain."""
+    LIMIT = "limit"
+    """A side constraint that is about it (the power of its rack) leaves too little for one replica."""
     RESERVED = "reserved"
     """It is kept for a job that is owed more."""
     WITHIN = "within"
@@ -130,9 +138,24 @@ class QuotaExcess:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitExcess:
+    """A side constraint that leaves too little for a gang, in millionths of its unit.
+
+    Of `most`, `used` is taken by what runs; the gang would take `takes`: where that depends on the node, on the one
+    where it would take least.
+    """
+
+    name: str
+    used: int
+    most: int
+    takes: int
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PendingReason:
     """Why a job waits: one entry in `shortages` per flavor and resource it lacks, one in `examined` per flavor, one in
-    `excesses` per quota that it would be beyond.
+    `excesses` per quota that it would be beyond, one in `limits` per side constraint.
     """
 
     cause: PendingCause
@@ -143,3 +166,4 @@ class PendingReason:
     reserved_until: float | None = None
     """When the first of them is expected to start: a job that ends before may go there. None: nobody knows."""
     excesses: tuple[QuotaExcess, ...] = ()
+    limits: tuple[LimitExcess, ...] = ()

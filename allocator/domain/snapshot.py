@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
+from allocator.domain.estimates import Estimate
 from allocator.domain.job import Job
+from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
 
@@ -22,7 +25,8 @@ LimitName = tuple[str, str, str]
 class Snapshot:
     """Every fact a decision may use. `jobs` are the live ones (pending or running), by sequence; the rest by name.
 
-    `round` is the number of the round that looks, one above the last one recorded.
+    `round` is the number of the round that looks, one above the last one recorded. `applied` is the policy that was
+    applied last; None: none was, and whoever runs the rounds has one.
     """
 
     revision: int
@@ -31,12 +35,16 @@ class Snapshot:
     queues: tuple[Queue, ...]
     nodes: tuple[Node, ...]
     jobs: tuple[Job, ...]
+    estimates: tuple[Estimate, ...] = ()
+    """By name; the same object until one changes."""
+    applied: AppliedPolicy | None = None
 
     def __post_init__(self) -> None:
         for kind, keys in (
             ("queues", [queue.name for queue in self.queues]),
             ("nodes", [node.name for node in self.nodes]),
             ("jobs", [job.sequence for job in self.jobs]),
+            ("estimates", [estimate.name for estimate in self.estimates]),
         ):
             if not all(map(operator.lt, keys, keys[1:])):
                 raise AssertionError(f"snapshot {kind} are not strictly sorted")
@@ -50,12 +58,19 @@ class Snapshot:
         queues: tuple[Queue, ...],
         nodes: tuple[Node, ...],
         jobs: tuple[Job, ...],
+        estimates: tuple[Estimate, ...] = (),
+        applied: AppliedPolicy | None = None,
     ) -> Self:
         """Of what its owner keeps sorted: without a look at every job, which takes longer than all the rest."""
         found = object.__new__(cls)
-        for name, value in zip(cls.__slots__, (revision, round, time, queues, nodes, jobs), strict=True):
+        values = (revision, round, time, queues, nodes, jobs, estimates, applied)
+        for name, value in zip(cls.__slots__, values, strict=True):
             object.__setattr__(found, name, value)
         return found
+
+    def policy(self, otherwise: Policy) -> Policy:
+        """The one in force: what was applied, or `otherwise` where nothing was."""
+        return otherwise if self.applied is None else self.applied.policy
 
     @property
     def flavors(self) -> tuple[str, ...]:
@@ -75,6 +90,19 @@ class WorkKind(NamedTuple):
     """Of one replica, against the others on the flavor; above 0."""
 
 
+class QueueHistory(NamedTuple):
+    """What a queue, with all that is below it, had of what was scarce, and what its weight entitled it to; both decay.
+
+    In seconds of all there was, at the prices of the time: see `formulation.usage_history`.
+    """
+
+    had: float
+    entitled: float
+    had_pace: float = 0.0
+    """Per second since then, before decay."""
+    entitled_pace: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What one round hands to the next, settled from what was applied; not to be changed.
@@ -89,6 +117,8 @@ class Memory:
 
     `work`: what comes, as far as can be told from the live jobs, for choosing among nodes; none: nothing is known. It
     is the same object for as long as it is about right, so that what is computed from it can be kept.
+
+    `history`: of each queue at `time`; none where policies pay nothing back.
     """
 
     time: float = 0.0
@@ -98,6 +128,7 @@ class Memory:
     prices: Mapping[tuple[str, str], float] = field(default_factory=dict)
     limit_prices: Mapping[LimitName, float] = field(default_factory=dict)
     work: tuple[WorkKind, ...] = ()
+    history: Mapping[str, QueueHistory] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.sequences.typecode, self.credits.typecode, self.pace.typecode) != ("q", "d", "d"):
@@ -114,6 +145,7 @@ class Memory:
         prices: Mapping[tuple[str, str], float] | None = None,
         limit_prices: Mapping[LimitName, float] | None = None,
         work: tuple[WorkKind, ...] = (),
+        history: Mapping[str, QueueHistory] | None = None,
     ) -> Self:
         """From mappings by sequence, for few jobs."""
         owed, rates = credits or {}, pace or {}
@@ -126,6 +158,7 @@ class Memory:
             prices or {},
             limit_prices or {},
             work,
+            history or {},
         )
 
     def credit(self, sequence: int, now: float) -> float:

@@ -12,6 +12,7 @@ from enum import Enum
 
 from allocator.domain.job import JobState
 from allocator.domain.reason import PendingCause, PendingReason
+from allocator.explain.scarcity import Binding, Payer
 from allocator.rounds.report import FlavorUsage
 
 
@@ -24,30 +25,6 @@ class Tier(Enum):
     """It can start when others end, or when it is owed more than they are."""
     NEXT_ROUND = "next_round"
     """The last round could not finish its work; the next one will look again."""
-
-
-class BindingKind(Enum):
-    """What holds a job back, by what would have to grow."""
-
-    CAPACITY = "capacity"
-    """All of it is used: more nodes."""
-    BORROWING = "borrowing"
-    """Its queue, or one above it, uses as much as it may: a larger quota or borrowing limit."""
-    LENDING = "lending"
-    """Another queue keeps some of it to itself: a larger lending limit there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """Something that is scarce for the job and that it pays for. `queue` is the one whose limit it is; empty: none."""
-
-    kind: BindingKind
-    queue: str
-    flavor: str
-    resource: str
-    price: float
-    paid: float
-    """By this job, for the share that it is owed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +89,8 @@ class ChangeKind(Enum):
     """How much another queue lends."""
     NODES = "nodes"
     """So many nodes more of one flavor, each like its largest."""
+    LIMIT = "limit"
+    """What a side constraint of the policy allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +105,12 @@ class Change:
     """(resource, the new quota or limit)."""
     nodes: int = 0
     also: tuple[Change, ...] = ()
-    """Changed together with it: limits of queues above."""
+    """Changed together with it: limits of queues above, other side constraints."""
+    limit: str = ""
+    """Name of the side constraint."""
+    most: float = 0.0
+    """What it would allow, in `unit`."""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +152,84 @@ class WhatHelps:
 
 
 @dataclass(frozen=True, slots=True)
+class JobWeight:
+    """What a job weighed in the round, relative to the others of its queue: `declared` times both factors."""
+
+    declared: float
+    counts: float
+    service_factor: float
+    """For what it has received, or for how late it will be: as the policy's weighting says."""
+    aging_factor: float
+    """For how long it had nothing."""
+    received_seconds: float
+    """Run time in its best configuration that all it had is worth."""
+    waited_seconds: float
+    """The rest of the time since it was submitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastUsage:
+    """Why a queue's weight counted `factor` times what was declared: what it had of what was scarce, in parts of all
+    there was, older times counting less, and what its weight entitled it to among its siblings.
+    """
+
+    factor: float
+    had: float
+    entitled: float
+    half_life_seconds: float
+
+
+class PromiseState(Enum):
+    """Whether a job's deadline and minimum throughput hold."""
+
+    KEPT = "kept"
+    """The optimum gives it the share of the time that it needs."""
+    AT_RISK = "at_risk"
+    """It gives less: its queue cannot pay for it, limits do not allow it, or there is nothing that it could run on."""
+    MISSED = "missed"
+    """Its deadline has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPromise:
+    """What a job with a deadline or a minimum throughput needs, and gets. Shares are of its time in its best
+    configuration, times are seconds since the Unix epoch.
+    """
+
+    state: PromiseState
+    deadline: float | None
+    minimum_throughput: float | None
+    needed_share: float
+    """From now on; above 1 where even all its time does not do, 0 where only a deadline was wanted that is past."""
+    given_share: float
+    """By the optimum."""
+    expected_end: float | None
+    """At that; None without a deadline, or if it gets nothing."""
+    weight: float | None = None
+    """Of its queue, with which it would hold; None if that was not asked for, or no weight was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobThroughput:
+    """What is known of how fast it runs in one configuration, in work per second; see `domain.estimates`."""
+
+    index: int
+    """Into the job's configurations."""
+    declared: float | None
+    """None: nobody said."""
+    measured: float | None
+    """By the job itself, else by its class; None: neither has run there."""
+    observations: float
+    """Of its class there, older ones counting less."""
+    uncertainty: float
+    """Standard error of the class's mean, as a part of it; 0 without observations."""
+    used: float
+    """What rounds use."""
+    wrong: bool
+    """Whether what was declared is off by more than can be told by chance."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobExplanation:
     """Why a job is where it is. What is None, nobody can say: no round has looked, or it does not take part."""
 
@@ -193,6 +255,12 @@ class JobExplanation:
     waiting: int | None = None
     estimate: Estimate | None = None
     what_helps: WhatHelps | None = None
+    weight: JobWeight | None = None
+    """None: the policy changes no job's weight."""
+    promise: JobPromise | None = None
+    """None: it has neither a deadline nor a minimum throughput."""
+    throughputs: tuple[JobThroughput, ...] = ()
+    """Of its configurations in which it can run, where something was measured, or is not declared."""
 
 
 class Shortfall(Enum):
@@ -251,7 +319,9 @@ class QueueExplanation:
     time: float
     weight: float
     entitlement: float
-    """Its part of all money if everybody could spend theirs: weights, down the tree, among those who want something."""
+    """Its part of all money if everybody could spend theirs: weights, as they count now, down the tree, among those who
+    want something.
+    """
     budget: float
     """What it may spend: more than that where others cannot, less where it cannot, or has not to."""
     spends: float
@@ -264,20 +334,13 @@ class QueueExplanation:
     """What the optimum gives it, after what others leave over."""
     actual_share: float
     amounts: tuple[QueueAmounts, ...]
+    past: PastUsage | None = None
+    """None: the policy pays nothing back."""
 
     @property
     def fairness_error(self) -> float:
         """Above 0: it holds more than the optimum gives it."""
         return self.actual_share - self.adjusted_fair_share
-
-
-@dataclass(frozen=True, slots=True)
-class Payer:
-    """A queue, what it pays for something, and how much of it it gets, in display units."""
-
-    queue: str
-    paid: float
-    amount: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +392,7 @@ _NEVER = (
     PendingCause.EXCEEDS_NODE,
     PendingCause.EXCEEDS_CLUSTER,
     PendingCause.EXCEEDS_QUOTA,
+    PendingCause.EXCEEDS_LIMIT,
 )
 _NEXT = (PendingCause.SCHEDULER_STALE, PendingCause.CHANGED_SINCE_SNAPSHOT)
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from allocator.domain.cluster import Node
+from allocator.domain.cluster import Node, NodeHealth
+from allocator.domain.constraints import carries
 from allocator.domain.job import Configuration, Job, revised
+from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.resources import GPU_MILLIS, Resources
+from allocator.domain.side_constraint import SideConstraint
 from allocator.domain.snapshot import Snapshot
 from allocator.explain.answers import Change, ChangeKind
 from allocator.explain.quotas import with_amounts
+from allocator.formulation.side_constraints import most_taken, selects_queue
+from allocator.formulation.zones import display_amount
 
 MOST_FLAVORS = 8
 NEW_NODE = "new-node-"
@@ -32,8 +38,55 @@ def changed(snapshot: Snapshot, job: Job, change: Change) -> Snapshot:
             return _with_job(snapshot, revised(job, spec=spec))
         case ChangeKind.NODES:
             return _with_nodes(snapshot, change.flavor, change.nodes)
+        case ChangeKind.LIMIT:  # of the policy
+            return snapshot
         case _:
             return _with_quotas(snapshot, change)
+
+
+def changed_policy(policy: Policy, change: Change) -> Policy:
+    """The policy with the change made."""
+    for other in change.also:
+        policy = changed_policy(policy, other)
+    if change.kind is not ChangeKind.LIMIT:
+        return policy
+    constraints = tuple(
+        replace(each, most=change.most, most_part=None) if each.name == change.limit else each
+        for each in policy.side_constraints
+    )
+    return replace(policy, side_constraints=constraints)
+
+
+def limit_changes(snapshot: Snapshot, policy: Policy, job: Job, names: Iterable[str]) -> Iterator[Change]:
+    """Each of the side constraints `names`, larger by what the job takes at most; then all of them together."""
+    found = []
+    for constraint in policy.side_constraints:
+        takes = max(_taken(constraint, job, each) for each in job.spec.configurations)
+        if constraint.name in names and takes:
+            there = (node for node in snapshot.nodes if node.health is NodeHealth.READY)
+            most = _rounded_up(most_taken(constraint, there) + takes)
+            found.append(Change(ChangeKind.LIMIT, limit=constraint.name, most=most, unit=constraint.unit))
+    yield from found
+    if len(found) > 1:
+        yield replace(found[0], also=tuple(found[1:]))
+
+
+def _taken(constraint: SideConstraint, job: Job, configuration: Configuration) -> float:
+    """What the job takes there, on nodes that the constraint is about."""
+    amounts = configuration.total_demand
+    return sum(
+        term.per_unit * display_amount(amounts, term.resource)
+        for term in constraint.terms
+        if (not term.flavors or configuration.flavor in term.flavors)
+        and selects_queue(term, job.spec.queue)
+        and carries(job.spec.labels, term.job_labels)
+    )
+
+
+def _rounded_up(amount: float) -> float:
+    """To six digits, which people can type."""
+    step = 10.0 ** (math.floor(math.log10(amount)) - 5)
+    return float(f"{math.ceil(amount / step - 1e-6) * step:.6g}")
 
 
 def fastest(job: Job) -> Configuration:

@@ -12,11 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from allocator.domain.job import Job
-from allocator.explain.answers import BindingKind, Change, ChangeKind, Counterfactual, Outcome, WhatHelps
-from allocator.explain.changes import changed, model, other_flavors, quota_changes
+from allocator.domain.reason import PendingReason
+from allocator.explain.answers import Change, ChangeKind, Counterfactual, Outcome, WhatHelps
+from allocator.explain.changes import changed, changed_policy, limit_changes, model, other_flavors, quota_changes
 from allocator.explain.finished import Finished
 from allocator.explain.limits import paid_limits
+from allocator.explain.limits_in_use import members
+from allocator.explain.own_limits import own_bindings
 from allocator.explain.replay import World, every_round, replayed, world_after
+from allocator.explain.scarcity import BindingKind
 from allocator.rounds.ports import Solver
 
 HORIZON_ROUNDS, MOST_ROUNDS = 60, 600
@@ -51,10 +55,12 @@ class _Search:
 
     def outcome(self, change: Change | None, *, every: bool) -> Outcome:
         """What the change does, None: nothing is changed; looking at every round, or at some of them."""
-        facts = self.world.snapshot if change is None else changed(self.world.snapshot, self.job, change)
+        facts, policy = self.world.snapshot, self.world.policy
+        if change is not None:
+            facts, policy = changed(facts, self.job, change), changed_policy(policy, change)
         times = self.times if every else _some(self.times)
         share, waits_for = 0.0, None
-        world = replace(self.world, snapshot=facts).cold
+        world = replace(self.world, snapshot=facts, policy=policy).cold
         steps = replayed(world, times, self.solver)
         for looked in range(len(times)):
             if self.left <= 0:
@@ -82,7 +88,7 @@ def what_helps(
     most_rounds: int = MOST_ROUNDS,
 ) -> WhatHelps:
     """About a job that waited in the last round; at most `most_rounds` rounds are decided."""
-    world = world_after(finished)
+    world, reason = world_after(finished), job.pending_reason
     at = finished.position_of(job.sequence)
     assert at is not None
     job = world.snapshot.jobs[at]
@@ -95,7 +101,7 @@ def what_helps(
     complete = True
     try:
         unchanged = search.outcome(None, every=True)
-        for change, quick in _tried(search, unchanged, _lending(finished, at)):
+        for change, quick in _tried(search, unchanged, _lending(finished, at), _limits(finished, at, reason)):
             claim = _checked(search, unchanged, change, quick)
             if _helps(claim.outcome, unchanged):
                 found.append(claim)
@@ -134,7 +140,9 @@ def _checked(search: _Search, unchanged: Outcome, change: Change, quick: Outcome
     return larger if _is_sooner(larger.outcome, unchanged) else claim
 
 
-def _tried(search: _Search, unchanged: Outcome, lending: list[tuple[str, str]]) -> Iterator[tuple[Change, Outcome]]:
+def _tried(
+    search: _Search, unchanged: Outcome, lending: list[tuple[str, str]], limits: set[str]
+) -> Iterator[tuple[Change, Outcome]]:
     """Changes one after the other, with what a quick look says of them."""
     snapshot, job = search.world.snapshot, search.job
     for flavor in other_flavors(snapshot, job):
@@ -148,6 +156,12 @@ def _tried(search: _Search, unchanged: Outcome, lending: list[tuple[str, str]]) 
         if _helps(quick, unchanged):
             helping.add(change.flavor)
         yield change, quick
+    alone = False
+    for change in limit_changes(snapshot, search.world.policy, job, limits):
+        if not (change.also and alone):  # one of them does it
+            quick = search.outcome(change, every=False)
+            alone |= _helps(quick, unchanged)
+            yield change, quick
     for flavor in dict.fromkeys(each.flavor for each in job.spec.configurations if each.throughput > 0):
         if model(snapshot, flavor) is not None:
             yield _fewest_nodes(search, unchanged, flavor)
@@ -234,6 +248,17 @@ def _lending(finished: Finished, at: int) -> list[tuple[str, str]]:
         if kind is BindingKind.LENDING
         for owner in owners.split("+")
     ]
+
+
+def _limits(finished: Finished, at: int, reason: PendingReason | None) -> set[str]:
+    """Names of the side constraints for which it waits, or that it pays for."""
+    row = int(finished.report.formulation.row[at])
+    stage = finished.stage_of(row) if row >= 0 else None
+    names = [] if reason is None else [excess.name for excess in reason.limits]
+    if stage is not None:
+        names += [each.limit.name for each in own_bindings(finished, row, stage) if each.limit is not None]
+    constraints = finished.policy.side_constraints
+    return {each for name in names if name for each in members(name, constraints)}
 
 
 def _is_sooner(found: Outcome, unchanged: Outcome) -> bool:

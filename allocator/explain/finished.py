@@ -14,11 +14,14 @@ from allocator.domain.policy import Policy
 from allocator.domain.resources import display_unit
 from allocator.domain.snapshot import Memory
 from allocator.explain.answers import Tier, tier_of
+from allocator.explain.limits_in_use import LimitInUse, limits_in_use
+from allocator.explain.promise import Standings, standings
+from allocator.explain.queues import Queues
 from allocator.formulation.build import IN_PLACE, NOT_POSSIBLE
 from allocator.formulation.live import Live
 from allocator.formulation.problem import Booleans, Floats, Integers
 from allocator.market.clearing import Cleared, Stage
-from allocator.placement.contenders import SHARE_FLOOR, credits_now, scale_of
+from allocator.placement.contenders import SHARE_FLOOR, ahead_of, credits_now, scale_of
 from allocator.rounds.report import RoundReport
 from allocator.rounds.settle import configurations_after, parts_after
 from allocator.solvers.solution import Status
@@ -62,6 +65,11 @@ class Finished:
         return found if found < len(sequences) and sequences[found] == sequence else None
 
     @cached_property
+    def standings(self) -> Standings:
+        """How deadlines and minimum throughputs stand."""
+        return standings(self.report.formulation, self.report.solution.shares)
+
+    @cached_property
     def configuration(self) -> Integers:
         """(J,) that each job runs in after the commit; -1 of those that wait."""
         return configurations_after(self.live, self.report.commit)
@@ -80,6 +88,18 @@ class Finished:
         if there.any():
             found[there] = np.where(shares > SHARE_FLOOR, shares, 0.0).sum(axis=1)[row[there]]
         return found
+
+    @cached_property
+    def served(self) -> Floats:
+        """(n,) utility of what runs after the commit, of the jobs of each row together."""
+        formulation, problem = self.report.formulation, self.report.formulation.problem
+        jobs = np.flatnonzero((self.configuration >= 0) & (formulation.row >= 0))
+        if not len(jobs):
+            return np.zeros(problem.row_count)
+        row = formulation.row[jobs]
+        is_it = formulation.index[row] == self.configuration[jobs][:, None]
+        gained = np.where(is_it, problem.utility[row], 0.0).max(axis=1, initial=0.0) * self.part[jobs]
+        return np.bincount(row, weights=gained, minlength=problem.row_count).astype(np.float64)
 
     @cached_property
     def credit(self) -> Floats:
@@ -107,6 +127,7 @@ class Finished:
         priority = live.profiles.priority[live.jobs.profile].astype(np.float64)
         steps = np.where(self.share > 0, np.ceil(self.share * _STEPS - 1e-6), 0.0)
         credit = self.credit * scale_of(live, self.report.snapshot.time, self.policy)
+        credit += ahead_of(self.share, self.policy)
         return np.stack([priority, (steps > 0).astype(np.float64), credit, steps])
 
     def turn_of(self, job: int) -> int:
@@ -167,9 +188,19 @@ class Finished:
         for (where, number), count in zip(key.T.tolist(), gangs.tolist(), strict=True):
             each = live.kinds[number]
             if where >= 0 and each.flavor in flavors:
-                amounts = [each.demand.get(name) * each.replicas / unit for name, unit in units]
+                amounts = [each.asks.get(name) * each.replicas / unit for name, unit in units]
                 found[where, flavors[each.flavor]] += np.array(amounts) * count
         return self.market.tree.above(found)
+
+    @cached_property
+    def queues(self) -> Queues:
+        """Where all queues stand."""
+        return Queues(self)
+
+    @cached_property
+    def side_constraints(self) -> dict[str, LimitInUse]:
+        """What running jobs take of each, by name."""
+        return {each.name: each for each in limits_in_use(self)}
 
     @cached_property
     def total(self) -> Floats:

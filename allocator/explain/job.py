@@ -7,14 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from allocator.domain.job import Job, JobState
-from allocator.explain.answers import Binding, BindingKind, ConfigurationCost, JobExplanation, tier_of
+from allocator.explain.answers import ConfigurationCost, JobExplanation, JobWeight, tier_of
 from allocator.explain.finished import Finished
-from allocator.explain.limits import paid_limits
+from allocator.explain.limits import capacity_prices, paid_limits
+from allocator.explain.own_limits import LEAST_PRICE, own_bindings
+from allocator.explain.promise import promise_of, throughputs_of
+from allocator.explain.scarcity import Binding, BindingKind
 from allocator.formulation.problem import Floats
+from allocator.formulation.weightings import received
 from allocator.market.clearing import Stage
-
-LEAST_PRICE = 1e-9
-"""Less is what solvers leave instead of nothing."""
+from allocator.market.side import side_of_rows
 
 
 def explain_job(finished: Finished | None, job: Job) -> JobExplanation:
@@ -43,6 +45,9 @@ def explain_job(finished: Finished | None, job: Job) -> JobExplanation:
         credit_seconds=finished.after.credit(job.sequence, finished.report.snapshot.time),
         position=finished.turn_of(at) + 1 if waits else None,
         waiting=int(finished.waiting.sum()) if waits else None,
+        weight=_weight(finished, job, at),
+        promise=promise_of(finished.standings, job, at, finished.report.snapshot.time),
+        throughputs=throughputs_of(finished.report.snapshot, job),
     )
     if not finished.solved:
         return seen
@@ -58,13 +63,32 @@ def explain_job(finished: Finished | None, job: Job) -> JobExplanation:
     return _priced(finished, job, seen, row, stage)
 
 
+def _weight(finished: Finished, job: Job, at: int) -> JobWeight | None:
+    """What the job at a position weighed."""
+    factors, now = finished.report.formulation.weightings.jobs, finished.report.snapshot.time
+    if factors is None:
+        return None
+    had = float(received(finished.live, now)[at])
+    service, aging = 2.0 ** int(factors.service[at]), 2.0 ** int(factors.aging[at])
+    return JobWeight(
+        declared=job.spec.weight,
+        counts=job.spec.weight * service * aging,
+        service_factor=service,
+        aging_factor=aging,
+        received_seconds=had,
+        waited_seconds=max(0.0, now - job.submit_time - had),
+    )
+
+
 def _priced(finished: Finished, job: Job, seen: JobExplanation, row: int, stage: Stage) -> JobExplanation:
     """With money: the job has a row, and its class has prices."""
     formulation, problem = finished.report.formulation, finished.market.problem
     share = finished.report.solution.shares[row]
     prices = _prices(finished, stage, int(finished.leaf_of_row[row]))
-    plain = np.einsum("kr,kr->k", problem.demand[row], stage.prices[problem.flavor[row]])
+    plain = np.einsum("kr,kr->k", problem.demand[row], capacity_prices(stage)[problem.flavor[row]])
     cost = np.einsum("kr,kr->k", problem.demand[row], prices[problem.flavor[row]])
+    if stage.charged.side.any():
+        cost = cost + side_of_rows(problem, stage.charged.side)[row]
     able = problem.eligible[row]
     columns = {int(index): column for column, index in enumerate(formulation.index[row].tolist()) if index >= 0}
     found = []
@@ -98,7 +122,7 @@ def _prices(finished: Finished, stage: Stage, leaf: int) -> Floats:
     """(F, R) what the jobs of a leaf pay, limits included."""
     flavors = {name: position for position, name in enumerate(finished.report.formulation.flavors)}
     resources = {name: position for position, name in enumerate(finished.report.formulation.resources)}
-    found = stage.prices.copy()
+    found = capacity_prices(stage)
     for _, (_, flavor, resource), price in paid_limits(finished, stage, leaf):
         found[flavors[flavor], resources[resource]] += price
     return found
@@ -118,11 +142,17 @@ def _bindings(finished: Finished, row: int, stage: Stage) -> tuple[Binding, ...]
     cells = dict(zip(names, zip(need.ravel().tolist(), wanted.ravel().tolist(), strict=True), strict=True))
     found = [
         Binding(BindingKind.CAPACITY, "", *name, price, price * cells[name][0])
-        for name, price in zip(names, stage.prices.ravel().tolist(), strict=True)
+        for name, price in zip(names, capacity_prices(stage).ravel().tolist(), strict=True)
         if price > LEAST_PRICE and cells[name][1]
     ]
     for kind, (queue, flavor, resource), price in paid_limits(finished, stage, int(finished.leaf_of_row[row])):
         amount, concerned = cells[flavor, resource]
         if price > LEAST_PRICE and concerned:
             found.append(Binding(kind, queue, flavor, resource, price, price * amount))
-    return tuple(sorted(found, key=lambda each: (-each.paid, each.kind.value, each.flavor, each.resource, each.queue)))
+    found += own_bindings(finished, row, stage)
+    return tuple(sorted(found, key=_dearest))
+
+
+def _dearest(each: Binding) -> tuple[float, str, str, str, str, str, float]:
+    name, size = ("", 0.0) if each.limit is None else (each.limit.name, each.limit.size)
+    return -each.paid, each.kind.value, each.flavor, each.resource, each.queue, name, size

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from allocator.explain.finished import Finished
 from allocator.formulation.problem import Floats
+
+if TYPE_CHECKING:
+    from allocator.explain.finished import Finished
 
 
 def paid_for(finished: Finished) -> tuple[Floats, Floats]:
@@ -23,7 +27,7 @@ def paid_for(finished: Finished) -> tuple[Floats, Floats]:
         for column in range(problem.column_count):
             np.add.at(here, (finished.leaf_of_row[rows], problem.flavor[rows, column]), each[:, column])
         amounts += here
-        paid += here * stage.prices
+        paid += here * stage.charged.paid
     return tree.above(paid), tree.above(amounts)
 
 

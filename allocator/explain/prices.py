@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from allocator.domain.errors import NotFound
-from allocator.explain.answers import ClassPrice, Gain, OneMore, Payer, PriceExplanation
+from allocator.explain.answers import ClassPrice, Gain, OneMore, PriceExplanation
 from allocator.explain.finished import Finished
 from allocator.explain.money import paid_for
+from allocator.explain.scarcity import Payer
 from allocator.formulation.fairness import phi
 from allocator.formulation.problem import Floats, Problem
 from allocator.market.clearing import Cleared, Market, clear
@@ -56,7 +57,7 @@ def one_more(finished: Finished, flavor: str, resource: str, solver: Solver) -> 
     if at is None or not finished.solved or not finished.market.problem.row_count:
         return None
     report = finished.report
-    market = opened(report.formulation, report.snapshot.queues)
+    market = opened(report.formulation, report.formulation.weightings.queues)
     start = WarmStart(report.solution.prices)
     before, now = (_cleared(each, solver, finished, start) for each in (market, _larger(market, at)))
     if Status.FAILED in (before.solution.status, now.solution.status):
@@ -105,6 +106,7 @@ def _larger(market: Market, at: tuple[int, int]) -> Market:
         count=problem.count,
         fairness=problem.fairness,
         reference=problem.reference,
+        limits=problem.limits,
     )
     return replace(market, problem=larger)
 

@@ -81,6 +81,7 @@ def world_after(finished: Finished) -> World:
         report.snapshot.queues,
         report.snapshot.nodes,
         jobs,
+        report.snapshot.estimates,
     )
     return World(snapshot, finished.after, finished.policy)
 
@@ -109,13 +110,14 @@ def replayed(world: World, times: Iterable[float], solver: Solver, ends: Ends | 
             jobs = tuple(job for job in jobs if job.sequence not in ended)
         before = world.snapshot
         number = before.round + 1
-        snapshot = Snapshot.of_sorted(before.revision + 1, number, time, before.queues, before.nodes, jobs)
+        facts = (before.queues, before.nodes)
+        snapshot = Snapshot.of_sorted(before.revision + 1, number, time, *facts, jobs, before.estimates)
         decision = decide(snapshot, world.memory, world.policy, solver)
         commit = committed(decision.plan, snapshot, decision)
         after = _changed(snapshot, decision.formulation.live.positions, commit)
         memory = settle(world.memory, snapshot, decision, commit, world.policy)
         world = World(
-            Snapshot.of_sorted(commit.revision, number, time, before.queues, before.nodes, after), memory, world.policy
+            Snapshot.of_sorted(commit.revision, number, time, *facts, after, before.estimates), memory, world.policy
         )
         yield Step(snapshot, decision, world)
 

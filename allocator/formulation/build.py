@@ -7,6 +7,8 @@ Amounts become display units (cores, GPUs, GiB, GB/s), so a price is per display
 2. Of the other jobs, those that cannot run in any configuration leave it too, each with its reason.
 3. The rest are grouped into rows (formulation.grouping), with what each claims; the weights are those of a market in
    which everybody spends all they have, until `allocator.market` knows better.
+4. Side constraints are limits of the problem (formulation.side_constraints). Jobs that they leave no configuration are
+   among those of 2.
 
 Pinned jobs go on claiming their part of their queue's budget, though it buys nothing here: otherwise a queue would have
 more for its other jobs the more of the cluster it holds for good.
@@ -15,7 +17,7 @@ more for its other jobs the more of the cluster it holds for good.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TypeVar
@@ -24,19 +26,17 @@ import numpy as np
 
 from allocator.domain.cluster import Node
 from allocator.domain.objectives import DOMINANT_SHARE
-from allocator.domain.placement import held
-from allocator.domain.policy import Policy
+from allocator.domain.policy import FINISH_TIME, Policy
 from allocator.domain.reason import PendingCause, PendingReason
 from allocator.domain.remembered import remembered
-from allocator.domain.resources import Resources, resource_names
-from allocator.domain.snapshot import Memory, Snapshot
+from allocator.domain.resources import MAX_AMOUNT, Resources, resource_names
+from allocator.domain.snapshot import LimitName, Memory, Snapshot
 from allocator.formulation.catalogue import Catalogue, Eligible
 from allocator.formulation.claims import (
     RowClaims,
-    claim_numbers,
+    claimants,
     display_amounts,
     held_by_queues,
-    in_order,
     plain_budgets,
 )
 from allocator.formulation.columns import last_registry
@@ -50,10 +50,17 @@ from allocator.formulation.eligibility import (
     why_never,
 )
 from allocator.formulation.grouping import Candidates, Groups, group
+from allocator.formulation.limits import Limit
 from allocator.formulation.live import Live
-from allocator.formulation.nodes import CORDONED, LOST, ORDINARY
-from allocator.formulation.problem import Booleans, Floats, Integers, Problem
+from allocator.formulation.pinning import left_free, standings
+from allocator.formulation.problem import Floats, Integers, Problem
+from allocator.formulation.promises import Promises, least_utility, promises, set_apart
+from allocator.formulation.side_constraints import SideRows, left_open, side_rows, under
+from allocator.formulation.slots import Ways, closed_columns, slot_rows
+from allocator.formulation.weightings import Weightings, changes_jobs, equal_paces, job_factors, weighed_queues
 
+_PLENTY = float(MAX_AMOUNT)
+"""Display units of what belongs to no node, on every flavor."""
 _LEAST_SHARE = 1e-9
 """Whoever takes next to nothing of everything still counts."""
 IN_PLACE, NOT_POSSIBLE = -1, -2
@@ -85,6 +92,19 @@ class Formulation:
     claims: RowClaims
     held: Floats
     """(queues, F, R) what pinned jobs hold, by number in `Live.queues`, in display units."""
+    weightings: Weightings
+    """What weights of queues and jobs were multiplied by."""
+    slot_names: tuple[LimitName, ...]
+    """Of the problem's last limits: those that sizes, labels and taints of nodes set."""
+    promises: Promises
+    """What deadlines and minimum throughputs need from now on."""
+    side_constraints: tuple[str, ...] = ()
+    """Names of the problem's first limits; several constraints about different nodes may be one."""
+
+    @property
+    def limit_names(self) -> tuple[LimitName, ...]:
+        """Of the problem's limits, in their order: side constraints, then slots."""
+        return (*((name, "", "") for name in self.side_constraints), *self.slot_names)
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -140,102 +160,121 @@ def _priced(
     return there | {name: before[name] for name in prices if name not in there and name in before}
 
 
-def build(snapshot: Snapshot, policy: Policy) -> Formulation:
-    """The problem of this round. The snapshot's facts are taken as valid; there may be none of any kind."""
-    with last_registry() as registry:
+def build(snapshot: Snapshot, policy: Policy, memory: Memory | None = None) -> Formulation:
+    """The problem of this round. The snapshot's facts are taken as valid; there may be none of any kind. Without
+    `memory` nobody is paid back anything.
+    """
+    floating = policy.floating_resources
+    with last_registry(policy.priority_classes, floating) as registry:
         live = Live.of(snapshot, registry)
-        pinned, stays = _standings(live)
+        pinned, stays = standings(live)
         open_nodes = open_nodes_of(snapshot.nodes)
-        free = _free({flavor: open_nodes.capacity(flavor) for flavor in snapshot.flavors}, live, pinned)
+        free = left_free({flavor: open_nodes.capacity(flavor) for flavor in snapshot.flavors}, live, pinned)
         inside = np.flatnonzero(~pinned)
         in_use = np.zeros(registry.catalogue.shape_count, dtype=np.bool_)
         in_use[live.shape[inside]] = True
         numbers = np.flatnonzero(in_use)
-        shapes = _judged(registry.catalogue, numbers, open_nodes, free, _resources(snapshot.nodes))
+        resources = tuple(name for name in _resources(snapshot.nodes) if name not in floating) + floating
+        shapes = _judged(registry.catalogue, numbers, open_nodes, free, resources, floating)
     position = np.cumsum(in_use) - 1
     shape = position[live.shape[inside]]
-    possible = shapes.eligible.count[shape] > 0
+    sides = side_rows(policy.side_constraints, live, pinned, shapes.resources, floating)
+    possible = left_open(shapes.eligible, sides, shape, inside)
     candidates = inside[possible]
     profiles = live.profiles
     choices = np.zeros(len(profiles.shape), dtype=np.int64)
     if len(numbers):
         choices = np.where(in_use[profiles.shape], shapes.eligible.count[position[profiles.shape]], 0)
-    profile, alike = in_order(snapshot.queues, live, candidates)
+    weightings = weighed_queues(snapshot, live, memory or Memory(), policy)
+    fixed = np.flatnonzero(pinned)
+    if changes_jobs(policy):
+        paces = None
+        if policy.weighting == FINISH_TIME:
+            part = plain_budgets(weightings.queues, live, candidates, fixed)
+            paces = _equal_paces(snapshot, live, part, open_nodes, shapes, floating)
+        weightings = replace(weightings, jobs=job_factors(snapshot, live, policy, paces))
+    steps = None if weightings.jobs is None else weightings.jobs.steps
+    promised = promises(live, snapshot.time, policy.hysteresis_seconds + policy.minimum_run_seconds)
+    step = promised.step_of_job(len(snapshot.jobs))
+    claim = set_apart(claimants(snapshot.queues, live, candidates, steps), step[candidates])
+    claim = claim if sides is None else set_apart(claim, sides.apart[candidates])
+    alike = claim.alike
+    budget = plain_budgets(weightings.queues, live, candidates, fixed, steps)[alike]
     groups = group(
         Candidates(
-            profile=profile,
+            profile=claim.profile,
             current=shapes.eligible.position(
                 shape[possible], np.where(stays[candidates], live.jobs.configuration[candidates], -1)
             ),
             shape=position[profiles.shape][alike],
             choices=choices[alike],
             restart_cost=profiles.restart_cost[alike],
-            budget=plain_budgets(snapshot.queues, live, candidates, np.flatnonzero(pinned))[alike],
-            claim=claim_numbers(live, alike),
+            budget=budget if steps is None else np.ldexp(budget, claim.steps),
+            claim=claim.claim,
         ),
         policy.horizon_seconds,
     )
     leader = candidates[groups.first]
     claimed = live.jobs.profile[leader]
+    weight = profiles.weight[claimed]
     row = np.full(len(snapshot.jobs), IN_PLACE, dtype=np.int64)
     row[inside] = NOT_POSSIBLE
     row[candidates] = groups.row
+    ways = _ways(groups, shapes, floating)
+    slots = slot_rows(live, pinned, open_nodes, ways)
+    throughput, limits = under(sides, shapes.eligible, groups.shape, leader)
+    problem = _problem(groups, shapes, throughput, policy, (*limits, *(each.limit(groups.shape) for each in slots)))
+    best = live.shapes.throughput[live.shape[leader]].max(axis=1, initial=0.0)
+    able = throughput.max(axis=1, initial=0.0)
     return Formulation(
-        problem=_problem(groups, shapes, policy),
+        problem=problem,
         flavors=snapshot.flavors,
         resources=shapes.resources,
         live=live,
         row=row,
         index=shapes.eligible.index[groups.shape],
-        claims=RowClaims(profiles.queue[claimed], profiles.weight[claimed], profiles.priority[claimed], leader),
+        claims=RowClaims(
+            profiles.queue[claimed],
+            weight if steps is None else np.ldexp(weight, steps[leader]),
+            profiles.priority[claimed],
+            leader,
+            least_utility(step[leader], best, able, problem.reference) if step.any() else None,
+            closed_columns(slots, ways)[groups.shape] if any(each.closed for each in slots) else None,
+        ),
         held=held_by_queues(live, pinned, snapshot.flavors, shapes.resources),
+        weightings=weightings,
+        slot_names=tuple(row.name for row in slots),
+        promises=promised,
         never={
-            live.jobs.ids[job]: shapes.never[number]
+            live.jobs.ids[job]: _never(shapes, number, sides, job)
             for job, number in zip(inside[~possible].tolist(), shape[~possible].tolist(), strict=True)
         },
+        side_constraints=() if sides is None else sides.names,
     )
+
+
+def _equal_paces(
+    snapshot: Snapshot, live: Live, part: Floats, open_nodes: OpenNodes, shapes: _Shapes, floating: tuple[str, ...]
+) -> Floats:
+    """(P,) how fast a job of each profile runs on its `part` (P,) of all open nodes, those of pinned jobs included."""
+    capacity = np.array([display_amounts(open_nodes.capacity(name), shapes.resources) for name in snapshot.flavors])
+    capacity = capacity.reshape(len(snapshot.flavors), len(shapes.resources))
+    _grant_plenty(capacity, shapes.resources, floating)
+    return equal_paces(live, part, capacity, shapes.flavor_of_kind, shapes.amounts_of_kind)
+
+
+def _never(shapes: _Shapes, shape: int, sides: SideRows | None, job: int) -> PendingReason:
+    """Why a job has no row."""
+    count = int(shapes.eligible.count[shape])
+    if sides is None or not count:
+        return shapes.never[shape]
+    return sides.why(shapes.eligible.kind[shape, :count].tolist(), int(sides.sort[job]))
 
 
 @remembered
 def _resources(nodes: tuple[Node, ...]) -> tuple[str, ...]:
     """What any node has, in canonical order."""
     return resource_names([node.capacity for node in nodes])
-
-
-def _standings(live: Live) -> tuple[Booleans, Booleans]:
-    """(J,) which running jobs are pinned, and which are free to stay or leave. The other running ones have to leave,
-    and count as pending: for them, everything is possible again.
-
-    Whoever is on a lost node has to leave; non-preemptible jobs are pinned otherwise; the others have to leave draining
-    nodes, and are pinned on cordoned ones.
-    """
-    runs = live.jobs.runs
-    condition = np.where(live.piece_node >= 0, live.nodes.condition[live.piece_node], LOST)
-    worst = np.full(len(runs), ORDINARY, dtype=np.int64)
-    special = np.flatnonzero(condition)
-    if special.size:
-        np.maximum.at(worst, live.jobs.piece_owner[special], condition[special])
-    preemptible = live.profiles.preemptible[live.jobs.profile]
-    pinned = runs & np.where(preemptible, worst == CORDONED, worst < LOST)
-    return pinned, runs & preemptible & (worst == ORDINARY)
-
-
-def _free(capacity: Mapping[str, Resources], live: Live, pinned: Booleans) -> dict[str, Resources]:
-    """By flavor, what pinned jobs leave of the nodes that take new work."""
-    free = dict(capacity)
-    if not pinned.any():
-        return free
-    owner = live.jobs.piece_owner
-    there = pinned[owner] & (live.piece_node >= 0)
-    there[there] = live.nodes.takes_new_work[live.piece_node[there]]
-    owner, node = owner[there], live.piece_node[there]
-    key = np.stack([live.nodes.flavor[node], live.kind_now(owner), live.jobs.millis[owner]], axis=1)
-    distinct, which = np.unique(key, axis=0, return_inverse=True)
-    counts = np.bincount(which.ravel(), weights=live.jobs.piece_count[there]).astype(np.int64)
-    for (flavor, kind, millis), count in zip(distinct.tolist(), counts.tolist(), strict=True):
-        name = live.nodes.flavors[flavor]
-        free[name] = free[name] - held(live.kinds[kind].demand, millis) * count
-    return free
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -259,11 +298,13 @@ def _judged(
     open_nodes: OpenNodes,
     free: Mapping[str, Resources],
     resources: tuple[str, ...],
+    floating: tuple[str, ...],
 ) -> _Shapes:
     """The shapes `numbers` of the catalogue."""
     room = np.array([display_amounts(amounts, resources) for amounts in free.values()]).reshape(
         len(free), len(resources)
     )
+    _grant_plenty(room, resources, floating)
     flavor = catalogue.flavor_of_kinds(tuple(free))
     amounts = catalogue.amounts_of_kinds(resources)
     able = catalogue.kinds_that_fit(open_nodes)
@@ -291,11 +332,31 @@ def _why_not(kinds: Sequence[Kind], open_nodes: OpenNodes, free: Mapping[str, Re
     return PendingReason(PendingCause.INSUFFICIENT_CAPACITY, shortages_of(nearest))
 
 
-def _problem(groups: Groups, shapes: _Shapes, policy: Policy) -> Problem:
-    """What the rows' shapes need and yield, spread over the rows."""
+def _ways(groups: Groups, shapes: _Shapes, floating: tuple[str, ...]) -> Ways:
+    """What the shapes could run as, for the rows that sizes, labels and taints of nodes add."""
+    eligible = shapes.eligible
+    return Ways(
+        kind=eligible.kind,
+        there=eligible.throughput > 0,
+        flavor=shapes.flavor_of_kind[eligible.kind],
+        jobs=np.bincount(groups.shape, weights=groups.count, minlength=len(eligible.kind)).astype(np.int64),
+        resources=tuple("" if name in floating else name for name in shapes.resources),
+        capacity=np.maximum(shapes.room, 0.0),
+        gang=shapes.amounts_of_kind[eligible.kind],
+    )
+
+
+def _grant_plenty(room: Floats, resources: tuple[str, ...], floating: tuple[str, ...], at_least: float = 0.0) -> None:
+    """More in `room` (F, R) than anybody could take of what belongs to no node: limits alone bound that."""
+    room[:, [resources.index(name) for name in floating]] = max(_PLENTY, at_least)
+
+
+def _problem(groups: Groups, shapes: _Shapes, throughput: Floats, policy: Policy, limits: tuple[Limit, ...]) -> Problem:
+    """What the rows' shapes need and yield, spread over the rows; `throughput` (n, K) is 0 where side constraints leave
+    them nothing.
+    """
     eligible = shapes.eligible
     kind = eligible.kind[groups.shape]
-    throughput = eligible.throughput[groups.shape]
     there = throughput > 0
     elsewhere = np.arange(throughput.shape[1]) != groups.current[:, None]
     if eligible.resizable.any():  # another replica count on the same flavor is no restart
@@ -305,6 +366,9 @@ def _problem(groups: Groups, shapes: _Shapes, policy: Policy) -> Problem:
     kept = np.where(elsewhere, groups.kept[:, None], 1.0)
     demand = np.where(there[:, :, None], shapes.amounts_of_kind[kind], 0.0)
     capacity = np.maximum(shapes.room, 0.0)
+    if policy.floating_resources:
+        wanted = 2 * float((groups.count[:, None] * demand.max(axis=1, initial=0.0)).sum(axis=0).max(initial=0.0))
+        _grant_plenty(capacity, shapes.resources, policy.floating_resources, wanted)
     reference = throughput.max(axis=1, initial=0.0)
     if policy.utility == DOMINANT_SHARE:
         reference = reference / _dominant_shares(throughput, demand, capacity)
@@ -317,6 +381,7 @@ def _problem(groups: Groups, shapes: _Shapes, policy: Policy) -> Problem:
         count=groups.count,
         fairness=policy.fairness,
         reference=reference,
+        limits=limits,
     )
 
 

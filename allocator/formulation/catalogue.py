@@ -18,9 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from allocator.domain.constraints import Constraints
+from allocator.domain.estimates import Learned, learned
 from allocator.domain.job import Configuration, Job, JobSpec
+from allocator.domain.priority_class import BUILT_IN, DEFAULT_CLASS, PriorityClass
 from allocator.domain.resources import display_unit
-from allocator.formulation.eligibility import Kind, OpenNodes
+from allocator.formulation.eligibility import Kind, OpenNodes, parted
 from allocator.formulation.problem import Booleans, Floats, Integers
 
 Measured = tuple[tuple[str, float], ...]
@@ -67,9 +69,13 @@ class ProfileColumns:
 
 
 class Catalogue:
-    """Grows by what `profile` is asked about."""
+    """Grows by what `profile` is asked about. `classes` are the priority classes that there are, `floating` the
+    resources that belong to no node.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, classes: tuple[PriorityClass, ...] = BUILT_IN, floating: tuple[str, ...] = ()) -> None:
+        self._floating = frozenset(floating)
+        self._classes = {each.name: each for each in classes}
         self.kinds: list[Kind] = []
         self.profiles: list[Profile] = []
         self.queues: list[str] = []
@@ -77,7 +83,13 @@ class Catalogue:
         self._alive: list[JobSpec] = []
         """Whose identities are keys below: while they live, nothing else has the same."""
         self._by_identity: dict[int, int] = {}
-        self._by_measurement: dict[tuple[int, Measured], int] = {}
+        self._by_measurement: dict[tuple[int, Measured, object], int] = {}
+        self._learned = learned(())
+        self._views: dict[tuple[str, str, bool], object] = {}
+        """What is used of each class that jobs here are of; with whether some of them guess."""
+        self.learner_names: list[tuple[str, str, bool]] = []
+        """Keys of `_views`, by number."""
+        self._learner_numbers: dict[tuple[str, str, bool], int] = {}
         self._by_value: dict[tuple[tuple[int, ...], tuple[float, ...], bool], int] = {}
         self._kind_by_identity: dict[tuple[str, int, int, int], int] = {}
         self._kind_by_value: dict[Kind, int] = {}
@@ -100,18 +112,50 @@ class Catalogue:
     def shape(self, job: Job) -> int:
         """The number of a job's shape."""
         measured, identity = job.measured_throughput, id(job.spec)
-        known = self._by_measurement.get((identity, measured)) if measured else self._by_identity.get(identity)
+        learner = self.learner(job)
+        if not measured and learner < 0:
+            known = self._by_identity.get(identity)
+        else:
+            view = self._views[self.learner_names[learner]] if learner >= 0 else None
+            known = self._by_measurement.get((identity, measured, view))
         return self._learn(job) if known is None else known
+
+    def learner(self, job: Job) -> int:
+        """Number of what the throughputs of the job depend on besides itself; -1 of nothing."""
+        spec = job.spec
+        if not spec.job_class and spec.is_declared:
+            return -1
+        name = (spec.queue if spec.job_class else "", spec.job_class, not spec.is_declared)
+        number = self._learner_numbers.get(name)
+        if number is None:
+            number = self._learner_numbers[name] = len(self.learner_names)
+            self.learner_names.append(name)
+            self._views[name] = self._learned.view(*name[:2], guesses=name[2])
+        return number
+
+    def learn(self, known: Learned) -> Booleans:
+        """From now on, throughputs are by what is `known`. For whom that makes a difference, by `learner`."""
+        changed = np.zeros(len(self.learner_names), dtype=np.bool_)
+        if known is self._learned:
+            return changed
+        self._learned = known
+        for number, name in enumerate(self.learner_names):
+            view = known.view(*name[:2], guesses=name[2])
+            changed[number] = view != self._views[name]
+            self._views[name] = view
+        return changed
 
     def profile(self, job: Job) -> int:
         """The number of a job's profile."""
         spec = job.spec
+        # The policy keeps the classes of live jobs; the facts of another policy's time are no reason to fail.
+        found = self._classes.get(spec.priority_class) or self._classes[DEFAULT_CLASS]
         profile = Profile(
             self.shape(job),
             spec.queue,
             spec.weight,
-            job.priority,
-            spec.preemptible,
+            found.priority,
+            spec.preemptible and found.preemptible,
             spec.restart_cost_seconds,
             spec.divisible,
         )
@@ -178,7 +222,7 @@ class Catalogue:
         units = [(name, display_unit(name)[1]) for name in resources]
         known = len(self._amounts) // len(resources) if resources else len(self.kinds)
         for kind in self.kinds[known:]:
-            gang = kind.demand * kind.replicas
+            gang = kind.asks * kind.replicas
             self._amounts.extend([gang.get(name) / unit for name, unit in units])
         return np.array(self._amounts, dtype=np.float64).reshape(len(self.kinds), len(resources))
 
@@ -202,7 +246,7 @@ class Catalogue:
         spec, measured = job.spec, job.measured_throughput
         self._alive.append(spec)
         kinds = tuple([self._kind_of(configuration, spec.constraints) for configuration in spec.configurations])
-        speeds = tuple([job.throughput(configuration) for configuration in spec.configurations])
+        speeds = self._learned.throughputs(job)
         key = (kinds, speeds, spec.resizable)
         number = self._by_value.get(key)
         if number is None:
@@ -211,8 +255,10 @@ class Catalogue:
             self._kind.extend(kinds)
             self._throughput.extend(speeds)
             self._starts.append(len(self._kind))
-        if measured:
-            self._by_measurement[id(spec), measured] = number
+        learner = self.learner(job)
+        if measured or learner >= 0:
+            view = self._views[self.learner_names[learner]] if learner >= 0 else None
+            self._by_measurement[id(spec), measured, view] = number
         else:
             self._by_identity[id(spec)] = number
         return number
@@ -223,7 +269,8 @@ class Catalogue:
         key = (flavor, replicas, id(demand), id(constraints))
         number = self._kind_by_identity.get(key)
         if number is None:
-            kind = Kind(flavor, replicas, demand, constraints)
+            on_node, apart = parted(demand, self._floating)
+            kind = Kind(flavor, replicas, on_node, constraints, apart)
             number = self._kind_by_identity[key] = self._kind_by_value.setdefault(kind, len(self.kinds))
             if number == len(self.kinds):
                 self.kinds.append(kind)

@@ -27,6 +27,10 @@ class RowClaims:
     """Of the job's class."""
     turn: Integers
     """Order of service in a queue that serves in order: the position of the row's first job."""
+    least: Floats | None = None
+    """The utility that one job is promised; 0 of most. None: of all."""
+    closed: Booleans | None = None
+    """(n, K) configurations for which no node has room until pinned jobs end. None: there are none."""
 
 
 def held_by_queues(live: Live, pinned: Booleans, flavors: tuple[str, ...], resources: tuple[str, ...]) -> Floats:
@@ -42,7 +46,7 @@ def held_by_queues(live: Live, pinned: Booleans, flavors: tuple[str, ...], resou
     counts = np.bincount(which.ravel(), weights=live.jobs.piece_count[there])
     row = {name: position for position, name in enumerate(flavors)}
     for (queue_number, kind_number, millis, flavor), count in zip(distinct.tolist(), counts.tolist(), strict=True):
-        each = display_amounts(held(live.kinds[kind_number].demand, millis), resources)
+        each = display_amounts(held(live.kinds[kind_number].asks, millis), resources)
         found[queue_number, row[live.nodes.flavors[flavor]]] += np.array(each) * count
     return found
 
@@ -63,22 +67,60 @@ def in_order(queues: Iterable[Queue], live: Live, candidates: Integers) -> tuple
     return numbered, np.concatenate([alike, profile[single]])
 
 
-def claim_numbers(live: Live, alike: Integers) -> Integers:
-    """A number for each profile of `alike`: the same for the same queue, weight and priority class. Those beyond the
-    live profiles, of jobs in queues that serve in order, have one each.
+@dataclass(frozen=True, slots=True, eq=False)
+class Claimants:
+    """The candidates' profiles, with those apart whose claims differ; numbered anew (P')."""
+
+    profile: Integers
+    """(n,) number of each candidate."""
+    alike: Integers
+    """(P',) the live profile that each is like."""
+    claim: Integers
+    """(P',) the same number for the same queue, weight and priority class; jobs in queues that serve in order have one
+    each.
     """
-    profiles = live.profiles
-    key = np.stack([profiles.queue, profiles.weight.view(np.int64), profiles.priority], axis=1)
+    steps: Integers
+    """(P',) exponent of 2 by which their weights are multiplied."""
+
+
+def claimants(queues: Iterable[Queue], live: Live, candidates: Integers, steps: Integers | None) -> Claimants:
+    """`steps` (J,): exponents of 2 that the jobs' weights are multiplied by; None: they are not."""
+    profile, alike = in_order(queues, live, candidates)
+    known = len(live.profiles.shape)
+    if steps is None:
+        return Claimants(profile, alike, claim_numbers(live, alike, known), np.zeros(len(alike), dtype=np.int64))
+    mine = steps[candidates]
+    least = int(mine.min(initial=0))
+    width = int(mine.max(initial=0)) - least + 1
+    keys, numbered = np.unique(profile * width + mine - least, return_inverse=True)
+    known = int(np.searchsorted(keys, known * width))
+    alike, found = alike[keys // width], keys % width + least
+    return Claimants(numbered.ravel().astype(np.int64), alike, claim_numbers(live, alike, known, found), found)
+
+
+def claim_numbers(live: Live, alike: Integers, known: int, steps: Integers | None = None) -> Integers:
+    """A number for each profile of `alike`: the same for the same queue, weight (times 2 to the power of `steps`) and
+    priority class. Those from `known` on, of jobs in queues that serve in order, have one each.
+    """
+    profiles, first = live.profiles, alike[:known]
+    weight = profiles.weight[first] if steps is None else np.ldexp(profiles.weight[first], steps[:known])
+    key = np.stack([profiles.queue[first], weight.view(np.int64), profiles.priority[first]], axis=1)
     number = np.unique(key, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
     many = len(alike) - len(number)
     return np.concatenate([number, len(number) + np.arange(many)])
 
 
-def plain_budgets(queues: Iterable[Queue], live: Live, candidates: Integers, pinned: Integers) -> Floats:
-    """(P,) the budget of one job of each profile; pinned jobs claim their part."""
+def plain_budgets(
+    queues: Iterable[Queue], live: Live, candidates: Integers, pinned: Integers, steps: Integers | None = None
+) -> Floats:
+    """(P,) the budget of one job of each profile; pinned jobs claim their part. `steps` (J,) as in `claimants`: then
+    budgets are of jobs whose weights are multiplied by 1.
+    """
     profiles = live.profiles
-    profile = live.jobs.profile[np.concatenate([candidates, pinned])]
-    weight = np.bincount(profiles.queue[profile], weights=profiles.weight[profile], minlength=len(live.queues))
+    there = np.concatenate([candidates, pinned])
+    profile = live.jobs.profile[there]
+    claimed = profiles.weight[profile] if steps is None else np.ldexp(profiles.weight[profile], steps[there])
+    weight = np.bincount(profiles.queue[profile], weights=claimed, minlength=len(live.queues))
     wanting = np.bincount(profiles.queue[profile], minlength=len(live.queues)) > 0
     live_weight = {live.queues[queue]: float(weight[queue]) for queue in np.flatnonzero(wanting).tolist()}
     budgets = queue_budgets(queues, live_weight)

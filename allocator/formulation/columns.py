@@ -16,8 +16,10 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from allocator.domain.estimates import Estimate, Learned, learned
 from allocator.domain.job import Job
 from allocator.domain.placement import WHOLE
+from allocator.domain.priority_class import BUILT_IN, PriorityClass
 from allocator.formulation.catalogue import Catalogue
 from allocator.formulation.nodes import NodeArrays
 from allocator.formulation.problem import Booleans, Floats, Integers
@@ -51,6 +53,18 @@ class JobColumns:
     """(J,) last start; NEVER if there was none."""
     duration: Floats
     """(J,) expected seconds in its best configuration; inf if nobody knows."""
+    learner: Integers
+    """(J,) number in the catalogue of what its throughputs depend on besides itself; -1 of nothing."""
+    misdeclared: Booleans
+    """(J,) whether a throughput that it declared was measured to be another."""
+    deadline: Floats
+    """(J,) when it wants to have ended; NEVER where it does not say."""
+    minimum: Floats
+    """(J,) work per second that it wants at least; 0 where it does not say."""
+    work_done: Floats
+    """(J,) see `Job.work_done_seconds`."""
+    work_counted: Floats
+    """(J,) up to when that was counted of a running job; NEVER of one that waits."""
     first_piece: Integers
     """(J + 1,)"""
     piece_node: Integers
@@ -75,13 +89,15 @@ class JobColumns:
 class Registry:
     """Makes columns; remembers those of the last snapshot. `catalogue` numbers the profiles."""
 
-    def __init__(self) -> None:
-        self.catalogue = Catalogue()
+    def __init__(self, classes: tuple[PriorityClass, ...] = BUILT_IN, floating: tuple[str, ...] = ()) -> None:
+        self.classes, self.floating = classes, floating
+        self.catalogue = Catalogue(classes, floating)
         self.node_names: dict[str, int] = {}
         """Every node that a job ever ran on, numbered; grows by what is read."""
         self.sequences: dict[str, int] = {}
         """By id, of every job that was read not long ago."""
         self._last: JobColumns | None = None
+        self._known: Learned | None = None
         self._identities: Integers = np.zeros(0, dtype=np.int64)
         self._order: Integers = np.zeros(0, dtype=np.int64)
         self._positions: tuple[NodeArrays, Integers] | None = None
@@ -94,13 +110,21 @@ class Registry:
             known = self._positions = (nodes, np.array(found, dtype=np.int64))
         return known[1]
 
-    def columns(self, jobs: tuple[Job, ...]) -> JobColumns:
-        """The jobs as arrays."""
-        last = self._last
-        if last is not None and last.jobs is jobs:
+    def columns(self, jobs: tuple[Job, ...], estimates: tuple[Estimate, ...] = ()) -> JobColumns:
+        """The jobs as arrays, with throughputs as far as is known by `estimates`."""
+        last, known = self._last, learned(estimates)
+        if last is not None and last.jobs is jobs and self._known is known:
             return last
+        self._known = known
         if self.catalogue.is_mostly_stale(len(jobs)):  # begin anew: numbers mean nothing outside
-            self.catalogue, self._identities, last = Catalogue(), np.zeros(0, dtype=np.int64), None
+            self.catalogue, self._identities, last = (
+                Catalogue(self.classes, self.floating),
+                np.zeros(0, dtype=np.int64),
+                None,
+            )
+        changed = self.catalogue.learn(known)
+        if last is not None and changed.any():
+            last = self._judged_anew(last, changed)
         # The old jobs are alive in `last`, so that no new one can have the identity of one of them.
         identities = np.fromiter(map(id, jobs), dtype=np.int64, count=len(jobs))
         source = self._found(identities)
@@ -114,6 +138,29 @@ class Registry:
         self._order = np.argsort(identities, kind="stable")
         self._identities = identities[self._order]
         return columns
+
+    def _judged_anew(self, last: JobColumns, changed: Booleans) -> JobColumns:
+        """With the throughputs of jobs by what is known now, where `changed` (by learner) says that they are others."""
+        profile, misdeclared = last.profile.copy(), last.misdeclared.copy()
+        some = np.flatnonzero((last.learner >= 0) & changed[last.learner])
+        known: dict[tuple[int, int, object, object], tuple[int, bool]] = {}
+        for position, old, learner in zip(
+            some.tolist(), profile[some].tolist(), last.learner[some].tolist(), strict=True
+        ):
+            job = last.jobs[position]
+            ways = tuple([(way.throughput, way.declared) for way in job.spec.configurations])
+            key = (old, learner, job.measured_throughput, ways)  # whoever was alike in all of this still is
+            found = known.get(key)
+            if found is None:
+                found = known[key] = (self.catalogue.profile(job), self._is_misdeclared(job))
+            profile[position], misdeclared[position] = found
+        return replace(last, profile=profile, misdeclared=misdeclared)
+
+    def _is_misdeclared(self, job: Job) -> bool:
+        if not job.measured_throughput and not job.spec.job_class:
+            return False
+        assert self._known is not None
+        return bool(self._known.misdeclared(job))
 
     def _found(self, identities: Integers) -> Integers:
         """(J,) position in the last columns of the very same job; -1 of others."""
@@ -151,6 +198,12 @@ class Registry:
             submitted=np.array([job.submit_time for job in jobs], dtype=np.float64),
             since=np.array([NEVER if job.last_start_time is None else job.last_start_time for job in jobs]),
             duration=np.array([NEVER if seconds is None else seconds for seconds in durations], dtype=np.float64),
+            learner=np.array([self.catalogue.learner(job) for job in jobs], dtype=np.int64),
+            misdeclared=np.array([self._is_misdeclared(job) for job in jobs], dtype=np.bool_),
+            deadline=np.array([NEVER if job.spec.deadline is None else job.spec.deadline for job in jobs]),
+            minimum=np.array([job.spec.minimum_throughput or 0.0 for job in jobs], dtype=np.float64),
+            work_done=np.array([job.work_done_seconds for job in jobs], dtype=np.float64),
+            work_counted=np.array([NEVER if job.work_counted_time is None else job.work_counted_time for job in jobs]),
             first_piece=_starts(np.array(node_count, dtype=np.int64)),
             piece_node=np.array(piece_node, dtype=np.int64),
             piece_count=np.array(piece_count, dtype=np.int64),
@@ -172,7 +225,23 @@ def _pieces(job: Job) -> dict[str, tuple[int, tuple[int, ...]]]:
     return found
 
 
-_BY_JOB = ("ids", "labels", "sequence", "profile", "configuration", "millis", "submitted", "since", "duration")
+_BY_JOB = (
+    "ids",
+    "labels",
+    "sequence",
+    "profile",
+    "configuration",
+    "millis",
+    "submitted",
+    "since",
+    "duration",
+    "learner",
+    "misdeclared",
+    "deadline",
+    "minimum",
+    "work_done",
+    "work_counted",
+)
 
 
 def _carried_over(
@@ -233,12 +302,15 @@ _spare = _Spare()
 
 
 @contextmanager
-def last_registry() -> Iterator[Registry]:
-    """The registry of this thread's last round, or a new one. Nobody else has it meanwhile.
+def last_registry(classes: tuple[PriorityClass, ...] = BUILT_IN, floating: tuple[str, ...] = ()) -> Iterator[Registry]:
+    """The registry of this thread's last round, or a new one: also where there were other priority classes or floating
+    resources. Nobody else has it meanwhile.
 
     It is kept for the next round unless what is done with it fails.
     """
-    registry, _spare.registry = _spare.registry or Registry(), None
+    registry, _spare.registry = _spare.registry, None
+    if registry is None or (registry.classes, registry.floating) != (classes, floating):
+        registry = Registry(classes, floating)
     yield registry
     _spare.registry = registry
 

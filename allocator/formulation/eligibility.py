@@ -8,8 +8,8 @@ every question is asked once per kind.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from allocator.domain.cluster import NODE_DOMAIN, Node
@@ -26,7 +26,15 @@ class Kind(NamedTuple):
     flavor: str
     replicas: int
     demand: Resources
+    """Of each replica, on its node."""
     constraints: Constraints
+    floating: Resources = NOTHING
+    """Of each replica, of what belongs to no node."""
+
+    @property
+    def asks(self) -> Resources:
+        """Everything that each replica takes."""
+        return self.demand + self.floating if self.floating.extra else self.demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,14 @@ _HOPE = (
     PendingCause.NO_ELIGIBLE_FLAVOR,
 )
 """Causes, the one nearest to running first: a job is told the best that can be said of any of its configurations."""
+
+
+def parted(demand: Resources, floating: Collection[str]) -> tuple[Resources, Resources]:
+    """What a demand takes of its node, and what of the resources that belong to no node."""
+    if not any(name in floating for name, _ in demand.extra):
+        return demand, NOTHING
+    apart = tuple(item for item in demand.extra if item[0] in floating)
+    return replace(demand, extra=tuple(item for item in demand.extra if item not in apart)), Resources(extra=apart)
 
 
 class OpenNodes:

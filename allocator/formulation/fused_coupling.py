@@ -14,7 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from allocator.formulation.chunks import chunk_bounds, usual_threads, workers
-from allocator.formulation.problem import Booleans, Floats, Integers, LimitArrays, index_type
+from allocator.formulation.limits import Booleans, Floats, Integers, LimitArrays
+from allocator.formulation.problem import index_type
 
 Array = NDArray[Any]
 
@@ -30,7 +31,10 @@ class Columns:
     entry_starts: Integers
     """(C + 1,): entries of the coupling before each chunk of rows."""
     limits: tuple[Array, ...]
-    """For the kernels: the limits of row i are of_row[starts[i] : starts[i + 1]]; flavor and resource by limit."""
+    """For the kernels: row i is counted by the tariffs of_row[starts[i] : starts[i + 1]]; the limit of each tariff; and
+    of the tariffs on each flavor where rates begin, their resources, and they themselves.
+    """
+    limit_count: int
 
 
 def columns(throughput: Floats, flavor: Integers, demand: Floats, capacity: Floats, limits: LimitArrays) -> Columns:
@@ -48,26 +52,25 @@ def columns(throughput: Floats, flavor: Integers, demand: Floats, capacity: Floa
 
     with workers(usual_threads(n)) as run:
         run(task, bounds.size - 1)
-    return Columns(eligible, best, np.cumsum(counts), by_row)
+    return Columns(eligible, best, np.cumsum(counts), by_row, limits.amount.size)
 
 
 def utility_and_entries(
-    found: Columns, throughput: Floats, flavor: Integers, demand: Floats, count: Integers, unit: Floats, size: int
+    found: Columns, throughput: Floats, flavor: Integers, demand: Floats, count: Integers, unit: Floats, flavors: int
 ) -> tuple[Floats, tuple[Floats, Array, Array]]:
-    """The second pass: (n, K) utility in units of `unit` (n,), and data, indices, indptr of the coupling by column.
-
-    `size` is the number of capacities, after which limits are numbered.
+    """The second pass: (n, K) utility in units of `unit` (n,), and data, indices, indptr of the coupling by column,
+    where limits are numbered after the capacities of the `flavors`.
     """
     n, width = throughput.shape
     bounds, entries = chunk_bounds(n), int(found.entry_starts[-1])
-    index = index_type(entries, n * width, size + found.limits[2].size)
+    index = index_type(entries, n * width, flavors * demand.shape[2] + found.limit_count)
     utility, data = np.empty((n, width)), np.empty(entries)
     indices, indptr = np.empty(entries, dtype=index), np.empty(n * width + 1, dtype=index)
     indptr[-1] = entries
 
     def task(chunk: int) -> None:
         place = (bounds[chunk], bounds[chunk + 1], found.entry_starts[chunk])
-        given: tuple[Any, ...] = (found.eligible, size, *found.limits, *place, utility, data, indices, indptr)
+        given: tuple[Any, ...] = (found.eligible, flavors, *found.limits, *place, utility, data, indices, indptr)
         _list_entries(throughput, flavor, demand, count, unit, *given)
 
     with workers(usual_threads(n)) as run:
@@ -76,23 +79,38 @@ def utility_and_entries(
 
 
 def _limits_by_row(limits: LimitArrays, n: int) -> tuple[Array, ...]:
+    rates = limits.tariff_limit, limits.rate_starts, limits.rate_resource, limits.rate
     if not limits.amount.size:  # an empty list of starts says so
         nothing = np.zeros(0, dtype=np.int64)
-        return nothing, nothing, limits.flavor, limits.resource
-    numbers = np.repeat(np.arange(limits.amount.size), np.diff(limits.starts))
+        return nothing, nothing, *rates
     starts = np.zeros(n + 1, dtype=np.int64)
     np.cumsum(np.bincount(limits.members, minlength=n), out=starts[1:])
-    return starts, numbers[np.argsort(limits.members, kind="stable")], limits.flavor, limits.resource
+    return starts, limits.tariff[np.argsort(limits.members, kind="stable")], *rates
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _counted(
+    demand: Array, i: int, k: int, first: int, last: int, resource: Array, rate: Array
+) -> tuple[bool, float]:  # fmt: skip
+    """Whether the rates from `first` to `last` count anything of column k of row i, and how much they count."""
+    counts, amount = False, 0.0
+    for e in range(first, last):
+        need = demand[i, k, resource[e]]
+        if need > 0.0:
+            counts = True
+            amount += need * rate[e]
+    return counts, amount
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _open_columns(
-    throughput: Array, flavor: Array, demand: Array, closed: Array, limit_starts: Array, limits: Array,
-    limit_flavor: Array, limit_resource: Array, limit_amount: Array, a: int, b: int, eligible: Array, best: Array,
+    throughput: Array, flavor: Array, demand: Array, closed: Array, tariff_starts: Array, tariffs: Array,
+    limit: Array, rate_starts: Array, resource: Array, rate: Array, limit_amount: Array, a: int, b: int,
+    eligible: Array, best: Array,
 ) -> int:  # fmt: skip
     """Fill `eligible` and `best` for rows a to b; how many entries their columns have in the coupling."""
-    width, resources = throughput.shape[1], demand.shape[2]
-    limited = limit_starts.size > 0
+    width, resources, flavors = throughput.shape[1], demand.shape[2], closed.shape[0]
+    limited = tariff_starts.size > 0
     entries = 0
     for i in range(a, b):
         highest = 0.0
@@ -105,11 +123,12 @@ def _open_columns(
                         if closed[f, r]:
                             able = False
                 if limited:
-                    for e in range(limit_starts[i], limit_starts[i + 1]):
-                        limit = limits[e]
-                        if limit_flavor[limit] == f and demand[i, k, limit_resource[limit]] > 0.0:
+                    for e in range(tariff_starts[i], tariff_starts[i + 1]):
+                        cell = tariffs[e] * flavors + f
+                        counts, _ = _counted(demand, i, k, rate_starts[cell], rate_starts[cell + 1], resource, rate)
+                        if counts:
                             used += 1
-                            if limit_amount[limit] == 0.0:
+                            if limit_amount[limit[tariffs[e]]] == 0.0:
                                 able = False
             eligible[i, k] = able
             if able:
@@ -121,13 +140,13 @@ def _open_columns(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _list_entries(
-    throughput: Array, flavor: Array, demand: Array, count: Array, unit: Array, eligible: Array, size: int,
-    limit_starts: Array, limits: Array, limit_flavor: Array, limit_resource: Array, a: int, b: int,
-    first: int, utility: Array, data: Array, indices: Array, indptr: Array,
+    throughput: Array, flavor: Array, demand: Array, count: Array, unit: Array, eligible: Array, flavors: int,
+    tariff_starts: Array, tariffs: Array, limit: Array, rate_starts: Array, resource: Array, rate: Array, a: int,
+    b: int, first: int, utility: Array, data: Array, indices: Array, indptr: Array,
 ) -> None:  # fmt: skip
     """Fill the rest for rows a to b, whose entries begin at `first`."""
     width, resources = throughput.shape[1], demand.shape[2]
-    limited = limit_starts.size > 0
+    limited = tariff_starts.size > 0
     e = first
     for i in range(a, b):
         jobs = float(count[i])
@@ -144,9 +163,12 @@ def _list_entries(
                     indices[e] = f * resources + r
                     e += 1
             if limited:
-                for j in range(limit_starts[i], limit_starts[i + 1]):
-                    limit = limits[j]
-                    if limit_flavor[limit] == f and demand[i, k, limit_resource[limit]] > 0.0:
-                        data[e] = demand[i, k, limit_resource[limit]] * jobs
-                        indices[e] = size + limit
+                for j in range(tariff_starts[i], tariff_starts[i + 1]):
+                    cell = tariffs[j] * flavors + f
+                    counts, amount = _counted(
+                        demand, i, k, rate_starts[cell], rate_starts[cell + 1], resource, rate
+                    )  # fmt: skip
+                    if counts:
+                        data[e] = amount * jobs
+                        indices[e] = flavors * resources + limit[tariffs[j]]
                         e += 1

@@ -38,7 +38,7 @@ class Live:
     @classmethod
     def of(cls, snapshot: Snapshot, registry: Registry) -> Live:
         """Everything there is now."""
-        jobs, nodes = registry.columns(snapshot.jobs), node_arrays(snapshot.nodes)
+        jobs, nodes = registry.columns(snapshot.jobs, snapshot.estimates), node_arrays(snapshot.nodes)
         catalogue = registry.catalogue
         positions = registry.positions(nodes)
         return cls(

@@ -1,9 +1,9 @@
 """A problem whose identical rows are one: as small as there are different rows, with the same optimum, exactly.
 
 Rows are identical when their eligible columns are the same in any order (flavor, utility and demand to the last bit),
-with the same weight, held by the same limits. Whatever else stands in columns that are not eligible, and throughput
-and reference beyond their quotient, makes no difference. Counts add up. Equality is verified word by word;
-fingerprints only say where to look.
+with the same weight, held by the same limits by the same terms. Whatever else stands in columns that are not eligible,
+and throughput and reference beyond their quotient, makes no difference. Counts add up. Equality is verified word by
+word; fingerprints only say where to look.
 
 What is proven. Let row j of the merged problem stand for the rows i in G_j, with the sum of their counts, an integer of
 at most 2^53 and so exact.
@@ -130,25 +130,26 @@ def _rows(problem: Problem) -> Rows:
         demand=problem.demand.reshape(n, -1).view(np.uint64),
         eligible=problem.eligible,
         weight=problem.weight.view(np.uint64),
-        limit_starts=none,
-        limit_counts=none,
-        limits=none,
+        tariff_starts=none,
+        tariff_counts=none,
+        tariffs=none,
     )
 
 
 def _with_limits(problem: Problem, rows: Rows) -> Rows:
-    """Also with the limits that hold each row back."""
-    from allocator.formulation.merging_kernels import limits_by_row  # noqa: PLC0415 - loads numba
+    """Also with the limits that hold each row back, and by which tariff."""
+    from allocator.formulation.merging_kernels import tariffs_by_row  # noqa: PLC0415 - loads numba
 
     n = problem.row_count
-    starts = np.concatenate([[0], np.cumsum(np.bincount(problem.limit_members, minlength=n))])
+    held = problem.limit_arrays
+    starts = np.concatenate([[0], np.cumsum(np.bincount(held.members, minlength=n))])
     counts = np.zeros(n, dtype=np.int64)
-    limits = np.empty(problem.limit_members.size, dtype=np.int64)
-    limits_by_row(
-        rows, problem.limit_starts, problem.limit_members, problem.limit_flavor, problem.limit_resource, starts, counts,
-        limits,
+    tariffs = np.empty(held.members.size, dtype=np.int64)
+    tariffs_by_row(
+        rows, held.members, held.tariff, problem.flavor_count, held.rate_starts, held.rate_resource, starts, counts,
+        tariffs,
     )  # fmt: skip
-    return rows._replace(limit_starts=starts, limit_counts=counts, limits=limits)
+    return rows._replace(tariff_starts=starts, tariff_counts=counts, tariffs=tariffs)
 
 
 def _likely(rows: Rows, n: int, most: int) -> bool:
@@ -213,21 +214,12 @@ def _taken(problem: Problem, rows: Rows, first: Integers, count: Integers) -> Pr
     """The rows `first` alone. Columns that are not eligible have no throughput there: what closed them in `problem` may
     be a limit that counts nothing else of the row.
     """
-    limits = []
+    limits: tuple[Limit, ...] = ()
     if problem.limit_count:
-        sizes = rows.limit_counts[first]
+        sizes = rows.tariff_counts[first]
         member = np.repeat(np.arange(first.size), sizes)
         inside = np.arange(member.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        limit = rows.limits[rows.limit_starts[first][member] + inside]
-        by_limit = np.split(
-            member[np.argsort(limit, kind="stable")], np.searchsorted(np.sort(limit), range(1, problem.limit_count))
-        )
-        limits = [
-            Limit(int(f), int(r), float(amount), members.tolist())
-            for f, r, amount, members in zip(
-                problem.limit_flavor, problem.limit_resource, problem.limit_amount, by_limit, strict=True
-            )
-        ]
+        limits = problem.limit_arrays.limits(rows.tariffs[rows.tariff_starts[first][member] + inside], member)
     return Problem.from_arrays(
         throughput=np.where(problem.eligible[first], problem.throughput[first], 0.0),
         flavor=problem.flavor[first],

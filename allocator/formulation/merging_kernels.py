@@ -31,11 +31,11 @@ class Rows(NamedTuple):
     """(n, K)"""
     weight: Array
     """(n,)"""
-    limit_starts: Array
-    """(n + 1,): row i is held by the limits limits[limit_starts[i] : limit_starts[i] + limit_counts[i]]."""
-    limit_counts: Array
+    tariff_starts: Array
+    """(n + 1,): row i is held by limits by tariffs[tariff_starts[i] : tariff_starts[i] + tariff_counts[i]]."""
+    tariff_counts: Array
     """(n,), or of length 0 where there are no limits."""
-    limits: Array
+    tariffs: Array
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -72,11 +72,11 @@ def _pack(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _same_limits(starts: Array, counts: Array, limits: Array, i: int, j: int) -> bool:
+def _same_tariffs(starts: Array, counts: Array, tariffs: Array, i: int, j: int) -> bool:
     if counts[i] != counts[j]:
         return False
     for e in range(counts[i]):  # noqa: SIM110 - numba compiles no all() over a generator
-        if limits[starts[i] + e] != limits[starts[j] + e]:
+        if tariffs[starts[i] + e] != tariffs[starts[j] + e]:
             return False
     return True
 
@@ -118,13 +118,13 @@ def _pack_tile(
     rows: Rows, begin: int, chosen: Array, a: int, mask: Any, height: int, tile: Array, prints: Array
 ) -> None:
     utility, flavor, demand, eligible, weight = rows.utility, rows.flavor, rows.demand, rows.eligible, rows.weight
-    starts, counts, limits = rows.limit_starts, rows.limit_counts, rows.limits
+    starts, counts, tariffs = rows.tariff_starts, rows.tariff_counts, rows.tariffs
     for t in range(height):
         i = chosen[a + t] if chosen.size else begin + a + t
         fingerprint = _pack(utility, flavor, demand, eligible, weight, i, tile, t)
         if counts.size:
             for e in range(starts[i], starts[i] + counts[i]):
-                fingerprint = _mix(fingerprint, np.uint64(limits[e] + 1))
+                fingerprint = _mix(fingerprint, np.uint64(tariffs[e] + 1))
         prints[t] = fingerprint & mask
 
 
@@ -139,7 +139,7 @@ def group(
     (first, total, moved): the first row of each group, the sum of the group's tally, whether the columns of some row
     are in other places than its group's first row has them. Ends early when there are more than `most` groups.
     """
-    starts, counts, limits = rows.limit_starts, rows.limit_counts, rows.limits
+    starts, counts, tariffs = rows.tariff_starts, rows.tariff_counts, rows.tariffs
     m, width = tally.size, rows.eligible.shape[1]
     size = 2 * width + rows.demand.shape[1] + 1
     slots = 16
@@ -162,7 +162,7 @@ def group(
             if found < 0:
                 break
             if prints[found] == tile_prints[at] and (
-                counts.size == 0 or _same_limits(starts, counts, limits, i, first[found])
+                counts.size == 0 or _same_tariffs(starts, counts, tariffs, i, first[found])
             ):
                 apart = np.uint64(0)
                 for w in range(size):
@@ -216,23 +216,23 @@ def spread_matched(rows: Rows, begin: int, first: Array, source: Array, label: A
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def limits_by_row(
-    rows: Rows, starts: Array, members: Array, flavor: Array, resource: Array, into: Array, counts: Array, limits: Array
-) -> None:
-    """Fill `counts` (n,), zeros, and `limits` from into[i] on with the limits, ascending, that hold row i back: those
-    of its memberships that count at least one of its eligible columns.
+def tariffs_by_row(
+    rows: Rows, members: Array, tariff: Array, flavors: int, rate_starts: Array, resource: Array, into: Array,
+    counts: Array, tariffs: Array,
+) -> None:  # fmt: skip
+    """Fill `counts` (n,), zeros, and `tariffs` from into[i] on with the tariffs, ascending, by which limits hold row i
+    back: those of its memberships that count anything of one of its eligible columns.
     """
     width = rows.eligible.shape[1]
     depth = rows.demand.shape[1] // width
-    for limit in range(flavor.size):
-        for e in range(starts[limit], starts[limit + 1]):
-            i = members[e]
-            for k in range(width):
-                if (
-                    rows.eligible[i, k]
-                    and rows.flavor[i, k] == flavor[limit]
-                    and rows.demand[i, k * depth + resource[limit]] != 0
-                ):
-                    limits[into[i] + counts[i]] = limit
-                    counts[i] += 1
-                    break
+    for e in range(members.size):
+        i = members[e]
+        held = False
+        for k in range(width):
+            if rows.eligible[i, k]:
+                cell = tariff[e] * flavors + rows.flavor[i, k]
+                for rate in range(rate_starts[cell], rate_starts[cell + 1]):
+                    held |= rows.demand[i, k * depth + resource[rate]] != 0
+        if held:
+            tariffs[into[i] + counts[i]] = tariff[e]
+            counts[i] += 1

@@ -3,7 +3,8 @@
     maximize    sum_i  c_i w_i phi_alpha(u_i),      u_i = sum_k (T_ik / Tref_i) x_ik
     subject to  sum_k x_ik <= 1                                        for each row i
                 sum over (i, k) on flavor f of c_i d_ikr x_ik <= C_fr  for each flavor f, resource r
-                the same sum over the members of a limit <= its amount for each limit
+                sum over members (i, k) of a limit, and its terms for k's flavor, of
+                    coefficient x c_i d_ikr x_ik <= its amount         for each limit
                 x >= 0,  x_ik = 0 where the column is not eligible
 
 phi_alpha(u) = u^(1-alpha) / (1-alpha), log u at alpha = 1. At alpha = inf the objective is max-min: min_i u_i / w_i.
@@ -15,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from allocator.formulation.kernels import compiled
+from allocator.formulation.limits import Booleans, Floats, Integers, Limit, LimitArrays
 from allocator.formulation.validation import (
     fairness_value,
     float_array,
@@ -30,19 +32,6 @@ from allocator.formulation.validation import (
     require_at_least,
     require_index,
 )
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
-
-
-class Limit(NamedTuple):
-    """At most `amount` of one resource of one flavor for the rows `members` together."""
-
-    flavor: int
-    resource: int
-    amount: float
-    members: Sequence[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +58,7 @@ class Problem:
     """alpha, 0 to inf."""
     reference: Floats
     """(n,) > 0, Tref: the throughput that counts as utility 1."""
-    limit_flavor: Integers
-    """(L,)"""
-    limit_resource: Integers
-    """(L,)"""
-    limit_amount: Floats
-    """(L,)"""
-    limit_starts: Integers
-    """(L + 1,): the members of limit l are limit_members[limit_starts[l] : limit_starts[l + 1]]."""
-    limit_members: Integers
-    """Row indices, ascending within a limit."""
+    limit_arrays: LimitArrays
     eligible: Booleans = field(repr=False)
     """(n, K) throughput > 0, and every amount it needs has a capacity and limits above 0. Elsewhere shares are 0."""
     utility: Floats = field(repr=False)
@@ -137,11 +117,7 @@ class Problem:
             count=multiplicity,
             fairness=fairness_value(fairness),
             reference=unit,
-            limit_flavor=bounds.flavor,
-            limit_resource=bounds.resource,
-            limit_amount=bounds.amount,
-            limit_starts=bounds.starts,
-            limit_members=bounds.members,
+            limit_arrays=bounds,
             eligible=eligible,
             utility=utility,
             coupling=coupling,
@@ -167,6 +143,26 @@ class Problem:
     @property
     def limit_count(self) -> int:
         return len(self.limit_amount)
+
+    @property
+    def limit_amount(self) -> Floats:
+        """(L,)"""
+        return self.limit_arrays.amount
+
+    @property
+    def limit_starts(self) -> Integers:
+        """(L + 1,): the members of limit l are limit_members[limit_starts[l] : limit_starts[l + 1]]."""
+        return self.limit_arrays.starts
+
+    @property
+    def limit_members(self) -> Integers:
+        """Row indices, ascending within a limit."""
+        return self.limit_arrays.members
+
+    @cached_property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits as they were given, but for the order of terms, and of members that terms differ for."""
+        return self.limit_arrays.limits(self.limit_arrays.tariff, self.limit_members)
 
     @cached_property
     def total_weight(self) -> float:
@@ -197,52 +193,9 @@ def _require_finite(coupling: sp.csc_array[Any], columns: int) -> None:
     if coupling.nnz and not np.isfinite(coupling.data.max()):
         place = int(np.argmax(~np.isfinite(coupling.data)))
         row = (int(np.searchsorted(coupling.indptr, place, side="right")) - 1) // columns
-        raise ValueError(f"demand[{row}]: times count[{row}] must be a finite number")
-
-
-@dataclass(frozen=True, slots=True)
-class LimitArrays:
-    """Limits as the five arrays of a Problem."""
-
-    flavor: Integers
-    resource: Integers
-    amount: Floats
-    starts: Integers
-    members: Integers
-
-    @classmethod
-    def of(cls, limits: Sequence[Limit], n: int, capacity_shape: tuple[int, ...]) -> LimitArrays:
-        flavors, resources = capacity_shape
-        for position, limit in enumerate(limits):
-            if not isinstance(limit, Limit):
-                raise ValueError(  # noqa: TRY004 - like every other complaint about an argument
-                    f"limits[{position}]: must be a Limit, got {type(limit).__name__}"
-                )
-        flavor = integer_array("limits.flavor", [limit.flavor for limit in limits], (len(limits),))
-        require_index("limits.flavor", flavor, flavors, "an index into the rows of capacity")
-        resource = integer_array("limits.resource", [limit.resource for limit in limits], (len(limits),))
-        require_index("limits.resource", resource, resources, "an index into the columns of capacity")
-        amount = float_array("limits.amount", [limit.amount for limit in limits], (len(limits),))
-        require_at_least("limits.amount", amount, 0)
-        members = []
-        for position, limit in enumerate(limits):
-            name = f"limits[{position}].members"
-            rows = integer_array(name, limit.members, (None,))
-            require_index(name, rows, n, "an index of a row")
-            unique = np.unique(rows)
-            if unique.size != rows.size:
-                raise ValueError(f"{name}: must hold each row once")
-            members.append(unique)
-        starts = np.cumsum([0, *(rows.size for rows in members)], dtype=np.int64)
-        together = np.concatenate([np.zeros(0, dtype=np.int64), *members])
-        return cls(flavor, resource, amount, starts, together)
-
-    def entries(self, position: int, flavor: Integers, demand: Floats) -> tuple[Integers, Integers, Floats]:
-        """(row, column, demand) of every member's column that limit `position` counts."""
-        rows = self.members[self.starts[position] : self.starts[position + 1]]
-        amounts = demand[rows, :, self.resource[position]]
-        member, column = np.nonzero((flavor[rows] == self.flavor[position]) & (amounts > 0))
-        return rows[member], column, amounts[member, column]
+        raise ValueError(
+            f"demand[{row}]: times count[{row}] must be a finite number, for limits also times their coefficients"
+        )
 
 
 def _derived(
@@ -278,7 +231,7 @@ def _derived_compiled(
     if not found.best.all():
         _refuse_stuck(throughput, found.eligible)
     unit = _unit(found.best, reference)
-    utility, entries = utility_and_entries(found, throughput, flavor, demand, count, unit, capacity.size)
+    utility, entries = utility_and_entries(found, throughput, flavor, demand, count, unit, len(capacity))
     shape = (capacity.size + limits.amount.size, throughput.size)
     return found.eligible, unit, utility, sp.csc_array(entries, shape=shape)
 
@@ -347,3 +300,6 @@ def _coupling(
 def index_type(*sizes: int) -> type[np.signedinteger[Any]]:
     """Of the coupling's indices: 32 bits where everything fits."""
     return np.int32 if max(sizes) < np.iinfo(np.int32).max else np.int64
+
+
+__all__ = ["Booleans", "Floats", "Integers", "Limit", "LimitArrays", "Problem", "index_type"]

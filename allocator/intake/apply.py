@@ -12,16 +12,18 @@ from dataclasses import replace
 from allocator.domain.bounds import LEAST_THROUGHPUT, MOST_THROUGHPUT, is_throughput
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
-from allocator.domain.job import PRIORITY_CLASSES, Job, JobState
+from allocator.domain.job import Job, JobState
 from allocator.domain.placement import WHOLE
+from allocator.domain.priority_class import PriorityClass, unknown_class
 from allocator.domain.queue import Queue
 from allocator.intake import commands as c
-from allocator.intake import receipts
-from allocator.intake.admission import refusal
+from allocator.intake import learning, receipts
+from allocator.intake.admission import priority_classes, refusal
+from allocator.intake.apply_policy import apply_policy, limits_naming
 from allocator.intake.ports import ChangeSet, Facts, Outcome
 
 
-def apply(command: c.Command, facts: Facts, now: float) -> Outcome:
+def apply(command: c.Command, facts: Facts, now: float) -> Outcome:  # noqa: C901 - a table, one case per command
     """What `command` answers and changes at time `now`. Raises AllocatorError when it is refused whole."""
     match command:
         case c.SubmitJobs():
@@ -31,7 +33,7 @@ def apply(command: c.Command, facts: Facts, now: float) -> Outcome:
         case c.UpdateJobs():
             return _update_jobs(command, facts)
         case c.ReportProgress():
-            return _report_progress(command, facts)
+            return _report_progress(command, facts, now)
         case c.CreateQueue():
             return _create_queue(command.queue, facts)
         case c.UpdateQueue():
@@ -40,6 +42,8 @@ def apply(command: c.Command, facts: Facts, now: float) -> Outcome:
             return _queue_changed(replace(_queue(command.name, facts), cordoned=command.cordoned))
         case c.DeleteQueue():
             return _delete_queue(command.name, facts)
+        case c.ApplyPolicy():
+            return apply_policy(command, facts, now)
         case c.RegisterNode():
             return _register(command.node, facts)
         case c.Heartbeat():
@@ -90,7 +94,7 @@ def _submit(command: c.SubmitJobs, facts: Facts, now: float) -> Outcome:
         if isinstance(spec, InvalidInput):
             answers.append(spec)
             continue
-        refused = refusal(spec, facts, admitted, nodes)
+        refused = refusal(spec, facts, admitted, now, nodes)
         if refused is not None:
             answers.append(refused)
             continue
@@ -123,15 +127,16 @@ def _cancel(command: c.CancelJobs, facts: Facts, now: float) -> Outcome:
 def _update_jobs(command: c.UpdateJobs, facts: Facts) -> Outcome:
     changed: dict[str, Job] = {}
     answers: list[c.ItemResult] = []
+    classes = priority_classes(facts)
     for update in command.updates:
-        answer = _updated(update, changed.get(update.job_id) or facts.job(update.job_id))
+        answer = _updated(update, changed.get(update.job_id) or facts.job(update.job_id), classes)
         if isinstance(answer, Job):
             changed[answer.id] = answer
         answers.append(answer)
     return Outcome(tuple(answers), ChangeSet(jobs=tuple(changed.values())))
 
 
-def _updated(update: c.JobUpdate, job: Job | None) -> c.ItemResult:
+def _updated(update: c.JobUpdate, job: Job | None, classes: tuple[PriorityClass, ...]) -> c.ItemResult:
     if job is None:
         return NotFound("job", update.job_id)
     if job.state.is_final:
@@ -141,14 +146,16 @@ def _updated(update: c.JobUpdate, job: Job | None) -> c.ItemResult:
         spec = replace(spec, weight=update.weight)
     if update.priority_class is not None:
         spec = replace(spec, priority_class=update.priority_class)
-    wrong = [v for v in spec.violations() if v.field in ("weight", "priority_class")]
+    wrong = [v for v in spec.violations() if v.field == "weight"]
+    unknown = unknown_class(spec.priority_class, classes)
+    if unknown is not None and update.priority_class is not None:
+        wrong.append(unknown)
     if wrong:
         return InvalidInput(*wrong)
-    assert spec.priority_class in PRIORITY_CLASSES
     return replace(job, spec=spec)
 
 
-def _report_progress(command: c.ReportProgress, facts: Facts) -> Outcome:
+def _report_progress(command: c.ReportProgress, facts: Facts, now: float) -> Outcome:
     if not is_throughput(command.throughput):
         raise InvalidInput.of(
             "throughput",
@@ -169,7 +176,12 @@ def _report_progress(command: c.ReportProgress, facts: Facts) -> Outcome:
     declared = configuration.throughput * job.allocation.placement.millis / WHOLE
     measured = float(f"{command.throughput * reference.throughput / declared:.3g}")
     known = dict(job.measured_throughput) | {configuration.flavor: measured}
-    changed = replace(job, measured_throughput=tuple(sorted(known.items())))
+    changed = replace(
+        job,
+        measured_throughput=tuple(sorted(known.items())),
+        work_done_seconds=job.work_done(now),  # at the speed that was believed until now
+        work_counted_time=now,
+    )
     for index, other in enumerate(job.spec.configurations):
         if other.throughput > 0 and not is_throughput(changed.throughput(other)):
             raise InvalidInput.of(
@@ -178,11 +190,22 @@ def _report_progress(command: c.ReportProgress, facts: Facts) -> Outcome:
                 f"configurations[{index}] would count with {changed.throughput(other):g} and must stay within "
                 f"{LEAST_THROUGHPUT:g} to {MOST_THROUGHPUT:g}",
             )
-    return Outcome(changed, ChangeSet(jobs=(changed,) if changed != job else ()))
+    if changed.measured_throughput == job.measured_throughput:
+        return Outcome(job)
+    return Outcome(changed, learning.observing(job, changed, command.throughput, facts, now))
 
 
 def _ended(job: Job, state: JobState, now: float, message: str = "") -> Job:
-    return replace(job, state=state, allocation=None, pending_reason=None, end_time=now, message=message)
+    return replace(
+        job,
+        state=state,
+        allocation=None,
+        pending_reason=None,
+        end_time=now,
+        message=message or job.message,
+        work_done_seconds=job.work_done(now),
+        work_counted_time=None,
+    )
 
 
 # --- queues -------------------------------------------------------------------------------------------------------
@@ -247,6 +270,12 @@ def _delete_queue(name: str, facts: Facts) -> Outcome:
         them = _one_or_many(live, "it", "them")
         raise FailedPrecondition(
             f"queue {name!r}", f"holds {_counted(live, 'live job')}; cancel {them} or let {them} end first"
+        )
+    applied = facts.applied_policy()
+    naming = [] if applied is None else limits_naming(queue.name, applied.policy)
+    if naming:
+        raise FailedPrecondition(
+            f"queue {name!r}", f"is named by limit {naming[0]} of the policy in force; apply one that does not first"
         )
     return Outcome(None, ChangeSet(deleted_queues=(queue.name,)))
 

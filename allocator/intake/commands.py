@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from allocator.domain.applied_policy import PolicyDocument
 from allocator.domain.cluster import Labels, Node, NodeAvailability
 from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.domain.job import Job, JobSpec
@@ -112,6 +113,25 @@ class DeleteQueue:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplyPolicy:
+    """Policy and queues at once, in one revision. Answer: AppliedPolicy.
+
+    Queues of the document are made, or are what it says from now on; others stay, unless `prune`: then they are
+    removed. Refused whole (FailedPrecondition) where a queue to be removed holds live jobs, where live jobs are in a
+    priority class that would be gone, and unless `expected_version`, if it is given, is the one in force (0: none was
+    applied yet). What is in force already is not applied once more: the answer is what is there.
+    """
+
+    document: PolicyDocument
+    text: str = ""
+    """The file that the document was read from."""
+    expected_version: int | None = None
+    prune: bool = False
+    author: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterNode:
     """Answer: Node. Again: updates flavor, capacity and labels, makes the node READY, keeps its availability."""
 
@@ -188,6 +208,7 @@ Command = (
     | UpdateQueue
     | CordonQueue
     | DeleteQueue
+    | ApplyPolicy
     | RegisterNode
     | Heartbeat
     | SetNodeAvailability

@@ -1,8 +1,8 @@
 """Whether a job can ever run on the nodes that are known, and if not, what is nearest to it that could. Pure.
 
 Every known node counts as if it were there, open and empty: lost ones come back, and cordons are lifted. As long as no
-node is known, each would do. Quotas that no use could keep forbid as well: a gang that is more than its queue, or one
-above it, may ever use.
+node is known, each would do. Quotas and side constraints that no use could keep forbid as well: a gang that is more
+than its queue, or one above it, may ever use, or than all jobs together.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
-from allocator.domain.job import JobSpec
+from allocator.domain.job import Configuration, JobSpec
+from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
-from allocator.domain.reason import PendingCause, PendingReason, QuotaExcess
+from allocator.domain.reason import LimitExcess, PendingCause, PendingReason, QuotaExcess
 from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS, Resources, display_unit
-from allocator.formulation.eligibility import Kind, OpenNodes, Verdict, why_never
+from allocator.domain.side_constraint import PRECISION, SideConstraint
+from allocator.formulation.eligibility import Kind, OpenNodes, Verdict, parted, why_never
+from allocator.formulation.side_constraints import most_taken, taken_anywhere
 
 _POSSIBLE = Verdict(None)
 _MOST_PIECES = 64
 """Into more a replica is not thought to be cut."""
+_ROUNDING = 1e-9
 _MOST_TOLD = 3
 """Flavors that are spoken of."""
 
@@ -39,18 +43,23 @@ class Infeasible:
         return "; ".join([self.why, *self.nearest])
 
 
-def infeasible(spec: JobSpec, nodes: tuple[Node, ...], queues: Sequence[Queue] = ()) -> Infeasible | None:
+def infeasible(
+    spec: JobSpec, nodes: tuple[Node, ...], queues: Sequence[Queue] = (), policy: Policy | None = None
+) -> Infeasible | None:
     """None if some configuration fits on `nodes`, or there are none; `nodes` is the same object until one changes.
 
-    `queues` are the job's own and those above it.
+    `queues` are the job's own and those above it; `policy` is the one in force, if any is known.
     """
-    kinds = [Kind(c.flavor, c.replicas, c.demand, spec.constraints) for c in spec.configurations if c.throughput > 0]
+    kinds = _kinds(spec, () if policy is None else policy.floating_resources)
     there = _as_if_open(nodes)
     judged = [(kind, there.verdict(kind) if nodes else _POSSIBLE) for kind in kinds]
     fitting = [kind for kind, verdict in judged if verdict.cause is None]
     if not kinds or fitting:
         beyond = [] if spec.divisible else [_beyond(kind, queues) for kind in fitting]
-        return _over_quota(fitting, beyond) if beyond and all(beyond) else None
+        if beyond and all(beyond):
+            return _over_quota(fitting, beyond)
+        within = [kind for kind, excess in zip(fitting, beyond, strict=True) if excess is None] if beyond else []
+        return _over_limit(spec, within, nodes, () if policy is None else policy.side_constraints)
     reason = why_never(judged)
     of_cause = [kind for kind, verdict in judged if verdict.cause is reason.cause]
     flavors = list(dict.fromkeys(kind.flavor for kind in of_cause))
@@ -59,6 +68,22 @@ def infeasible(spec: JobSpec, nodes: tuple[Node, ...], queues: Sequence[Queue] =
     nearest = [sentence for kind in nearest_kinds for sentence in _nearest(kind, reason.cause, there, nodes)]
     nearest += _elsewhere(kinds, there, nodes)
     return Infeasible(reason, why, tuple(dict.fromkeys(nearest)))
+
+
+def fitting(spec: JobSpec, nodes: tuple[Node, ...], floating: tuple[str, ...] = ()) -> list[Configuration]:
+    """The configurations that could run on `nodes`."""
+    there, able = _as_if_open(nodes), [each for each in spec.configurations if each.throughput > 0]
+    return [each for each, kind in zip(able, _kinds(spec, floating), strict=True) if _fits(there, kind)]
+
+
+def _kinds(spec: JobSpec, floating: tuple[str, ...]) -> list[Kind]:
+    """Of the configurations in which the job can run at all."""
+    found = []
+    for each in spec.configurations:
+        if each.throughput > 0:
+            demand, apart = parted(each.demand, floating)
+            found.append(Kind(each.flavor, each.replicas, demand, spec.constraints, apart))
+    return found
 
 
 @remembered
@@ -94,6 +119,37 @@ def _over_quota(kinds: Sequence[Kind], beyond: Sequence[QuotaExcess | None]) -> 
             nearest.append(f"{_replicas(fewer, 'such ')} would be within that")
     reason = PendingReason(PendingCause.EXCEEDS_QUOTA, excesses=tuple(excess for _, excess in found))
     return Infeasible(reason, "; ".join(dict.fromkeys(told)), tuple(dict.fromkeys(nearest)))
+
+
+def _over_limit(
+    spec: JobSpec, kinds: Sequence[Kind], nodes: tuple[Node, ...], constraints: Sequence[SideConstraint]
+) -> Infeasible | None:
+    """Of a job that in each of these kinds takes more of some side constraint than there may be in all; what it takes
+    on certain nodes only is not told here: it may run on others.
+    """
+    found, told, nearest = [], [], []
+    for kind in kinds:
+        excess = None
+        for limit in constraints:
+            takes, most = taken_anywhere(limit, kind, spec.queue, spec.labels), most_taken(limit, nodes)
+            if takes > most * (1 + _ROUNDING):
+                excess = limit, takes, most
+                break
+        if excess is None:
+            return None
+        limit, takes, most = excess
+        found.append(LimitExcess(limit.name, 0, round(most * PRECISION), round(takes * PRECISION), limit.unit))
+        unit = f" {limit.unit}" if limit.unit else ""
+        told.append(
+            f"on {kind.flavor} it takes {takes:.6g}{unit} of {limit.name}, of which there is {most:.6g} at most"
+        )
+        fewer = int(kind.replicas * most / takes * (1 + _ROUNDING))
+        if fewer:
+            nearest.append(f"{_replicas(fewer, 'such ')} on {kind.flavor} would be within that")
+    if not found:
+        return None
+    reason = PendingReason(PendingCause.EXCEEDS_LIMIT, limits=tuple(found))
+    return Infeasible(reason, "; ".join(told[:_MOST_TOLD]), tuple(nearest[:_MOST_TOLD]))
 
 
 def _fits(there: OpenNodes, kind: Kind) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
+from allocator.domain.estimates import Estimate, EstimateName
 from allocator.domain.job import Job
 from allocator.domain.queue import Queue
 from allocator.intake.commands import Command
@@ -32,8 +35,20 @@ class Facts(Protocol):
         """Queues directly below `name`."""
         ...
 
+    def all_queues(self) -> tuple[Queue, ...]:
+        """By name."""
+        ...
+
     def live_job_count(self, queue: str) -> int:
         """Pending and running jobs of exactly this queue."""
+        ...
+
+    def live_jobs_by_class(self) -> Mapping[str, int]:
+        """Pending and running jobs by priority class; every one of them is looked at."""
+        ...
+
+    def applied_policy(self) -> AppliedPolicy | None:
+        """The one that was applied last."""
         ...
 
     def node(self, name: str) -> Node | None: ...
@@ -56,6 +71,14 @@ class Facts(Protocol):
         """The sequence number of the next job to be admitted."""
         ...
 
+    def estimate(self, name: EstimateName) -> Estimate | None:
+        """What is known of a configuration of a class of jobs."""
+        ...
+
+    def all_estimates(self) -> tuple[Estimate, ...]:
+        """By name; the very same object until one changes."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
@@ -67,6 +90,9 @@ class ChangeSet:
     nodes: tuple[Node, ...] = ()
     deleted_nodes: tuple[str, ...] = ()
     receipts: tuple[Receipt, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+    forgotten_estimates: tuple[EstimateName, ...] = ()
+    policy: AppliedPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.formulation.problem import Floats, Integers, Problem
+from allocator.formulation.problem import Booleans, Floats, Integers, Problem
 from allocator.formulation.response import hull_of
 from allocator.formulation.tree import QueueTree
+from allocator.market.promised import floors
 from allocator.market.quotas import Fill, worth
 from allocator.market.water import level, pour, spill
 
@@ -28,6 +29,12 @@ LEAST_PART, CHEAP_PART = 1e-3, 1e-2
 may spend nothing would not even get what is free. Whom less than the second satisfies keeps that, which makes no
 difference to anybody: weights that lie farther apart are hard on solvers.
 """
+FAINTEST, _LEAST_NUMBER = 1e-30, 1e-250
+"""Of all money: what floats can tell from nothing, and solvers bear; and a number."""
+_FAR, _FARTHEST = 100.0, 230.0
+"""Natural logarithms of levels: of this size they are taken relative to those of the queue, and cut at the second."""
+_MOST_POWER = 600.0
+"""Of weights."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +47,17 @@ class Claims:
     """(n,) of one job, relative to the others of its queue."""
     turn: Integers
     """(n,) order of service in a queue that serves in order."""
+    least: Floats | None = None
+    """(n,) the utility that each job is promised out of its queue's money, 0 of most; None: of all."""
+    closed: Booleans | None = None
+    """(n, K) columns in which money buys nothing now, though the problem promises a little: what a job could spend on
+    them is its siblings'. None: there are none."""
+
+    def of_rows(self, rows: Integers) -> Claims:
+        """Of these only."""
+        least = None if self.least is None else self.least[rows]
+        closed = None if self.closed is None else self.closed[rows]
+        return Claims(self.queue[rows], self.weight[rows], self.turn[rows], least, closed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,8 +136,22 @@ def budgets(problem: Problem, claims: Claims, tree: QueueTree, charges: Charges,
     weight = _among_jobs(claims, tree, steps, need, np.maximum(parts - bill, 0.0))
     usual = plain(claims, tree, claims.weight * problem.count)
     # what weights buy grows with their 1/alpha-th power
-    least = usual * np.where(need < CHEAP_PART * usual, CHEAP_PART, LEAST_PART) ** max(1.0, problem.fairness)
-    return Budgets(np.maximum(weight * problem.count, least), parts, cap, floor)
+    share = np.divide(need, CHEAP_PART * usual, out=np.full(need.shape, np.inf), where=usual > FAINTEST)
+    cheap = np.clip(2 - share, 0.0, 1.0)  # gradually: budgets that jump never settle
+    part = (LEAST_PART + (CHEAP_PART - LEAST_PART) * cheap) ** max(1.0, problem.fairness)
+    least = usual * np.maximum(part, _faintest(problem.fairness))
+    return Budgets(visible(np.maximum(weight * problem.count, least), problem.fairness), parts, cap, floor)
+
+
+def visible(row: Floats, alpha: float) -> Floats:
+    """(n,) budgets, none so small beside all of them that numbers lose it: a deep tree of small weights may say so."""
+    found: Floats = np.maximum(row, _faintest(alpha) * row.sum())
+    return found
+
+
+def _faintest(alpha: float) -> float:
+    """FAINTEST of what weights buy, as a weight."""
+    return float(max(FAINTEST ** max(1.0, alpha), _LEAST_NUMBER)) if np.isfinite(alpha) else FAINTEST
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,21 +171,63 @@ class Steps:
     """(n, K) what all jobs of the row pay per level in between."""
     need: Floats
     """(n,) what they pay for running all the time in their best configuration."""
+    utility: Floats
+    """(n, K + 1) from corner to corner of the hull."""
+    rate: Floats
+    """(n, K) level per utility in each piece; 0 in those that cost nothing."""
+    unit: Floats
+    """(n,) natural logarithm of the level that is 1 in the row's queue."""
     alpha: float
 
     @classmethod
     def of(cls, problem: Problem, claims: Claims, cost: Floats) -> Steps:
         """At a `cost` (n, K) for one job; inf where a column is not to be had."""
         usable = problem.eligible & np.isfinite(cost)
+        if claims.closed is not None:
+            usable &= ~claims.closed
         shape = hull_of(np.where(usable, problem.utility, 0.0), np.where(usable, cost, 0.0))
         alpha, count = problem.fairness, problem.count[:, None]
         pays = np.isfinite(shape.slope) & (shape.slope > 0)
-        rate = np.where(pays, shape.slope, 1.0) ** (1 / alpha) / claims.weight[:, None] ** (1 / alpha)
+        rate, unit = _rates(np.where(pays, shape.slope, 1.0), claims, alpha)
         opens, closes = rate * shape.utility[:, :-1], rate * shape.utility[:, 1:]
         paid = np.where(pays, np.diff(shape.cost, axis=1), 0.0) * count
         span = closes - opens
         slope = np.divide(paid, span, out=np.zeros(paid.shape), where=span > 0)
-        return cls(np.where(slope > 0, opens, 0.0), np.where(slope > 0, closes, 0.0), slope, paid.sum(axis=1), alpha)
+        return cls(
+            opens=np.where(slope > 0, opens, 0.0),
+            closes=np.where(slope > 0, closes, 0.0),
+            slope=slope,
+            need=paid.sum(axis=1),
+            utility=shape.utility,
+            rate=np.where(slope > 0, rate, 0.0),
+            unit=unit,
+            alpha=alpha,
+        )
+
+    def of_rows(self, rows: Integers) -> Steps:
+        """Of these only."""
+        return Steps(
+            self.opens[rows],
+            self.closes[rows],
+            self.slope[rows],
+            self.need[rows],
+            self.utility[rows],
+            self.rate[rows],
+            self.unit[rows],
+            self.alpha,
+        )
+
+    def level_of(self, utility: Floats) -> Floats:
+        """(n,) the level at which each row has `utility` (n,), or all it can have if that is less."""
+        inside = (self.utility[:, :-1] < utility[:, None]) & (self.opens < self.closes)
+        at = np.minimum(self.utility[:, 1:], utility[:, None])
+        found: Floats = np.where(inside, self.rate * at, 0.0).max(axis=1, initial=0.0)
+        return found
+
+    def paid_at(self, level: Floats) -> Floats:
+        """(n,) what all jobs of each row pay at `level` (n,)."""
+        found: Floats = (self.slope * (np.clip(level[:, None], self.opens, self.closes) - self.opens)).sum(axis=1)
+        return found
 
     def weights(self, level: Floats, claimed: Floats) -> Floats:
         """(n,) of one job each, at the `level` (n,) of its queue; where that buys it nothing more than a lower one, of
@@ -162,8 +236,28 @@ class Steps:
         reached = np.where(self.opens < level[:, None], np.minimum(self.closes, level[:, None]), 0.0).max(
             axis=1, initial=0.0
         )
-        found: Floats = claimed * reached**self.alpha
+        size = self.alpha * (np.log(np.where(reached > 0, reached, 1.0)) + self.unit)
+        if np.abs(size).max(initial=0.0) > _MOST_POWER:  # weights are relative: as large as numbers can be
+            size = np.maximum(size - size.max(), -_MOST_POWER)
+            return np.where(reached > 0, claimed * np.exp(size), 0.0)
+        found: Floats = claimed * reached**self.alpha * np.exp(self.alpha * self.unit)
         return found
+
+
+def _rates(slope: Floats, claims: Claims, alpha: float) -> tuple[Floats, Floats]:
+    """(n, K) level per utility, and (n,) the logarithm of its unit: only levels of one queue are compared, so near
+    alpha = 0, where they are far from 1, they are measured from the middle of the queue's.
+    """
+    far = (np.abs(np.log(slope)).max(initial=0.0) + np.abs(np.log(claims.weight)).max(initial=0.0)) / alpha
+    if far < _FAR:
+        return slope ** (1 / alpha) / claims.weight[:, None] ** (1 / alpha), np.zeros(len(slope))
+    size = (np.log(slope) - np.log(claims.weight)[:, None]) / alpha
+    queues = int(claims.queue.max()) + 1
+    least, most = np.full(queues, np.inf), np.full(queues, -np.inf)
+    np.minimum.at(least, claims.queue, size.min(axis=1))
+    np.maximum.at(most, claims.queue, size.max(axis=1))
+    middle = least[claims.queue] / 2 + most[claims.queue] / 2
+    return np.exp(np.clip(size - middle[:, None], -_FARTHEST, _FARTHEST)), middle
 
 
 def _held_within_quota(tree: QueueTree, held: Floats, prices: Floats) -> Floats:
@@ -205,15 +299,19 @@ def _by_priority(
 
 def _among_jobs(claims: Claims, tree: QueueTree, steps: Steps, need: Floats, parts: Floats) -> Floats:
     """(n,) weights with which the jobs of each queue spend its part: all at one level, or one after the other."""
-    group, money = claims.queue.copy(), parts
+    group = claims.queue.copy()
+    base, paid = floors(steps, claims.queue, np.zeros(len(need)) if claims.least is None else claims.least, parts)
+    rest = need - paid
+    money = parts - np.bincount(claims.queue, weights=paid, minlength=len(parts))
     in_order = np.flatnonzero(tree.in_order[claims.queue])
     if in_order.size:
         order = in_order[np.lexsort((claims.turn[in_order], claims.queue[in_order]))]
         queue = claims.queue[order]
-        spent = np.concatenate([[0.0], np.cumsum(need[order])])
-        left = parts[queue] - (spent[:-1] - spent[np.searchsorted(queue, queue)])
+        spent = np.concatenate([[0.0], np.cumsum(rest[order])])
+        left = money[queue] - (spent[:-1] - spent[np.searchsorted(queue, queue)])
         group[order] = len(parts) + np.arange(len(order))
-        money = np.concatenate([parts, np.clip(left, 0.0, need[order])])
+        money = np.concatenate([money, np.clip(left, 0.0, rest[order])])
     width = steps.opens.shape[1]
-    reached = level(np.repeat(group, width), steps.opens.ravel(), steps.closes.ravel(), steps.slope.ravel(), money)
-    return steps.weights(reached[group], claims.weight)
+    opens, closes = np.maximum(steps.opens, base[:, None]), np.maximum(steps.closes, base[:, None])
+    reached = level(np.repeat(group, width), opens.ravel(), closes.ravel(), steps.slope.ravel(), np.maximum(money, 0.0))
+    return steps.weights(np.maximum(reached[group], base), claims.weight)

@@ -3,7 +3,7 @@
     for each priority class, the highest first:
         what others are guaranteed is kept for them
         budgets and prices that agree (`equilibrium`), within quotas (`limited`)
-        what it got is taken off capacity and quotas
+        what it got is taken off capacity, quotas and side constraints
 
 So a job of a lower class gets nothing that one of a higher class could use, except its own queue's guarantee. Nothing
 is done by big weights, whose ratios a solver would have to bear.
@@ -17,13 +17,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from allocator.domain.snapshot import LimitName
-from allocator.formulation.problem import Floats, Integers, Problem
+from allocator.formulation.problem import Booleans, Floats, Integers, Problem
 from allocator.formulation.tree import QueueTree
-from allocator.market.budgets import Budgets, Claims, Entitled, plain
-from allocator.market.equilibrium import equilibrium
+from allocator.market.budgets import Budgets, Claims, Entitled, plain, visible
+from allocator.market.equilibrium import Equilibrium, equilibrium
 from allocator.market.limited import Limited
 from allocator.market.limits import Bounds, use
-from allocator.market.quotas import Fill, fill
+from allocator.market.prices import Prices
+from allocator.market.quotas import Fill, fill, within_capacity
+from allocator.market.side import within_side
 from allocator.solvers.solution import Solution, Status, WarmStart
 
 Solve = Callable[[Problem, WarmStart], Solution]
@@ -42,14 +44,16 @@ class Stage:
     rows: Integers
     """(n',) which of the problem's."""
     prices: Floats
-    """(F, R) as this class sees them: relative to its own budgets, which add up to 1."""
+    """(F, R) of what nobody keeps to themselves, relative to this class's own budgets, which add up to 1."""
     budgets: Budgets | None
     """None where budgets do not depend on prices."""
     solves: int
     moved: float
     """The part of its money that changed hands last: 0 where budgets and prices agree."""
     limit_prices: Mapping[LimitName, float]
-    """Of the limits that held this class back."""
+    """Of the limits that held this class back: see `Prices.named`."""
+    charged: Prices
+    """What each queue pays."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +84,33 @@ class Market:
     """(Q, F, R) what pinned jobs hold, those of queues below included, in display units."""
     flavors: tuple[str, ...]
     resources: tuple[str, ...]
+    side: tuple[LimitName, ...] = ()
+    """Names of the problem's first limits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Left:
+    """What the classes so far left, and what queues have."""
+
+    capacity: Floats
+    """(F, R)"""
+    amounts: Floats
+    """(L,) of the problem's own limits."""
+    held: Floats
+    """(Q, F, R) by pinned jobs and by the classes so far."""
+
+    def after(self, market: Market, part: Problem, leaf: Integers, shares: Floats) -> _Left:
+        """What `shares` of a class's own problem leave."""
+        return _Left(
+            _without(self.capacity, part.usage(shares), market.problem.capacity),
+            _without(self.amounts, part.limit_usage(shares), market.problem.limit_amount),
+            self.held + use(part, market.tree, leaf, shares),
+        )
+
+
+def _without(amount: Floats, used: Floats, all_there_is: Floats) -> Floats:
+    rest = np.maximum(amount - used, 0.0)
+    return np.where(rest <= _CRUMB * all_there_is, 0.0, rest)
 
 
 def clear(
@@ -89,79 +120,106 @@ def clear(
     problem, tree = market.problem, market.tree
     shares = np.zeros(problem.throughput.shape)
     weight = problem.weight.copy()
-    capacity, held = problem.capacity.copy(), market.held.copy()
-    limit_prices: dict[LimitName, float] = {}
-    stages, solutions = [], []
+    left = _Left(problem.capacity, problem.limit_amount, market.held)
+    at_first = Bounds.of(tree, problem.capacity, market.held)
+    guaranteed: Fill | None = None
+    stages: list[Stage] = []
+    solutions: list[Solution] = []
     classes = np.unique(market.priority)[::-1].tolist()
     for number, priority in enumerate(classes):
         rows = np.flatnonzero(market.priority == priority)
-        bounds = Bounds.of(tree, capacity, held)
-        later = np.flatnonzero(market.priority <= priority)
-        if number + 1 < len(classes):
-            bounds = bounds.keeping(_guarantees(market, later, capacity, held))
-        inside, part = _reduced(problem, rows, capacity)
+        inside, part = _reduced(problem, rows, left)
         if not part.row_count:
             continue
-        claims = Claims(market.claims.queue[inside], market.claims.weight[inside], market.claims.turn[inside])
-        part = replace(part, weight=plain(claims, tree, claims.weight * part.count) / part.count)
-        limited = Limited(solve, tree, claims.queue, bounds, market.flavors, market.resources, gap, dict(known))
-        entitled = Entitled(_guaranteed(part, claims, tree, held), _most(part, claims, tree, bounds), held)
-        found = equilibrium(part, claims, tree, entitled, limited, start)
-        stages.append(
-            Stage(
-                int(priority),
-                inside,
-                found.solution.prices,
-                found.budgets,
-                found.solves,
-                found.moved,
-                dict(limited.prices),
-            )
+        claims = market.claims.of_rows(inside)
+        part = replace(
+            part, weight=visible(plain(claims, tree, claims.weight * part.count), part.fairness) / part.count
         )
+        bounds = at_first.after(left.held - market.held)
+        if number + 1 < len(classes):
+            later = np.flatnonzero(market.priority <= priority)
+            bounds = bounds.keeping(tree, left.capacity, _guarantees(market, later, left, bounds.kept))
+        limited = Limited(solve, tree, claims.queue, bounds, market.flavors, market.resources, market.side, gap, known)
+        guaranteed = _guaranteed(part, claims, tree, left.held, bounds.kept)
+        entitled = Entitled(guaranteed, _most(part, claims, tree, bounds), left.held)
+        found = equilibrium(part, claims, tree, entitled, limited, start)
+        stages.append(_stage(market, int(priority), inside, found))
         solutions.append(found.solution)
-        if found.solution.status is Status.FAILED:
+        if found.solution.status is Status.FAILED:  # what it would have had, no lower class shall have
             break
         shares[inside], weight[inside] = found.solution.shares, found.problem.weight
-        capacity = np.maximum(capacity - part.usage(found.solution.shares), 0.0)
-        capacity[capacity <= _CRUMB * problem.capacity] = 0.0
-        held = held + use(part, tree, claims.queue, found.solution.shares)
-        limit_prices |= limited.prices
+        left = left.after(market, part, claims.queue, found.solution.shares)
     weighted = replace(problem, weight=weight)
+    if len(classes) > 1 or guaranteed is None:
+        guaranteed = _guaranteed(problem, market.claims, tree, market.held, at_first.kept)
     solution = _together(weighted, shares, stages, solutions, solve, start)
+    answered = [stage for stage, one in zip(stages, solutions, strict=True) if one.status is not Status.FAILED]
     return Cleared(
         problem=weighted,
         solution=solution,
-        limit_prices=limit_prices,
+        limit_prices={name: price for stage in answered for name, price in stage.limit_prices.items()},
         stages=tuple(stages),
         tree=tree,
-        used=held - market.held,
-        guaranteed=_guaranteed(problem, market.claims, tree, market.held),
+        used=left.held - market.held,
+        guaranteed=guaranteed,
     )
 
 
-def _reduced(problem: Problem, rows: Integers, capacity: Floats) -> tuple[Integers, Problem]:
-    """Those of `rows` for which `capacity` leaves something, as a problem of their own; which they are."""
-    if np.array_equal(capacity, problem.capacity) and len(rows) == problem.row_count:
+def _stage(market: Market, priority: int, rows: Integers, found: Equilibrium) -> Stage:
+    names = market.flavors, market.resources, market.side
+    return Stage(
+        priority=priority,
+        rows=rows,
+        prices=found.solution.prices,
+        budgets=found.budgets,
+        solves=found.solves,
+        moved=found.moved,
+        limit_prices=found.prices.named(market.tree, names),
+        charged=found.prices,
+    )
+
+
+def _reduced(problem: Problem, rows: Integers, left: _Left) -> tuple[Integers, Problem]:
+    """Those of `rows` to which something is left, as a problem of their own; which they are."""
+    same = np.array_equal(left.capacity, problem.capacity) and np.array_equal(left.amounts, problem.limit_amount)
+    if same and len(rows) == problem.row_count:
         return rows, problem
-    needs = (problem.demand[rows] > 0) & (capacity[problem.flavor[rows]] <= 0)
-    throughput = np.where(needs.any(axis=2) | ~problem.eligible[rows], 0.0, problem.throughput[rows])
+    throughput = np.where(_open(problem, left), problem.throughput, 0.0)[rows]
     able = (throughput > 0).any(axis=1)
     inside = rows[able]
+    place = np.full(problem.row_count, -1)
+    place[inside] = np.arange(inside.size)
     reduced = Problem.from_arrays(
         throughput=throughput[able],
         flavor=problem.flavor[inside],
         demand=problem.demand[inside],
-        capacity=capacity,
+        capacity=left.capacity,
         weight=problem.weight[inside],
         count=problem.count[inside],
         fairness=problem.fairness,
         reference=problem.reference[inside],
+        limits=[
+            limit.among(place)._replace(amount=float(amount))
+            for limit, amount in zip(problem.limits, left.amounts, strict=True)
+        ],
     )
     return inside, reduced
 
 
-def _guaranteed(problem: Problem, claims: Claims, tree: QueueTree, held: Floats) -> Fill:
-    """What these jobs' queues are guaranteed of it. Where it is more than there is, everybody's in proportion."""
+def _open(problem: Problem, left: _Left) -> Booleans:
+    """(n, K) columns that need nothing of which nothing is left."""
+    needs = (problem.demand > 0) & (left.capacity[problem.flavor] <= 0)
+    found: Booleans = problem.eligible & ~np.asarray(needs.any(axis=2))
+    for number in np.flatnonzero(left.amounts <= 0).tolist():
+        row, column, _ = problem.limit_arrays.entries(number, problem.flavor, problem.demand)
+        found[row, column] = False
+    return found
+
+
+def _guaranteed(problem: Problem, claims: Claims, tree: QueueTree, held: Floats, kept: Floats) -> Fill:
+    """What these jobs' queues are guaranteed of it, beside what all of them keep (Q, F, R). Where that is more than
+    there is, everybody's in proportion.
+    """
     quotas = tree.quotas
     queue = np.unique(quotas.queue[quotas.nominal > 0])
     bound = np.zeros((tree.size, *problem.capacity.shape))
@@ -169,34 +227,21 @@ def _guaranteed(problem: Problem, claims: Claims, tree: QueueTree, held: Floats)
     bound[quotas.queue[some], quotas.flavor[some]] = np.inf  # nothing is said about the other resources of the flavor
     bound[quotas.queue, quotas.flavor, quotas.resource] = quotas.nominal
     found = fill(problem, tree, claims.queue, queue, np.maximum(bound[queue] - held[queue], 0.0))
-    outer = _outermost(tree, queue)
-    promised = found.bundle[outer].sum(axis=0)
-    lowered = np.divide(problem.capacity, promised, out=np.ones(promised.shape), where=promised > problem.capacity)
-    return Fill(queue, found.bundle * lowered)
+    possible = within_capacity(tree, found, kept, problem.capacity)
+    return within_side(problem, tree, claims.queue, possible)
 
 
-def _guarantees(market: Market, rows: Integers, capacity: Floats, held: Floats) -> Floats:
+def _guarantees(market: Market, rows: Integers, left: _Left, kept: Floats) -> Floats:
     """(Q, F, R) what is guaranteed to the queues of `rows` together."""
-    found = np.zeros(held.shape)
+    found = np.zeros(left.held.shape)
     if not len(market.tree.quotas.queue):
         return found
-    inside, part = _reduced(market.problem, rows, capacity)
+    inside, part = _reduced(market.problem, rows, left)
     if part.row_count:
-        claims = Claims(market.claims.queue[inside], market.claims.weight[inside], market.claims.turn[inside])
-        filled = _guaranteed(part, claims, market.tree, held)
+        claims = market.claims.of_rows(inside)
+        filled = _guaranteed(part, claims, market.tree, left.held, kept)
         found[filled.queue] = filled.bundle
     return found
-
-
-def _outermost(tree: QueueTree, queue: Integers) -> Integers:
-    """Positions in `queue` of those without another of them above."""
-    among = np.zeros(tree.size + 1, dtype=np.bool_)
-    among[queue] = True
-    above = np.zeros(tree.size, dtype=np.bool_)
-    for level in range(1, tree.levels):
-        here = np.flatnonzero(tree.depth == level)
-        above[here] = above[tree.parent[here]] | among[tree.parent[here]]
-    return np.flatnonzero(~above[queue])
 
 
 def _most(problem: Problem, claims: Claims, tree: QueueTree, bounds: Bounds) -> Fill:
@@ -213,31 +258,36 @@ def _together(
     solve: Solve,
     start: WarmStart,
 ) -> Solution:
-    """One answer of all classes. A capacity's price is that of the lowest class that pays for it: who buys last."""
+    """One answer of all classes. A capacity's price is that of the lowest class that pays for it: who buys last.
+
+    A class without an answer gets nothing, and those below it neither; those above keep what they have.
+    """
     if not solutions:
         return solve(problem, start)
     if len(solutions) == 1:
         return replace(solutions[0], shares=shares)
-    failed = any(solution.status is Status.FAILED for solution in solutions)
-    prices = np.zeros(problem.capacity.shape)
-    for stage in stages:
-        prices = np.where(stage.prices > 0, stage.prices, prices)
-    worst = Status.FAILED if failed else Status.OPTIMAL
-    if not failed and any(solution.status is Status.INACCURATE for solution in solutions):
-        worst = Status.INACCURATE
+    answered = [solution for solution in solutions if solution.status is not Status.FAILED]
+    if not answered:
+        return replace(solutions[-1], shares=shares)
+    prices, limit_prices = np.zeros(problem.capacity.shape), np.zeros(problem.limit_count)
+    for solution in answered:
+        prices = np.where(solution.prices > 0, solution.prices, prices)
+        limit_prices = np.where(solution.limit_prices > 0, solution.limit_prices, limit_prices)
+    whole = all(solution.status is Status.OPTIMAL for solution in solutions)
     return replace(
-        solutions[-1],
-        shares=np.zeros(shares.shape) if failed else shares,
+        answered[-1],
+        shares=shares,
         prices=prices,
-        objective=sum(solution.objective for solution in solutions),
-        bound=sum(solution.bound for solution in solutions),
-        gap=max(solution.gap for solution in solutions),
-        status=worst,
+        limit_prices=limit_prices,
+        objective=sum(solution.objective for solution in answered),
+        bound=sum(solution.bound for solution in answered),
+        gap=max(solution.gap for solution in answered),
+        status=Status.OPTIMAL if whole else Status.INACCURATE,
         iterations=sum(solution.iterations for solution in solutions),
         attempts=tuple(
             f"class {stage.priority}: {attempt}"
             for stage, solution in zip(stages, solutions, strict=True)
             for attempt in solution.attempts
         ),
-        fallback=any(solution.fallback for solution in solutions),
+        fallback=any(solution.fallback or solution.status is Status.FAILED for solution in solutions),
     )

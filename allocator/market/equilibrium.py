@@ -10,22 +10,28 @@ budgets' sum is 1, so that prices are right at once, and budgets of the right pr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
 from allocator.formulation.problem import Floats, Problem
 from allocator.formulation.tree import QueueTree
 from allocator.market.budgets import Budgets, Charges, Claims, Entitled, budgets
+from allocator.market.limited import Answer, Limited
+from allocator.market.prices import Prices
 from allocator.solvers.solution import Solution, Status, WarmStart
 
-MOST_SOLVES = 12
-_PLAIN_STEPS, _SWING = 4, 0.7
-"""After so many solves a step back that is nearly as long as the one before is gone half the way only."""
+MOST_SOLVES, MOST_OF_MANY = 20, 12
+"""The second where there are many rows."""
+_PLAIN_STEPS, _STRAIGHT, _SLOW, _FARTHEST = 2, 0.8, 0.3, 10.0
+"""After so many steps the next is guessed from them, if they are in line but for this part (the squared cosine), and
+either turn back or become shorter by less than that; and it is so many times as long at most.
+"""
 SETTLED = 1e-4
 """So small a part of all money may still change hands."""
 _MANY_ROWS, _NEARLY_SETTLED, _NEARLY_KEPT = 1000, 1e-3, 2e-3
 """With so many rows, money and limits may be off by these parts; what goes beyond a limit is then cut off."""
+_SLIGHTLY = 0.05
+"""An answer that breaks a limit by more than that part is not worth mending."""
 _EXACTLY = 1e-7
 _BUDGETS_FIRST, _MUCH = 2, 0.02
 """So many solves are without new rows for limits while more than that part of all money changes hands."""
@@ -37,6 +43,7 @@ class Equilibrium:
 
     problem: Problem
     solution: Solution
+    prices: Prices
     budgets: Budgets | None
     """At the prices of the solution; None where budgets do not depend on prices."""
     solves: int
@@ -44,87 +51,112 @@ class Equilibrium:
     """The part of all money that changed hands last."""
 
 
-class Priced(Protocol):
-    """Solves, and says what the last answer charges whom."""
-
-    def __call__(self, problem: Problem, start: WarmStart) -> Solution: ...
-
-    def refine(self, problem: Problem, solution: Solution, tolerance: float) -> float:
-        """By what part the solution breaks limits at most, 0 if by less than that part; the next one knows them."""
-        ...
-
-    def within(self, problem: Problem, solution: Solution) -> Solution:
-        """The same kept within all limits."""
-        ...
-
-    def charges(self, problem: Problem, prices: Floats) -> Charges:
-        """At `prices` (F, R) of capacity, with those of limits."""
-        ...
-
-
 def equilibrium(
-    problem: Problem, claims: Claims, tree: QueueTree, entitled: Entitled, solve: Priced, start: WarmStart
+    problem: Problem, claims: Claims, tree: QueueTree, entitled: Entitled, solve: Limited, start: WarmStart
 ) -> Equilibrium:
     """`problem.weight` is where to begin without prices: budgets that nobody fails to spend."""
     if not 0 < problem.fairness < np.inf or not problem.row_count:
         return _without_budgets(problem, solve, start)
     exact = problem.row_count < _MANY_ROWS
-    settled, tolerance = (SETTLED, 0.0) if exact else (_NEARLY_SETTLED, _NEARLY_KEPT)
+    settled, tolerance = (SETTLED, _EXACTLY) if exact else (_NEARLY_SETTLED, _NEARLY_KEPT)
     leaves = np.setdiff1d(np.arange(tree.size), tree.parent)
 
-    def at(charges: Charges, money: float) -> Budgets:
-        """In units in which `money`, which is all that is spent, and what is held are worth 1 together."""
+    def at(charges: Charges, money: float) -> tuple[Budgets, float]:
+        """In units in which `money`, which is all that is spent, and what is held are worth 1 together; the unit."""
         total = money + float((charges.queue[leaves] * entitled.held[leaves]).sum())
-        return budgets(problem, claims, tree, charges.scaled(1 / total) if total > 0 else charges, entitled)
+        unit = 1 / total if total > 0 else 1.0
+        return budgets(problem, claims, tree, charges.scaled(unit), entitled), unit
 
     row = problem.weight * problem.count
-    known = np.where(problem.capacity > 0, start.prices, 0.0)  # of nothing there is no price, and no need for one
-    if np.isfinite(known).all() and (known > 0).any():  # without any, they do not tell what anybody could spend
-        row = at(solve.charges(problem, np.maximum(known, 0.0)), float((known * problem.capacity).sum())).row
-    best: tuple[float, float, Equilibrium] | None = None
+    known = _known(problem, solve, start)
+    if known is not None:
+        row = at(solve.charges(problem, known), known.income(problem))[0].row
+    best: tuple[tuple[float, float], Answer, Equilibrium] | None = None
     path: list[tuple[Floats, Floats]] = []
-    for solves in range(1, MOST_SOLVES + 1):
+    for solves in range(1, (MOST_SOLVES if exact else MOST_OF_MANY) + 1):
         weighted = replace(problem, weight=row / problem.count)
-        solution = solve(weighted, start)
-        if solution.status is Status.FAILED:
+        answer = solve(weighted, start, known)
+        if answer.solution.status is Status.FAILED:
             break
-        charges = solve.charges(problem, solution.prices)
-        costs = np.where(solution.shares > 0, charges.row, 0.0)
-        money = float((costs * solution.shares * problem.count[:, None]).sum())
-        spending = at(charges, money)
+        charges = solve.charges(problem, answer.prices)
+        money = _spent(problem, charges, answer.solution)
+        if not np.isfinite(money):  # prices beyond what numbers hold say nothing
+            break
+        spending, unit = at(charges, money)
         moved = float(np.abs(spending.row / spending.row.sum() - row / row.sum()).sum() / 2)
         early = solves <= _BUDGETS_FIRST and moved > _MUCH  # budgets that agree keep most limits by themselves
-        worst = np.inf if early else solve.refine(problem, solution, tolerance or _EXACTLY)
-        found = Equilibrium(weighted, solution, spending, solves, moved)
-        best = min(best or (np.inf, np.inf, found), (worst, moved, found), key=lambda one: one[:2])
-        if moved <= settled and worst == 0:
+        worst = np.inf if early else solve.refine(weighted, answer, tolerance)
+        found = Equilibrium(weighted, answer.solution, answer.prices, spending, solves, moved)
+        if moved <= settled and (worst == 0 or (not exact and _good_enough(weighted, solve, answer, worst))):
+            best = (0.0, moved), answer, found
             break
-        path.append((row, spending.row if money > 0 else row))  # where nothing costs anything, all can spend all
-        row = _next(path)
-        start = WarmStart(solution.prices, solution.limit_prices)
+        best = min(best or ((np.inf, np.inf), answer, found), ((worst, moved), answer, found), key=lambda one: one[0])
+        came = spending.row if money > 0 else row  # where nothing costs anything, all can spend all
+        path = [*([] if 0 < worst < np.inf else path), (row / row.sum(), came / came.sum())]
+        row, guessed = _next(path)
+        row = row * came.sum()
+        path = [] if guessed else path
+        known = answer.prices.scaled(unit)  # to which these weights belong
+        start = WarmStart(known.common)
     if best is None:
-        return Equilibrium(weighted, solution, None, solves, 1.0)
-    return replace(best[2], solution=solve.within(problem, best[2].solution), solves=solves)
+        kept = answer.solution if answer.solution.status is Status.FAILED else solve.within(weighted, answer)
+        return Equilibrium(weighted, kept, answer.prices, None, solves, 1.0)
+    _, answer, found = best
+    return replace(found, solution=solve.within(found.problem, answer), solves=solves)
 
 
-def _without_budgets(problem: Problem, solve: Priced, start: WarmStart) -> Equilibrium:
+def _known(problem: Problem, solve: Limited, start: WarmStart) -> Prices | None:
+    """The last round's prices; None where not all of them are known, or nothing has one: then they do not tell what
+    anybody could spend.
+    """
+    if start.prices.shape != problem.capacity.shape:
+        return None
+    common = np.where(problem.capacity > 0, start.prices, 0.0)  # of nothing there is no price, and no need for one
+    if not np.isfinite(common).all() or not (common > 0).any():
+        return None
+    return solve.remembered(problem, np.maximum(common, 0.0))
+
+
+def _good_enough(problem: Problem, solve: Limited, answer: Answer, worst: float) -> bool:
+    """Whether it is certified as asked for also when it is kept within all limits."""
+    return worst <= _SLIGHTLY and solve.within(problem, answer).status is Status.OPTIMAL
+
+
+def _spent(problem: Problem, charges: Charges, solution: Solution) -> float:
+    costs = np.where(solution.shares > 0, charges.row, 0.0)
+    return float((costs * solution.shares * problem.count[:, None]).sum())
+
+
+def _without_budgets(problem: Problem, solve: Limited, start: WarmStart) -> Equilibrium:
     """At alpha = 0 and inf, where money says nothing: just within limits."""
-    for solves in range(1, MOST_SOLVES + 1):  # noqa: B007 - how many there were is told
-        solution = solve(problem, start)
-        if solution.status is Status.FAILED or not solve.refine(problem, solution, _EXACTLY):
+    known = _known(problem, solve, start)
+    for solves in range(1, MOST_OF_MANY + 1):  # noqa: B007 - how many there were is told
+        answer = solve(problem, start, known)
+        if answer.solution.status is Status.FAILED or not solve.refine(problem, answer, _EXACTLY):
             break
+        known, start = answer.prices, WarmStart(answer.prices.common)
+    solution = answer.solution
     if solution.status is not Status.FAILED:
-        solution = solve.within(problem, solution)
-    return Equilibrium(problem, solution, None, solves, 0.0)
+        solution = solve.within(problem, answer)
+    return Equilibrium(problem, solution, answer.prices, None, solves, 0.0)
 
 
-def _next(path: list[tuple[Floats, Floats]]) -> Floats:
-    """Budgets to try next, after those tried and what came of them: just that, or half the way where the last steps go
-    to and fro and do not get shorter.
+def _next(path: list[tuple[Floats, Floats]]) -> tuple[Floats, bool]:
+    """Budgets to try next, after those tried and what came of them, all adding up to 1: just that, but where the last
+    two steps go to and fro, the point in between that they point at, and where they go on in one direction, the end
+    that they tend to. Whether it is one of these: what comes of it is no step like those before.
     """
     tried, came = path[-1]
     if len(path) < _PLAIN_STEPS:
-        return came
-    step, before = came - tried, path[-2][1] - path[-2][0]
-    swings = float(step @ before) < -_SWING * float(before @ before)
-    return (tried + came) / 2 if swings else came
+        return came, False
+    (before, after), step = path[-2], came - tried
+    last = after - before
+    size = float(last @ last)
+    part = float(step @ last) / size if size > 0 else 0.0
+    straight = part * float(last @ step) >= _STRAIGHT * float(step @ step)
+    if straight and part < 0:
+        return tried + step / (1 - part), True
+    if straight and part > _SLOW:
+        far = tried + step * min(1 / (1 - part) if part < 1 else _FARTHEST, _FARTHEST)
+        return np.maximum(far, np.minimum(tried, came) / _FARTHEST), True
+    return came, False

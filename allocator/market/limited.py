@@ -1,22 +1,43 @@
-"""Solves with the rows of quotas that were needed so far: see `limits`."""
+"""Solves a market's problem within its quotas: rows that one answer breaks are there for the next."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from allocator.domain.snapshot import LimitName
-from allocator.formulation.certificate import gap_unit
+from allocator.formulation.certificate import Certificate, gap_unit
 from allocator.formulation.fairness import phi
-from allocator.formulation.problem import Booleans, Floats, Integers, Limit, Problem
+from allocator.formulation.problem import Booleans, Floats, Integers, Problem
 from allocator.formulation.tree import QueueTree
 from allocator.market.budgets import Charges
-from allocator.market.limits import KEPT, Bounds, Cut, borrowing, broken
+from allocator.market.limits import KEPT, Bounds, Cut, Place, borrowing, broken, kept_back, slack, use, wanted
+from allocator.market.pools import Pools, lacking, needless, outside, surely_enough
+from allocator.market.prices import Prices
+from allocator.market.program import Program
 from allocator.solvers.solution import Solution, Status, WarmStart
 
 Solve = Callable[[Problem, WarmStart], Solution]
+
+_DEARER = 1e-3
+"""A pool may be dearer by that part than the one above it."""
+_TOGETHER = 0.01
+"""What is reserved may be beyond what there is by that part of what single limits may be: it is everybody who pays."""
+_OVERPAID = 0.03
+"""What may be overpaid for pools, in gaps."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """`solution` of the market's problem under the rows that were known; `prices` that it charges."""
+
+    solution: Solution
+    prices: Prices
+    program: Program
+    solved: Solution
+    """Of the program."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,120 +51,151 @@ class Limited:
     bounds: Bounds
     flavors: tuple[str, ...]
     resources: tuple[str, ...]
+    side: tuple[LimitName, ...] = ()
+    """Names of the problems' own limits."""
     gap: float = 1e-4
     """What an answer may lack to count as optimal."""
-    known_prices: dict[LimitName, float] = field(default_factory=dict)
-    """From the last round."""
-    cuts: dict[LimitName, Cut] = field(default_factory=dict)
-    prices: dict[LimitName, float] = field(default_factory=dict)
-    """Of the last answer, by name; rows that were not needed have none."""
+    known: Mapping[LimitName, float] = field(default_factory=dict)
+    """Prices of the last round, by limit."""
+    cuts: dict[Place, Cut] = field(default_factory=dict)
+    pooled: Booleans = field(init=False)
+    """(Q, F, R) who shall have a pool."""
+    _program: Program | None = None
+    _prices: Prices | None = None
+    _wanted: Floats | None = None
 
     def __post_init__(self) -> None:
         """Begin with what bound in the last round."""
-        queues, flavors, resources = (
-            {name: position for position, name in enumerate(names)}
-            for names in (self.tree.names, self.flavors, self.resources)
+        self.pooled = np.zeros(self.bounds.kept.shape, dtype=np.bool_)
+        for at, name, lending in self._known_places():
+            if lending:
+                self.pooled[at] = True
+            elif np.isfinite(self.bounds.most[at]):
+                self.cuts[at] = borrowing(self.tree, self.leaf, self.bounds, at, name)
+
+    def _known_places(self) -> list[tuple[Place, LimitName, bool]]:
+        """Of the limits that are known: where, name, and whether it is one for lending."""
+        queues = {name: number for number, name in reversed(list(enumerate(self.tree.names)))}
+        flavors, resources = (
+            {name: number for number, name in enumerate(names)} for names in (self.flavors, self.resources)
         )
-        for name in self.known_prices:
+        found = []
+        for name in self.known:
             queue, flavor, resource = name
-            if queue in queues and flavor in flavors and resource in resources:
-                at = queues[queue], flavors[flavor], resources[resource]
-                if np.isfinite(self.bounds.most[at]):
-                    self.cuts[name] = borrowing(self.tree, self.leaf, self.bounds, at, name)
+            owner = queue.removeprefix(KEPT)
+            if owner in queues and flavor in flavors and resource in resources:
+                at = queues[owner], flavors[flavor], resources[resource]
+                found.append((at, name, queue.startswith(KEPT)))
+        return found
 
-    def refine(self, problem: Problem, solution: Solution, tolerance: float) -> float:
-        """By what part of them `solution` breaks bounds at most, if that is more than `tolerance`, else 0; rows that
-        would keep it from doing so are there the next time.
+    def remembered(self, problem: Problem, common: Floats) -> Prices:
+        """Those of the last round, as far as they are about limits of this one; `common` (F, R) of capacity."""
+        pools = self._pools(problem)
+        less = np.full(self.pooled.shape, np.inf)  # what nobody asked for had no price
+        for at, name, lending in self._known_places():
+            if lending:
+                less[at] = self.known[name]
+        own = np.zeros(less.shape)
+        for level in range(self.tree.levels):  # a pool's price is told by that of the one above
+            here = np.flatnonzero(self.tree.depth == level)
+            above = outside(self.tree, common, pools.paid(self.tree, common, own))[here]
+            own[here] = np.where(pools.own[here], np.maximum(above - less[here], 0.0), 0.0)
+        cuts = {cut.name: (cut, self.known.get(cut.name, 0.0)) for cut in self.cuts.values()}
+        return Prices(pools, common, pools.paid(self.tree, common, own), self._side(problem), cuts)
+
+    def _side(self, problem: Problem) -> Floats:
+        """(L,) what is known of the problem's own limits."""
+        found = np.zeros(problem.limit_count)
+        found[: len(self.side)] = [self.known.get(name, 0.0) for name in self.side]
+        return found
+
+    def charges(self, problem: Problem, prices: Prices) -> Charges:
+        return prices.charges(problem, self.tree, self.leaf)
+
+    def __call__(self, problem: Problem, start: WarmStart, known: Prices | None = None) -> Answer:
+        """Shares (n, K) under the rows that are known. Jobs that these leave nothing have a share of 0. To begin with,
+        `start` has the prices of capacities, and `known` all others.
         """
-        found = broken(
-            problem, self.tree, self.leaf, self.bounds, solution.shares, (self.flavors, self.resources), tolerance
-        )
-        for cut, excess in found:
-            self.cuts[cut.name] = cut
-            price = solution.prices[cut.limit.flavor, cut.limit.resource]
-            if np.isfinite(excess):  # the price that would make it use so much less, at alpha = 1
-                self.prices.setdefault(cut.name, price * excess)
-        return max((excess for _, excess in found), default=0.0)
-
-    def within(self, problem: Problem, solution: Solution) -> Solution:
-        """The same, kept within the bounds that it breaks: everybody who uses what is bounded has less of it in
-        proportion. What that costs is taken off the objective and added to the gap: the bound is what it was.
-        """
-        shares = solution.shares
-        found = broken(problem, self.tree, self.leaf, self.bounds, shares, (self.flavors, self.resources), 0.0)
-        if not found:
-            return solution
-        shares = shares.copy()
-        for cut, excess in found:
-            rows = np.asarray(cut.limit.members, dtype=np.int64)
-            uses = (problem.flavor[rows] == cut.limit.flavor) & (problem.demand[rows, :, cut.limit.resource] > 0)
-            shares[rows] = np.where(uses, shares[rows] / (1 + excess), shares[rows])  # by inf: nothing
-        lost = _worth(problem, solution.shares) - _worth(problem, shares)
-        gap = solution.gap + lost / gap_unit(problem)
-        status = solution.status if gap <= self.gap else Status.INACCURATE
-        return replace(solution, shares=shares, objective=solution.objective - lost, gap=gap, status=status)
-
-    def charges(self, problem: Problem, prices: Floats) -> Charges:
-        """What the last answer charges: rows that limits hold back pay for those too."""
-        plain = Charges.of(problem, self.tree, prices)
-        if not self.cuts:
-            return plain
-        row, queue = plain.row, plain.queue.copy()
-        for cut in self.cuts.values():
-            if cut.limit.amount == 0:  # not to be had at any price
-                members = np.asarray(cut.limit.members, dtype=np.int64)
-                closed = (problem.flavor[members] == cut.limit.flavor) & (
-                    problem.demand[members, :, cut.limit.resource] > 0
-                )
-                row[members] = np.where(closed, np.inf, row[members])
-        for name, price in self.prices.items():
-            limit = self.cuts[name].limit
-            members = np.asarray(limit.members, dtype=np.int64)
-            on = problem.flavor[members] == limit.flavor
-            row[members] += np.where(on, problem.demand[members, :, limit.resource] * price, 0.0)
-            if name[0].startswith(KEPT):
-                payers = np.unique(self.leaf[members])
-                queue[payers, limit.flavor, limit.resource] += price
-        return Charges(row, self._above(queue))
-
-    def _above(self, queue: Floats) -> Floats:
-        """Inner queues see the highest prices of those below them."""
-        tree = self.tree
-        for level in range(tree.levels - 1, 0, -1):
-            here = np.flatnonzero(tree.depth == level)
-            np.maximum.at(queue, tree.parent[here], queue[here])
-        return queue
-
-    def __call__(self, problem: Problem, start: WarmStart) -> Solution:
-        """Shares (n, K) under the rows that are known. Jobs that these leave nothing have a share of 0."""
-        cuts = list(self.cuts.values())
-        if not cuts:
-            return self.solve(problem, start)
-        inside, throughput = _open(problem, [cut.limit for cut in cuts])
-        rows = np.flatnonzero(inside)
-        position = np.cumsum(inside) - 1
-        smaller = Problem.from_arrays(
-            throughput=throughput[rows],
-            flavor=problem.flavor[rows],
-            demand=problem.demand[rows],
-            capacity=problem.capacity,
-            weight=problem.weight[rows],
-            count=problem.count[rows],
-            fairness=problem.fairness,
-            reference=problem.reference[rows],
-            limits=[
-                cut.limit._replace(members=[int(position[row]) for row in cut.limit.members if inside[row]])
-                for cut in cuts
-            ],
-        )
-        known = self.known_prices | self.prices
-        before = np.array([known.get(cut.name, np.nan) for cut in cuts])
-        solution = self.solve(smaller, WarmStart(start.prices, before))
-        found = zip(cuts, solution.limit_prices.tolist(), strict=True)
-        self.prices = {cut.name: price for cut, price in found if price > 0}
+        program = self._current(problem)
+        solved = self.solve(program.weighted(problem), program.start(known, start))
+        prices = program.prices(self.tree, solved)
         shares = np.zeros(problem.throughput.shape)
-        shares[rows] = solution.shares
-        return replace(solution, shares=shares, limit_prices=np.zeros(0))
+        shares[program.rows] = solved.shares
+        solution = replace(solved, shares=shares, prices=prices.common, limit_prices=prices.side)
+        return Answer(solution, prices, program, solved)
+
+    def _current(self, problem: Problem) -> Program:
+        if self._program is None:
+            pools, cuts = self._pools(problem), tuple(self.cuts.values())
+            if not cuts and not pools.own.any():
+                rows = np.arange(problem.row_count)
+                self._program = Program(problem, rows, pools, (), (), ())
+            else:
+                self._program = Program.of(problem, self.tree, self.leaf, pools, cuts, self._most(problem))
+        return self._program
+
+    def _pools(self, problem: Problem) -> Pools:
+        kept = self.bounds.kept
+        if not kept.any():
+            return Pools.none(self.tree, problem.capacity)
+        sure = surely_enough(self.tree, kept, self._most(problem))
+        return Pools.of(self.tree, kept, problem.capacity, self.pooled | sure)
+
+    def _most(self, problem: Problem) -> Floats:
+        if self._wanted is None:
+            self._wanted = wanted(problem, self.leaf, self.tree.size)
+        return self._wanted
+
+    def refine(self, problem: Problem, answer: Answer, tolerance: float) -> float:
+        """By what part of them `answer` breaks bounds at most, if that is more than `tolerance`, or what part of all
+        money is overpaid for pools, if that is much; else 0. The next answer has the rows that keep it from doing so.
+        """
+        used = use(problem, self.tree, self.leaf, answer.solution.shares)
+        beyond = broken(self.bounds, used, problem, tolerance)
+        for at, _ in beyond:
+            if at not in self.cuts:
+                queue, flavor, resource = at
+                name = self.tree.names[queue], self.flavors[flavor], self.resources[resource]
+                self.cuts[at] = borrowing(self.tree, self.leaf, self.bounds, at, name)
+                self._program = None
+        worst = max((excess for _, excess in beyond), default=0.0)
+        return max(worst, self._repool(problem, answer, used, tolerance)) if self.bounds.kept.any() else worst
+
+    def _repool(self, problem: Problem, answer: Answer, used: Floats, tolerance: float) -> float:
+        """Give pools to whom they lack, take them from whom they hold back."""
+        room = problem.capacity + slack(problem, _TOGETHER * tolerance)
+        without, reserved = lacking(self.tree, self.bounds.kept, used, room)
+        pools, prices = answer.prices.pools, answer.prices
+        above = outside(self.tree, prices.common, prices.paid)
+        dearer, overpaid = needless(pools.own, prices.paid, above, pools.amount, _DEARER)
+        overpaid /= max(problem.total_weight, 1e-300)
+        without &= ~pools.own
+        worst = 0.0
+        if without.any():
+            self.pooled |= without
+            short = without.any(axis=0)
+            worst = float((reserved[short] / problem.capacity[short] - 1).max())
+        if overpaid > _OVERPAID * self.gap:
+            self.pooled &= ~dearer
+            worst = max(worst, overpaid)
+        if worst:
+            self._program = None
+        return worst
+
+    def within(self, problem: Problem, answer: Answer) -> Solution:
+        """The answer's, kept within the bounds that it breaks. What that costs is taken off the objective, and the gap
+        is to what could be reached within all limits.
+        """
+        solution = answer.solution
+        shares = kept_back(problem, self.tree, self.leaf, self.bounds, solution.shares)
+        lost = _worth(problem, solution.shares) - _worth(problem, shares)
+        bound = answer.program.bound(problem, self.tree, answer.prices, answer.solved)
+        gap = solution.gap + (lost + max(bound - solution.bound, 0.0)) / gap_unit(problem)
+        value = solution.objective - lost
+        judged = Certificate(shares, solution.prices, solution.limit_prices, value, bound, gap)
+        changed = gap > solution.gap and not judged.within(problem, self.gap)
+        status = Status.INACCURATE if changed else solution.status
+        return replace(solution, shares=shares, objective=value, bound=bound, gap=gap, status=status)
 
 
 def _worth(problem: Problem, shares: Floats) -> float:
@@ -155,14 +207,3 @@ def _worth(problem: Problem, shares: Floats) -> float:
     if np.isinf(problem.fairness):
         return float((utility[some] / problem.weight[some]).min())
     return float((problem.weight * problem.count)[some] @ phi(utility[some], problem.fairness))
-
-
-def _open(problem: Problem, limits: list[Limit]) -> tuple[Booleans, Floats]:
-    """(n,) which rows keep a column in which limits of 0 let them run, and (n, K) the throughput without the others."""
-    throughput = problem.throughput.copy()
-    for limit in limits:
-        if limit.amount == 0 and len(limit.members):
-            rows = np.asarray(limit.members, dtype=np.int64)
-            closed = (problem.flavor[rows] == limit.flavor) & (problem.demand[rows, :, limit.resource] > 0)
-            throughput[rows] = np.where(closed, 0.0, throughput[rows])
-    return np.asarray(((throughput > 0) & problem.eligible).any(axis=1)), throughput

@@ -1,27 +1,24 @@
-"""Rows that keep queues within what they may borrow, and others off what a queue does not lend.
+"""Borrowing limits as rows over shares, and how far an answer is beyond what quotas allow.
 
-There may be thousands of them, and hardly any binds: so they are added to the problem when an answer breaks them, until
-none does. Which is exact: the optimum under some of the rows that keeps them all is the optimum under all of them.
-
-- Borrowing: what a queue uses is at most its nominal quota and its borrowing limit together.
-- Lending: let each queue *reserve* what it uses, or what it keeps to itself if that is more, and an inner queue what
-  those below it reserve, or what it keeps. Then all that is reserved fits. This is convex; where it is broken, the row
-  for "everybody but those who keep more than they use" cuts the answer off.
+What a queue uses is at most its nominal quota and its borrowing limit together. There may be thousands of such rows,
+and hardly any binds: they are added to the problem when an answer breaks them (`limited.py`). For lending see `pools`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from allocator.domain.snapshot import LimitName
-from allocator.formulation.problem import Booleans, Floats, Integers, Limit, Problem
+from allocator.formulation.problem import Floats, Integers, Limit, Problem
 from allocator.formulation.tree import QueueTree
+from allocator.market.pools import lacking, topmost
 
+Place = tuple[int, int, int]
+"""Queue, flavor, resource."""
 KEPT = "kept:"
-"""Begins the names of rows for what queues keep to themselves; no queue is called so."""
+"""Begins the names of lending limits, before that of the queue; no queue is called so."""
 _TOLERANCE = 1e-7
 """Relative to the capacity: by so much an answer may be beyond a row that it does not know."""
 
@@ -33,6 +30,7 @@ class Bounds:
     most: Floats
     """inf where there is no limit."""
     kept: Floats
+    """All together never more than there is."""
 
     @classmethod
     def of(cls, tree: QueueTree, capacity: Floats, held: Floats) -> Bounds:
@@ -48,109 +46,110 @@ class Bounds:
         promised = tree.at_least(nominal)[tree.depth == 0].sum(axis=0)
         there = capacity + held[tree.depth == 0].sum(axis=0)
         kept *= np.divide(there, promised, out=np.ones(promised.shape), where=promised > there)
-        return cls(np.maximum(most - held, 0.0), np.maximum(kept - held, 0.0))
+        return cls(np.maximum(most - held, 0.0), _within(tree, capacity, np.maximum(kept - held, 0.0)))
 
-    def keeping(self, guaranteed: Floats) -> Bounds:
+    def after(self, used: Floats) -> Bounds:
+        """When queues have had `used` (Q, F, R) of it."""
+        return Bounds(np.maximum(self.most - used, 0.0), np.maximum(self.kept - used, 0.0))
+
+    def keeping(self, tree: QueueTree, capacity: Floats, guaranteed: Floats) -> Bounds:
         """Also what others of the queue are guaranteed (Q, F, R), until their turn comes."""
-        return Bounds(self.most, np.maximum(self.kept, guaranteed))
+        return Bounds(self.most, _within(tree, capacity, np.maximum(self.kept, guaranteed)))
+
+
+def _within(tree: QueueTree, capacity: Floats, kept: Floats) -> Floats:
+    """`kept` (Q, F, R), lowered in proportion where there is not so much free."""
+    every = tree.at_least(kept)[tree.depth == 0].sum(axis=0)
+    found: Floats = kept * np.divide(capacity, every, out=np.ones(every.shape), where=every > capacity)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cut:
-    """One row of the problem, by what it is known by: for lending, KEPT and those who keep something, joined by '+'."""
+    """One borrowing limit as a row: members are rows of the market's problem."""
 
     name: LimitName
     limit: Limit
 
+    def counted(self, problem: Problem) -> tuple[Integers, Floats]:
+        """The members, and (members, K) what one job of each uses of the limit."""
+        rows = np.asarray(self.limit.members, dtype=np.int64)
+        on = problem.flavor[rows] == self.limit.flavor
+        return rows, np.where(on, problem.demand[rows, :, self.limit.resource], 0.0)
+
 
 def use(problem: Problem, tree: QueueTree, leaf: Integers, shares: Floats) -> Floats:
     """(Q, F, R) what each queue uses, those below it included, under `shares` (n, K); `leaf` (n,) by row."""
-    each = problem.demand * (shares * problem.count[:, None])[:, :, None]
-    found = np.zeros((tree.size, *problem.capacity.shape))
-    for column in range(problem.column_count):
-        np.add.at(found, (leaf, problem.flavor[:, column]), each[:, column])
-    return tree.above(found)
+    cell = leaf[:, None] * problem.flavor_count + problem.flavor
+    return tree.above(
+        _by_cell(problem, cell, problem.demand * (shares * problem.count[:, None])[:, :, None], tree.size)
+    )
 
 
-def broken(
-    problem: Problem,
-    tree: QueueTree,
-    leaf: Integers,
-    bounds: Bounds,
-    shares: Floats,
-    names: tuple[tuple[str, ...], tuple[str, ...]],
-    tolerance: float,
-) -> list[tuple[Cut, float]]:
-    """Rows that `shares` break by more than `tolerance` of their amount, and by what part of it each; `names` of
-    flavors and resources. Members are rows of the problem.
-    """
-    used = use(problem, tree, leaf, shares)
-    flavors, resources = names
-    slack = _TOLERANCE * (1.0 + problem.capacity) if tolerance else 0.0
-    found = []
-    for queue, flavor, resource in np.argwhere(used > bounds.most * (1 + tolerance) + slack).tolist():
-        name = (tree.names[queue], flavors[flavor], resources[resource])
-        cut = borrowing(tree, leaf, bounds, (queue, flavor, resource), name)
-        found.append((cut, _excess(float(used[queue, flavor, resource]), cut.limit.amount)))
-    return found + list(_lending(problem, tree, leaf, bounds, used, names, tolerance))
+def wanted(problem: Problem, leaf: Integers, queues: int) -> Floats:
+    """(Q, F, R) what the jobs of each leaf could use at most, each in whatever configuration uses most."""
+    most: Floats = np.where(problem.eligible[:, :, None], problem.demand, 0.0) * problem.count[:, None, None]
+    for column in range(1, problem.column_count):  # of several on one flavor the first has the most
+        for before in range(column):
+            same = (problem.flavor[:, before] == problem.flavor[:, column])[:, None]
+            more = np.where(same, np.maximum(most[:, column] - most[:, before], 0.0), 0.0)
+            most[:, before] += more
+            most[:, column] = np.where(same, 0.0, most[:, column])
+    return _by_cell(problem, leaf[:, None] * problem.flavor_count + problem.flavor, most, queues)
 
 
-def _excess(used: float, amount: float) -> float:
-    """By what part of the amount more is used; everything, where it is 0."""
-    return used / amount - 1 if amount > 0 else np.inf
+def _by_cell(problem: Problem, cell: Integers, amounts: Floats, queues: int) -> Floats:
+    """(Q, F, R) `amounts` (n, K, R) added up by queue and flavor, whose `cell` (n, K) says both."""
+    cells = queues * problem.flavor_count
+    found = [np.bincount(cell.ravel(), amounts[:, :, each].ravel(), cells) for each in range(problem.resource_count)]
+    return np.stack(found, axis=1).astype(np.float64).reshape(queues, *problem.capacity.shape)
 
 
-def borrowing(tree: QueueTree, leaf: Integers, bounds: Bounds, at: tuple[int, int, int], name: LimitName) -> Cut:
+def borrowing(tree: QueueTree, leaf: Integers, bounds: Bounds, at: Place, name: LimitName) -> Cut:
     """The row of one queue, flavor and resource."""
     queue, flavor, resource = at
     members = np.flatnonzero(tree.is_below(queue)[leaf])
-    return Cut(name, Limit(flavor, resource, float(bounds.most[at]), members.tolist()))
+    return Cut(name, Limit.of(flavor, resource, float(bounds.most[at]), members))
 
 
-def _lending(
-    problem: Problem,
-    tree: QueueTree,
-    leaf: Integers,
-    bounds: Bounds,
-    used: Floats,
-    names: tuple[tuple[str, ...], tuple[str, ...]],
-    tolerance: float,
-) -> Iterable[tuple[Cut, float]]:
-    if not bounds.kept.any():
-        return
-    reserved = used.copy()
-    keeps = np.zeros(used.shape, dtype=np.bool_)
-    for level in range(tree.levels - 1, -1, -1):
-        here = np.flatnonzero(tree.depth == level)
-        inner = here[np.isin(here, tree.parent)]
-        reserved[inner] = 0.0
-        below = np.flatnonzero(tree.depth == level + 1)
-        np.add.at(reserved, tree.parent[below], reserved[below])
-        keeps[here] = bounds.kept[here] > reserved[here]
-        reserved[here] = np.maximum(reserved[here], bounds.kept[here])
-    total = reserved[tree.depth == 0].sum(axis=0)
+def slack(problem: Problem, tolerance: float) -> Floats:
+    """(F, R) by so much all together may be beyond what there is, if `tolerance` is a part of every limit."""
+    found: Floats = problem.capacity * tolerance + (_TOLERANCE * (1.0 + problem.capacity) if tolerance else 0.0)
+    return found
+
+
+def broken(bounds: Bounds, used: Floats, problem: Problem, tolerance: float) -> list[tuple[Place, float]]:
+    """Which borrowing limits `used` (Q, F, R) breaks by more than `tolerance` of their amount, and by what part of it
+    each; inf where nothing is allowed.
+    """
+    room = bounds.most * (1 + tolerance) + (slack(problem, tolerance) - problem.capacity * tolerance)
+    found = []
+    for queue, flavor, resource in np.argwhere(used > room).tolist():
+        at = queue, flavor, resource
+        amount = float(bounds.most[at])
+        found.append((at, float(used[at]) / amount - 1 if amount > 0 else np.inf))
+    return found
+
+
+def kept_back(problem: Problem, tree: QueueTree, leaf: Integers, bounds: Bounds, shares: Floats) -> Floats:
+    """`shares` (n, K) within all borrowing and lending limits: who uses what is beyond one has less in proportion."""
+    shares = shares.copy()
+    for at, excess in broken(bounds, use(problem, tree, leaf, shares), problem, 0.0):
+        queue, flavor, resource = at
+        _lower(problem, np.flatnonzero(tree.is_below(queue)[leaf]), flavor, resource, 1 / (1 + excess), shares)
+    used = use(problem, tree, leaf, shares)
+    keeps, total = lacking(tree, bounds.kept, used, problem.capacity)
     leaves = ~np.isin(np.arange(tree.size), tree.parent)
-    slack = _TOLERANCE * (1.0 + problem.capacity) if tolerance else np.zeros(problem.capacity.shape)
-    for flavor, resource in np.argwhere(total > problem.capacity + slack).tolist():
-        outside, owners = _outside(tree, keeps[:, flavor, resource])
-        amount = max(0.0, float(problem.capacity[flavor, resource] - bounds.kept[owners, flavor, resource].sum()))
-        theirs = float(used[outside & leaves, flavor, resource].sum())
-        if theirs > amount * (1 + tolerance) + slack[flavor, resource]:
-            name = (KEPT + "+".join(tree.names[owner] for owner in owners), names[0][flavor], names[1][resource])
-            members = np.flatnonzero(outside[leaf]).tolist()
-            yield Cut(name, Limit(flavor, resource, amount, members)), _excess(theirs, amount)
+    for flavor, resource in np.argwhere(keeps.any(axis=0) & (total > problem.capacity)).tolist():
+        first, inside = topmost(tree, keeps[:, flavor, resource])
+        theirs = float(used[leaves & ~inside, flavor, resource].sum())
+        rest = float(problem.capacity[flavor, resource] - bounds.kept[first, flavor, resource].sum())
+        if theirs > max(rest, 0.0):
+            _lower(problem, np.flatnonzero(~inside[leaf]), flavor, resource, max(rest, 0.0) / theirs, shares)
+    return shares
 
 
-def _outside(tree: QueueTree, keeps: Booleans) -> tuple[Booleans, list[int]]:
-    """(Q,) who is not below anybody that keeps more than is used there, and the topmost of those who do."""
-    inside = np.zeros(tree.size, dtype=np.bool_)
-    owners = []
-    for level in range(tree.levels):
-        for queue in np.flatnonzero(tree.depth == level).tolist():
-            above = tree.parent[queue]
-            if above >= 0 and inside[above]:
-                inside[queue] = True
-            elif keeps[queue]:
-                inside[queue] = True
-                owners.append(queue)
-    return ~inside, owners
+def _lower(problem: Problem, rows: Integers, flavor: int, resource: int, factor: float, shares: Floats) -> None:
+    """Only `factor` of the shares of these rows that use it."""
+    uses = (problem.flavor[rows] == flavor) & (problem.demand[rows, :, resource] > 0)
+    shares[rows] = np.where(uses, shares[rows] * factor, shares[rows])

@@ -33,10 +33,11 @@ def opened(formulation: Formulation, queues: Iterable[Queue]) -> Market:
     held[tree.leaf] = formulation.held[order]
     return Market(
         problem=formulation.problem,
-        claims=Claims(leaf[claims.queue], np.clip(claims.weight, *_WEIGHTS), claims.turn),
+        claims=Claims(leaf[claims.queue], np.clip(claims.weight, *_WEIGHTS), claims.turn, claims.least, claims.closed),
         priority=claims.priority,
         tree=tree,
         held=tree.above(held),
         flavors=formulation.flavors,
         resources=formulation.resources,
+        side=formulation.limit_names,
     )

@@ -16,6 +16,7 @@ from allocator.formulation.tree import QueueTree
 
 _PASSES = 3
 """Jobs that need little of what others exhausted are counted in again with what is left."""
+_HALVINGS, _ROUNDING = 40, 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,36 +36,105 @@ def worth(fill: Fill, prices: Floats, otherwise: float) -> Floats:
     return found
 
 
+def within_capacity(tree: QueueTree, fill: Fill, kept: Floats, capacity: Floats) -> Fill:
+    """The bundles, lowered in proportion where they and what queues keep, (Q, F, R), are more than the `capacity`
+    (F, R), which has room for all that is kept. A queue gets of a flavor only so much as it gets of its scarcest part.
+    """
+    bundle = np.zeros(kept.shape)
+    bundle[fill.queue] = fill.bundle
+
+    def reserved(part: Floats) -> Floats:
+        total: Floats = tree.at_least(np.maximum(bundle * part, kept))[tree.depth == 0].sum(axis=0)
+        return total
+
+    room = capacity * (1 + _ROUNDING)
+    high = np.ones(capacity.shape)
+    fits = reserved(high) <= room
+    if fits.all():
+        return fill
+    low = np.where(fits, 1.0, 0.0)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        fits = reserved(middle) <= room
+        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+    part = np.where(fill.bundle > 0, low, 1.0).min(axis=2, initial=1.0)
+    return Fill(fill.queue, fill.bundle * part[:, :, None])
+
+
+def outermost(tree: QueueTree, queue: Integers) -> Integers:
+    """Positions in `queue` of those without another of them above."""
+    among = np.zeros(tree.size + 1, dtype=np.bool_)
+    among[queue] = True
+    above = np.zeros(tree.size, dtype=np.bool_)
+    for level in range(1, tree.levels):
+        here = np.flatnonzero(tree.depth == level)
+        above[here] = above[tree.parent[here]] | among[tree.parent[here]]
+    return np.flatnonzero(~above[queue])
+
+
 def fill(problem: Problem, tree: QueueTree, leaf_of_row: Integers, queue: Integers, bound: Floats) -> Fill:
     """Count the jobs below each of `queue` (B,) into `bound` (B, F, R), inf where there is none."""
-    shape = problem.capacity.shape
-    bundle = np.zeros((len(queue), *shape))
-    if not len(queue):
-        return Fill(queue, bundle)
-    order = np.argsort(-problem.utility, axis=1, kind="stable")
-    rows_of_leaf = np.argsort(leaf_of_row, kind="stable")
-    starts = np.searchsorted(leaf_of_row[rows_of_leaf], np.arange(tree.size + 1))
-    for position, number in enumerate(queue.tolist()):
-        leaves = np.flatnonzero(tree.is_below(number))
-        rows = np.concatenate([rows_of_leaf[starts[leaf] : starts[leaf + 1]] for leaf in leaves.tolist()])
-        bundle[position] = _counted_in(problem, rows, order[rows], bound[position])
+    bundle = np.zeros((len(queue), *problem.capacity.shape))
+    ways = _Way.all_of(problem) if len(queue) else []
+    for depth in np.unique(tree.depth[queue]).tolist():
+        here = np.flatnonzero(tree.depth[queue] == depth)
+        position = np.full(tree.size, -1)
+        position[queue[here]] = np.arange(here.size)
+        bundle[here] = _counted_in(problem, ways, position[_at_depth(tree, depth)[leaf_of_row]], bound[here])
     return Fill(queue, bundle)
 
 
-def _counted_in(problem: Problem, rows: Integers, order: Integers, bound: Floats) -> Floats:
-    """(F, R) what the jobs of these rows use within `bound` (F, R)."""
-    used = np.zeros(bound.shape)
-    left = problem.count[rows].astype(np.float64)
-    for column in list(order.T) * _PASSES:
-        flavor = problem.flavor[rows, column]
-        able = problem.eligible[rows, column]
-        each = problem.demand[rows, column] * able[:, None]
-        wanted = np.zeros(bound.shape)
-        np.add.at(wanted, flavor, each * left[:, None])
-        room = np.maximum(bound - used, 0.0)
-        part = np.ones(bound.shape)
-        np.divide(room, wanted, out=part, where=wanted > room)
-        taken = np.where(each > 0, part[flavor], 1.0).min(axis=1, initial=1.0) * left * able
-        np.add.at(used, flavor, each * taken[:, None])
-        left -= taken
-    return used
+def _at_depth(tree: QueueTree, depth: int) -> Integers:
+    """(Q,) the queue at that depth above each, or itself; those that are higher up stay what they are."""
+    found = np.arange(tree.size)
+    for level in range(tree.levels - 1, depth, -1):
+        found = np.where(tree.depth[found] == level, tree.parent[found], found)
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """The configurations that come in the same place by speed, one of each row that has so many."""
+
+    rows: Integers
+    flavor: Integers
+    demand: Floats
+    """(rows, R)"""
+
+    @classmethod
+    def all_of(cls, problem: Problem) -> list[_Way]:
+        """The fastest, the second, and so on."""
+        found = []
+        for column in np.argsort(-problem.utility, axis=1, kind="stable").T:
+            rows = np.flatnonzero(np.take_along_axis(problem.eligible, column[:, None], 1)[:, 0])
+            if rows.size:
+                found.append(cls(rows, problem.flavor[rows, column[rows]], problem.demand[rows, column[rows]]))
+        return found
+
+
+def _counted_in(problem: Problem, ways: list[_Way], group: Integers, bound: Floats) -> Floats:
+    """(B, F, R) what the jobs of each `group` (n,), -1 of nobody's, use within its `bound` (B, F, R)."""
+    flavors = problem.flavor_count
+    used = np.zeros(bound.shape).reshape(-1, problem.resource_count)
+    most = bound.reshape(used.shape)
+    left = np.where(group >= 0, problem.count, 0).astype(np.float64)
+    for way in ways * _PASSES:
+        room = np.maximum(most - used, 0.0)
+        cell = group[way.rows] * flavors + way.flavor
+        active = np.flatnonzero((left[way.rows] > 0) & np.asarray(room.any(axis=1))[cell])
+        rows, each, cell = way.rows[active], way.demand[active], cell[active]
+        wanted = _by_cell(cell, each * left[rows, None], len(used))
+        part = np.divide(room, wanted, out=np.ones(room.shape), where=wanted > room)
+        tight = np.asarray((part < 1).any(axis=1))
+        taken = left[rows]
+        some = np.flatnonzero(tight[cell])
+        taken[some] *= np.where(each[some] > 0, part[cell[some]], 1.0).min(axis=1, initial=1.0)
+        used += _by_cell(cell, each * taken[:, None], len(used))
+        left[rows] -= taken
+    return used.reshape(bound.shape)
+
+
+def _by_cell(cell: Integers, amounts: Floats, cells: int) -> Floats:
+    """(cells, R) `amounts` (m, R) added up."""
+    found = [np.bincount(cell, weights=column, minlength=cells) for column in amounts.T]
+    return np.stack(found, axis=1)

@@ -12,6 +12,8 @@ import numpy as np
 
 from allocator.formulation.problem import Floats, Integers
 
+_FEW = np.iinfo(np.int16).max
+
 
 def pour(group: Integers, weight: Floats, floor: Floats, cap: Floats, budget: Floats) -> Floats:
     """(n,) what each vessel gets of the `budget` (G,) of its `group` (n,); `weight` > 0, 0 <= `floor` <= `cap`.
@@ -41,14 +43,15 @@ def level(group: Integers, opens: Floats, closes: Floats, slope: Floats, budget:
 
     What they hold grows with the level piece by piece, so sort where the slope changes, and find the piece.
     """
-    groups, n = budget.size, group.size
+    groups = budget.size
     found = np.zeros(groups)
-    if n == 0:
-        return found
-    at = np.concatenate([opens, closes])
-    change = np.concatenate([slope, -slope])
-    owner = np.concatenate([group, group])
-    order = np.lexsort((change < 0, at, owner))  # where one opens and another closes, open first
+    some = np.flatnonzero(slope > 0)
+    at = np.concatenate([opens[some], closes[some]])
+    change = np.concatenate([slope[some], -slope[some]])
+    owner = np.concatenate([group[some], group[some]])
+    order = np.argsort(at, kind="stable")
+    narrow = owner.astype(np.int16 if groups <= _FEW else np.int64)  # of these numpy sorts a million in milliseconds
+    order = order[np.argsort(narrow[order], kind="stable")]
     at, change, owner = at[order], change[order], owner[order]
     starts = np.searchsorted(owner, np.arange(groups + 1))
     running = np.cumsum(change)

@@ -22,7 +22,8 @@ from allocator.metrics import names, round_totals
 from allocator.metrics.bounded import BoundedLabel
 from allocator.metrics.instruments import Accumulators, counter, empty, gauge
 from allocator.metrics.kinds import command_kind, error_code
-from allocator.metrics.round_gauges import QUEUE_LIMIT, RoundLabels, round_gauges
+from allocator.metrics.market_gauges import MarketGauges
+from allocator.metrics.round_gauges import OWNER_LIMIT, QUEUE_LIMIT, RoundLabels, round_gauges
 from allocator.rounds.report import RoundReport
 
 METHOD_LIMIT = 200
@@ -72,13 +73,22 @@ class Metrics:
     """Everything on /metrics. Methods may be called from any thread and cost microseconds, except `observe`.
 
     `round_interval` is the configured time from one round to the next, in seconds: what "late" is measured by.
-    `queue_limit` bounds the queues that have series of their own; the others are summed as `names.OTHER`.
+    `queue_limit` bounds the queues that have series of their own, `owner_limit` those that have some for their quotas;
+    the others are summed as `names.OTHER`.
     """
 
-    def __init__(self, *, version: str, round_interval: float, queue_limit: int = QUEUE_LIMIT) -> None:
+    def __init__(
+        self,
+        *,
+        version: str,
+        round_interval: float,
+        queue_limit: int = QUEUE_LIMIT,
+        owner_limit: int = OWNER_LIMIT,
+    ) -> None:
         self._lock = threading.Lock()
-        self._labels = RoundLabels(queues=queue_limit)
+        self._labels = RoundLabels(queues=queue_limit, owners=owner_limit)
         self._gauges: tuple[Metric, ...] = ()
+        self._market: MarketGauges | None = None
         self._totals = Accumulators(round_totals.FAMILIES)
         self._events = Accumulators(_EVENT_FAMILIES)
         self._methods = BoundedLabel(METHOD_LIMIT)
@@ -113,6 +123,7 @@ class Metrics:
         with self._lock:
             round_totals.drop_gone(self._totals, self._labels.settle(report))
             self._gauges = round_gauges(report, self._labels)
+            self._market = MarketGauges.of(report, self._labels)
             round_totals.add_round(self._totals, report, self._labels)
 
     def count_broken_round(self) -> None:
@@ -169,7 +180,9 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Every family that has something to say, in the order of the table."""
         with self._lock:
-            found = [*self._gauges, *self._totals.collect()]
+            found, market = [*self._gauges, *self._totals.collect()], self._market
+        if market is not None:
+            found += market.metrics()
         found += [*self._asked(_PUSH, self._streams), *self._asked(_NODES, self._heartbeats), *self._constants]
         found += self._events.collect()
         by_name = {metric.name: metric for metric in found if metric.samples}

@@ -123,6 +123,34 @@ AMOUNTS: Mapping[tuple[str, str], Family] = {
 LOST: Mapping[str, Family] = {key: _lost_family(key) for key in RESOURCE_UNITS}
 """By resource or `extra`."""
 
+_QUOTA_ROLES: Mapping[str, str] = {
+    "used": "Held by the queue's running jobs, those of queues below it included, where it has a quota.",
+    "optimum": "What the optimum gives it there.",
+    "quota": "Its nominal quota: guaranteed when it asks for it.",
+    "most": "The most it may use, with what it may borrow; absent where there is no limit.",
+    "lent": "What it leaves of its nominal quota to others.",
+    "borrowed": "What it uses beyond its nominal quota.",
+}
+
+
+def _quota_family(key: str, role: str) -> Family:
+    unit = RESOURCE_UNITS[key]
+    labels = ("queue", *_resource_labels(key))
+    return _gauge(f"queue_{key}_{role}_{unit.suffix}", unit.words, labels, _QUOTA_ROLES[role])
+
+
+QUOTAS: Mapping[tuple[str, str], Family] = {
+    (key, role): _quota_family(key, role) for key in RESOURCE_UNITS for role in _QUOTA_ROLES
+}
+"""By (resource or `extra`, one of used, optimum, quota, most, lent, borrowed)."""
+
+QUOTA_PRICE = _gauge(
+    "queue_quota_price",
+    "objective per display unit (core, GPU, GiB, GB/s, unit)",
+    ("queue", "flavor", "resource", "limit"),
+    "What one display unit more that it may borrow, or lends, would add to the objective; 0 where that does not bind.",
+)
+
 UTILIZATION = _gauge(
     "utilization_ratio", "allocated / capacity", ("flavor", "resource"), "Part of the capacity that running jobs hold."
 )
@@ -143,6 +171,19 @@ JOBS = _gauge("jobs", "jobs", ("queue", "state"), "Live jobs after the last roun
 WAITING = _gauge("jobs_waiting", "jobs", ("cause",), "Pending jobs by why the last round gave them no place.")
 WAIT = _histogram(
     "job_wait_seconds", "seconds", ("queue",), "From submission to the first start, once per job.", WAIT_BUCKETS
+)
+PROMISES = _gauge(
+    "jobs_promised",
+    "jobs",
+    ("state",),
+    "Live jobs with a deadline or a minimum throughput. State is kept; at_risk: the optimum gives less than is needed; "
+    "or missed: the deadline has passed.",
+)
+MISDECLARED = _gauge(
+    "jobs_misdeclared",
+    "jobs",
+    (),
+    "Live jobs that run at another throughput than they declared, by their own reports or their class's.",
 )
 SUBMITTED = _counter(
     "jobs_submitted", "jobs", ("result",), "Jobs in submissions, one by one; result is admitted or refused."
@@ -170,6 +211,96 @@ FAIR_SHARE = _gauge(
 )
 ACTUAL_SHARE = _gauge(
     "queue_actual_share_ratio", "dominant share", ("queue",), "Dominant share of the cluster that its jobs hold."
+)
+
+ENTITLEMENT = _gauge(
+    "queue_entitlement_ratio",
+    "part of all money",
+    ("queue",),
+    "What weights give it, down the tree, among queues that want something now.",
+)
+BUDGET = _gauge(
+    "queue_budget_ratio",
+    "part of all money",
+    ("queue",),
+    "What it may spend: more than its entitlement where others cannot spend theirs, less where it cannot.",
+)
+SPENT = _gauge("queue_spent_ratio", "part of all money", ("queue",), "What it pays for capacity.")
+DEMAND = _gauge("queue_demand_ratio", "dominant share", ("queue",), "What its jobs ask for, each where it is fastest.")
+WEIGHT_SHARE = _gauge(
+    "queue_share_by_weight_ratio",
+    "dominant share",
+    ("queue",),
+    "Its entitlement, or what it could use if that is less: `fair share` in `allocator explain queue`.",
+)
+FAIRNESS_ERROR = _gauge(
+    "queue_fairness_error_ratio",
+    "dominant share",
+    ("queue",),
+    "What it holds less what the optimum gives it: below 0 it has too little.",
+)
+GUARANTEED = _gauge(
+    "queue_guaranteed_ratio",
+    "dominant share",
+    ("queue",),
+    "What its nominal quotas guarantee to its jobs now; 0 while they ask for none of it.",
+)
+GUARANTEE_KEPT = _gauge(
+    "queue_guarantee_kept_ratio",
+    "held / guaranteed, in worth",
+    ("queue",),
+    "What its running jobs hold of what is guaranteed to them, or what serves them as well, at most 1: less is a "
+    "guarantee that is broken.",
+)
+GUARANTEE_OPTIMUM = _gauge(
+    "queue_guarantee_optimum_ratio",
+    "optimum / guaranteed, in worth",
+    ("queue",),
+    "The same of what the optimum gives: below 1 where all guarantees together are more than there is.",
+)
+
+LIMIT_USED = _gauge(
+    "side_constraint_used_units",
+    "the constraint's own unit",
+    ("constraint",),
+    "What the jobs that ran when the last round looked take of it.",
+)
+LIMIT_MOST = _gauge(
+    "side_constraint_most_units", "the constraint's own unit", ("constraint",), "What it allows them together."
+)
+LIMIT_PRICE = _gauge(
+    "side_constraint_price",
+    "objective per unit of the constraint",
+    ("constraint",),
+    "What one unit more would add to the objective; 0 where it does not bind.",
+)
+LIMIT_BUDGET = _gauge(
+    "side_constraint_price_budget_ratio",
+    "price x most / total budget",
+    ("constraint",),
+    "Price of all that it allows as part of all budgets: comparable between constraints, and with those of capacity.",
+)
+
+PIECES_PRICE = _gauge(
+    "pieces_price",
+    "objective per piece",
+    ("flavor", "size"),
+    "What one more piece of so many GPUs on one node would add to the objective, where they are fewer than GPUs alone "
+    "would allow; the highest, where some jobs may have only those of some nodes. 0 where that does not bind.",
+)
+NODES_PRICE = _gauge(
+    "admitting_nodes_price",
+    "objective per display unit (core, GPU, GiB, GB/s, unit)",
+    ("flavor", "resource"),
+    "What one display unit more, on nodes that admit jobs whom labels or taints keep off others, would add to the "
+    "objective beside its price; the highest. 0 where that does not bind.",
+)
+PIECES_BUDGET = _gauge(
+    "pieces_price_budget_ratio",
+    "prices x amounts / total budget",
+    ("flavor",),
+    "Price of all pieces, and of all that is on nodes that admit some jobs only, as part of all budgets: comparable "
+    "with those of capacity.",
 )
 
 ROUNDS = _counter("rounds", "rounds", ("outcome",), "Rounds by how far their answer can be trusted.")
@@ -229,10 +360,18 @@ SOURCE_FAILURES = _counter(
 )
 
 SECTIONS: Mapping[str, tuple[Family, ...]] = {
-    "Jobs": (JOBS, WAITING, WAIT, SUBMITTED, FINISHED, STARTS, MOVES, RESIZES, PREEMPTIONS, REJECTED),
-    "Queues": (QUEUE_WEIGHT, FAIR_SHARE, ACTUAL_SHARE),
+    "Jobs": (
+        JOBS, WAITING, WAIT, SUBMITTED, FINISHED, STARTS, MOVES, RESIZES, PREEMPTIONS, REJECTED, PROMISES, MISDECLARED,
+    ),
+    "Queues": (
+        QUEUE_WEIGHT, FAIR_SHARE, ACTUAL_SHARE, ENTITLEMENT, BUDGET, SPENT, DEMAND, WEIGHT_SHARE, FAIRNESS_ERROR,
+        GUARANTEED, GUARANTEE_KEPT, GUARANTEE_OPTIMUM,
+    ),
+    "Quotas": (*QUOTAS.values(), QUOTA_PRICE),
     "Capacity": (*AMOUNTS.values(), UTILIZATION, *LOST.values()),
     "Prices": (PRICE, PRICE_BUDGET),
+    "Side constraints": (LIMIT_USED, LIMIT_MOST, LIMIT_PRICE, LIMIT_BUDGET),
+    "What lies in pieces": (PIECES_PRICE, NODES_PRICE, PIECES_BUDGET),
     "Rounds": (
         ROUNDS, BROKEN_ROUNDS, LAST_ROUND, ROUND_INTERVAL, ROUND_DURATION, STAGE_DURATION, SOLVES, ITERATIONS,
         OBJECTIVE, BOUND, GAP, ROUNDING_LOSS,
@@ -248,9 +387,12 @@ SECTIONS: Mapping[str, tuple[Family, ...]] = {
 FAMILIES: tuple[Family, ...] = tuple(family for families in SECTIONS.values() for family in families)
 
 LABEL_MEANINGS: Mapping[str, str] = {
-    "queue": f"name of a queue; `{OTHER}` sums those beyond the bound (1,000 unless configured)",
+    "queue": f"name of a queue; `{OTHER}` sums those beyond the bound (1,000; in the section on quotas 250)",
     "flavor": f"name of a flavor; `{OTHER}` beyond 200",
     "resource": f"`cpu`, `gpu`, `memory`, `bandwidth`, `disk` or an extra's name; extras beyond 50 are `{OTHER}`",
+    "constraint": "name of a side constraint of the policy, at most 256",
+    "size": "GPUs of one piece, such as `8` or `0.5`; at most 64 in a round",
+    "limit": "`borrowing` or `lending`: which limit of the quota; only where there is one",
     "state": "see the metric",
     "cause": "PendingCause",
     "reason": "PreemptionReason",

@@ -16,6 +16,7 @@ from allocator.domain.cluster import NodeAvailability, NodeHealth
 from allocator.domain.job import JobState
 from allocator.domain.reason import PendingCause
 from allocator.domain.resources import display_unit
+from allocator.explain.promise import standings
 from allocator.metrics import names
 from allocator.metrics.bounded import BoundedLabel
 from allocator.metrics.instruments import gauge
@@ -24,13 +25,23 @@ from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, Round
 QUEUE_LIMIT = 1000
 FLAVOR_LIMIT = 200
 EXTRA_LIMIT = 50
+OWNER_LIMIT = 250
+"""Queues with quotas that have series of their own for them: each has up to seven for each quota."""
 
 
 class RoundLabels:
     """The label values of rounds whose number is up to users: queues, flavors and extra resources."""
 
-    def __init__(self, queues: int = QUEUE_LIMIT, flavors: int = FLAVOR_LIMIT, extras: int = EXTRA_LIMIT) -> None:
+    def __init__(
+        self,
+        queues: int = QUEUE_LIMIT,
+        flavors: int = FLAVOR_LIMIT,
+        extras: int = EXTRA_LIMIT,
+        owners: int = OWNER_LIMIT,
+    ) -> None:
         self.queue = BoundedLabel(queues)
+        self.owner = BoundedLabel(owners)
+        """Queues with quotas, in the metrics of those."""
         self.flavor = BoundedLabel(flavors)
         self.extra = BoundedLabel(extras)
 
@@ -44,6 +55,7 @@ class RoundLabels:
         pairs = {(usage.flavor, usage.resource) for usage in summary.flavors}
         pairs |= {(flavor, resource) for flavor, resource, _ in summary.lost}
         flavors = {flavor for flavor, _ in pairs} | {node.flavor for node in report.snapshot.nodes}
+        self.owner.retain(queue.name for queue in report.snapshot.queues if queue.quotas)
         return {
             "queue": self.queue.retain(usage.queue for usage in summary.queues),
             "flavor": self.flavor.retain(flavors),
@@ -96,6 +108,9 @@ def round_gauges(report: RoundReport, labels: RoundLabels) -> tuple[Metric, ...]
     found = [*_capacity_gauges(report, labels, solved), *_queue_gauges(summary, labels, solved)]
     waiting = dict(summary.waiting)
     found.append(gauge(names.WAITING, (((cause.value,), waiting.get(cause.value, 0)) for cause in PendingCause)))
+    promised = standings(report.formulation, report.solution.shares).counts()
+    found.append(gauge(names.PROMISES, [((state.value,), count) for state, count in promised.items()]))
+    found.append(gauge(names.MISDECLARED, [((), int(report.formulation.live.jobs.misdeclared.sum()))]))
     found.append(gauge(names.NODES, _node_counts(report, labels)))
     found.append(gauge(names.LAST_ROUND, [((), summary.time)]))
     if solved:

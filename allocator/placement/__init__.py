@@ -25,7 +25,7 @@ def place(
     Deterministic: equal arguments give an equal plan. Raises ValueError when shares have another shape.
     """
     outcome = decide_places(snapshot, formulation, shares, memory, policy)
-    return plan(snapshot, outcome, Explainer(snapshot, outcome).reason)
+    return plan(snapshot, outcome, Explainer(snapshot, outcome, policy.side_constraints).reason)
 
 
 def hold(snapshot: Snapshot, formulation: Formulation) -> Plan:

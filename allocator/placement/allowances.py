@@ -24,7 +24,7 @@ def tabulated_allowances(
     shape = (len(nodes.flavors), len(columns))
     bounded = [queue for queue in queues if any(_says_something(queue, nodes.flavors, columns))]
     if not bounded:
-        return _nothing(len(live.jobs.jobs), shape, len(kinds.flavor)), ()
+        return _nothing(len(live.jobs.jobs), shape), ()
     numbers = np.unique(live.profiles.queue[live.jobs.profile]) if len(live.jobs.jobs) else np.zeros(0, dtype=np.int64)
     wanting = sorted(live.queues[number] for number in numbers.tolist())
     tree = QueueTree.of(queues, wanting)
@@ -33,7 +33,8 @@ def tabulated_allowances(
     most = np.full((tree.size, *shape), NO_LIMIT, dtype=np.int64)
     kept, nominal = np.zeros(most.shape, dtype=np.int64), np.zeros(most.shape, dtype=np.int64)
     flavors = {name: position for position, name in enumerate(nodes.flavors)}
-    position_of = {name: position for position, name in enumerate(tree.names)}
+    # The leaf for a queue's own jobs, beside queues below it, has its name too: quotas are the queue's.
+    position_of = {name: position for position, name in reversed(list(enumerate(tree.names)))}
     for queue in bounded:
         if queue.name not in position_of:
             continue
@@ -59,7 +60,7 @@ def tabulated_allowances(
         kept=kept,
         lends=np.asarray(kept.any(axis=0)),
         capacity=capacity,
-        stuck=np.zeros((tree.size, len(kinds.flavor)), dtype=np.bool_),
+        full=np.zeros(tree.size, dtype=np.bool_),
     )
     return allowances, tree.names
 
@@ -72,7 +73,7 @@ def _says_something(queue: Queue, flavors: Iterable[str], resources: Iterable[st
     )
 
 
-def _nothing(jobs: int, shape: tuple[int, int], kinds: int) -> Allowances:
+def _nothing(jobs: int, shape: tuple[int, int]) -> Allowances:
     none, table = np.zeros(0, dtype=np.int64), np.zeros((0, *shape), dtype=np.int64)
     return Allowances(
         leaf=np.full(jobs, -1, dtype=np.int64),
@@ -84,7 +85,7 @@ def _nothing(jobs: int, shape: tuple[int, int], kinds: int) -> Allowances:
         kept=table.copy(),
         lends=np.zeros(shape, dtype=np.bool_),
         capacity=np.zeros(shape, dtype=np.int64),
-        stuck=np.zeros((0, kinds), dtype=np.bool_),
+        full=np.zeros(0, dtype=np.bool_),
     )
 
 

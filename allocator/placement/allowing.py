@@ -65,14 +65,13 @@ def excess(world: World, job: int, kind: int, replicas: int) -> int:
     return beyond
 
 
-def replicas_held(world: World, pool: Pool, job: int) -> int:
-    """Those that have not finished."""
+def replicas_in(pool: Pool, first: int, pieces: int) -> int:
+    """Of these pieces: those that have not finished."""
     held = 0
-    first = world.places.first[job]
-    for piece in range(first, first + world.places.pieces[job]):
+    for piece in range(first, first + pieces):
         held += pool.replicas[piece]
     return held
 
 
-KERNELS = (amount_of, charge, excess, replicas_held)
+KERNELS = (amount_of, charge, excess, replicas_in)
 """In order: each calls only those before it."""

@@ -19,8 +19,11 @@ from allocator.formulation.kernels import cache_works
 from allocator.placement import (
     allowing,
     bounds,
+    entering,
     fit,
     fragmentation,
+    giving_way,
+    limiting,
     moving,
     ordering,
     prospects,
@@ -46,7 +49,10 @@ MODULES = (
     bounds,
     turns,
     allowing,
+    limiting,
+    entering,
     stopping,
+    giving_way,
     reserving,
     starting,
     moving,
@@ -54,7 +60,20 @@ MODULES = (
 )
 """In order: kernels of each call only those of the same or earlier ones."""
 
-CALLED = ("count_all", "choose", "take", "holds", "join_all", "load", "is_overfull", "move_aside", "walk")
+CALLED = (
+    "count_all",
+    "choose",
+    "take",
+    "holds",
+    "join_all",
+    "load",
+    "is_overfull",
+    "count_all_runs",
+    "take_part",
+    "move_aside",
+    "which_may_start",
+    "walk",
+)
 """Kernels that Python calls."""
 
 

@@ -124,6 +124,7 @@ class _Search:
         first.
         """
         world, options = self.world, self.world.options
+        waiting = waiting[self._allowed_any(waiting)]
         able = waiting[~world.jobs.particular[waiting]]
         if world.reservations.nodes[-1] > 0:
             able = able[world.jobs.preemptible[able]]
@@ -145,6 +146,19 @@ class _Search:
         for number in distinct[np.argsort(first, kind="stable")].tolist():
             same = (kind == number) & (world.places.kind[job] < 0)
             yield number, job[same], column[same]
+
+    def _allowed_any(self, waiting: Integers) -> Booleans:
+        """(n,) who may start as something, as far as quotas and side constraints go: the others lack no room."""
+        world, options = self.world, self.world.options
+        found = world.jobs.account[waiting] < 0
+        bound = np.flatnonzero(~found)
+        row = world.jobs.option_row[waiting[bound]]
+        for kind in np.unique(options.kind[row]).tolist() if len(bound) else ():
+            there = np.arange(options.kind.shape[1]) < options.choices[row][:, None]
+            asking = bound[((options.kind[row] == kind) & there).any(axis=1)]
+            if world.kinds.flavor[kind] >= 0 and len(asking):
+                found[asking] |= self.kernels.which_may_start(world, waiting[asking], kind) > 0
+        return found
 
     def _in_pieces(self) -> Booleans:
         """(K,) kinds whose demand is free in total, and which somebody could make room for."""
@@ -175,6 +189,8 @@ class _Search:
 
     def make_room(self, pool: Pool, kind: int, job: Integers, column: Integers, most: int) -> tuple[Pool, int]:
         """Let up to `most` jobs of one kind start while others move, as far as that can be found and pays: how many."""
+        allowed = self.kernels.which_may_start(self.world, job, kind) > 0
+        job, column = job[allowed], column[allowed]
         started, longest = 0, self.fixed.gain[job].max(initial=0.0)
         if longest <= self.failed.get(kind, 0.0):
             return pool, started
@@ -182,7 +198,7 @@ class _Search:
         missing, options = self._options(pool, kind, self.world.jobs.priority[job[0]], longest)
         for number, as_what in zip(job.tolist(), column.tolist(), strict=True):
             worth = float(self.fixed.worth[kind] * self.fixed.gain[number])
-            if not options or options[0].cost >= worth:
+            if not options or options[0].cost >= worth or not self._may_start(number, kind):
                 continue
             pool, used = self._start(pool, number, as_what, missing, options, worth)
             if used is None:
@@ -192,6 +208,10 @@ class _Search:
                 break
             options = [option for option in options if not used.intersection(option.movers)]
         return pool, started
+
+    def _may_start(self, job: int, kind: int) -> bool:
+        """Whether those who started just now have left it enough of its quotas and side constraints."""
+        return bool(self.kernels.which_may_start(self.world, np.array([job]), kind)[0])
 
     def _start(
         self, pool: Pool, job: int, column: int, missing: int, options: list[Option], worth: float

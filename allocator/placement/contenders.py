@@ -20,7 +20,7 @@ from allocator.placement.world import Options
 SHARE_FLOOR = 1e-6
 """A smaller share is what an interior-point solver leaves behind where the optimum has none."""
 
-_STEPS = 64
+_STEPS, _ALWAYS = 64, 0.999
 LEFT_SHARE, ENTERED_SHARE = 0.05, 0.5
 """A job changes its configuration when the optimum gives its present one less than the first and another one more than
 the second: far enough apart that the solver's tolerance decides nothing."""
@@ -70,7 +70,7 @@ def contenders(
     profile = live.jobs.profile
     scale = scale_of(live, snapshot.time, policy)
     return Contenders(
-        credit=credits_now(memory, live, snapshot.time, policy) * scale,
+        credit=credits_now(memory, live, snapshot.time, policy) * scale + ahead_of(share, policy),
         scale=scale,
         share=share,
         share_steps=np.where(share > SHARE_FLOOR, np.ceil(share * _STEPS - 1e-6), 0.0).astype(np.int64),
@@ -100,6 +100,13 @@ def owed_now(memory: Memory, live: Live, now: float) -> Floats:
         found = np.frombuffer(memory.credits) + np.frombuffer(memory.pace) * since
         owed = np.where(there, found[place], 0.0)
     return owed
+
+
+def ahead_of(share: Floats, policy: Policy) -> Floats:
+    """(J,) what counts as owed besides: the hysteresis, of who is to run all the time. That is there so that jobs do
+    not take turns too often. Whoever is to run all the time takes none, and need not wait for it.
+    """
+    return np.where(share >= _ALWAYS, policy.hysteresis_seconds, 0.0)
 
 
 def scale_of(live: Live, now: float, policy: Policy) -> Floats:

@@ -18,6 +18,7 @@ from allocator.domain.reason import PendingReason, PreemptionReason
 from allocator.domain.snapshot import Snapshot
 from allocator.placement.evictions import REASONS
 from allocator.placement.rounding import Outcome
+from allocator.placement.sharing import shared
 
 
 def plan(snapshot: Snapshot, outcome: Outcome, reason: Callable[[int], PendingReason]) -> Plan:
@@ -55,7 +56,14 @@ def plan(snapshot: Snapshot, outcome: Outcome, reason: Callable[[int], PendingRe
             moves.append(Move(placement, REASONS[outcome.evicted[job]] or PreemptionReason.RECONFIGURED))
     waiting = [(ids[job], reason(job)) for job in np.flatnonzero(without & ~ran).tolist()]
     changes = (*preemptions, *resizes, *moves, *starts)
-    return Plan(snapshot.revision, snapshot.round, changes, tuple(ids[kept].tolist()), tuple(waiting))
+    return Plan(
+        snapshot.revision,
+        snapshot.round,
+        changes,
+        tuple(ids[kept].tolist()),
+        tuple(waiting),
+        shared=shared(outcome, changes),
+    )
 
 
 def _placement(outcome: Outcome, job: int) -> Placement:

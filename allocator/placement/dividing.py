@@ -10,9 +10,11 @@ import numpy as np
 
 from allocator.domain.placement import WHOLE
 from allocator.formulation.live import Live
+from allocator.placement.compiled import Kernels
 from allocator.placement.contenders import SHARE_FLOOR, Contenders
 from allocator.placement.room import part_of
-from allocator.placement.space import Booleans, Integers, Kinds, Places, Pool, Space, derive
+from allocator.placement.space import Booleans, Integers, Places, Pool, derive
+from allocator.placement.world import World
 
 TOLERANCE = 50
 """Thousandths by which the part that a running job holds may be off."""
@@ -34,14 +36,21 @@ def give_back(live: Live, places: Places, wanted: Integers) -> None:
     places.millis[:] = np.where(live.jobs.runs & ~too_much, live.jobs.millis, wanted)
 
 
-def take_more(
-    space: Space, kinds: Kinds, pool: Pool, places: Places, in_place: Booleans, wanted: Integers, credit: np.ndarray
-) -> None:
-    """Let running jobs that hold too little have what is free on their node, the most owed first."""
-    asking = np.flatnonzero(in_place & (wanted > places.millis + TOLERANCE))
+def wants_more(places: Places, in_place: Booleans, wanted: Integers) -> Booleans:
+    """(J,) running jobs that hold too little."""
+    found: Booleans = in_place & (wanted > places.millis + TOLERANCE)
+    return found
+
+
+def take_more(kernels: Kernels, world: World, pool: Pool, wanted: Integers) -> None:
+    """Let running jobs that hold too little have what is free on their node, as far as quotas and side constraints let
+    them; the most owed first.
+    """
+    space, kinds, places = world.space, world.kinds, world.places
+    asking = np.flatnonzero(wants_more(places, world.jobs.in_place, wanted))
     if not asking.size:
         return
-    for job in asking[np.argsort(-credit[asking], kind="stable")].tolist():
+    for job in asking[np.argsort(-world.jobs.credit[asking], kind="stable")].tolist():
         node, kind, held = int(pool.node[places.first[job]]), int(places.kind[job]), int(places.millis[job])
         amounts, free = kinds.amount[kind].tolist(), space.free[node].tolist()
         part = int(wanted[job])
@@ -49,7 +58,7 @@ def take_more(
             if amount:
                 part = min(part, (left + part_of(amount, held)) * WHOLE // amount)
         if part > held:
+            part = kernels.take_part(world, pool, job, part)
             for resource, amount in enumerate(amounts):
                 space.free[node, resource] -= part_of(amount, part) - part_of(amount, held)
-            places.millis[job] = part
     derive(space)

@@ -25,6 +25,7 @@ REASONS = (
     PreemptionReason.CAPACITY_SHRUNK,
     PreemptionReason.CONSOLIDATED,
     PreemptionReason.QUOTA,
+    PreemptionReason.LIMIT,
 )
 """By code: why a job lost its place."""
 

@@ -6,7 +6,7 @@ is looked at closer. What depends on labels and taints alone is kept by the dist
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from allocator.domain.remembered import remembered
 from allocator.formulation.live import Live
 from allocator.formulation.nodes import NodeArrays
 from allocator.placement.bounds import DECLARES, MEMBER, NEAR, Bounds
+from allocator.placement.over_limits import NOBODY, Asking, LimitExaminer, LocalRow
 from allocator.placement.space import Booleans, Integers, Kinds, Space
 
 _REFUSALS = tuple(Refusal)
@@ -71,19 +72,27 @@ class _Able(NamedTuple):
 
 
 class Examiner:
-    """The nodes as they are in one space. `bounds` and `reserved` (N,): who is where, and what is kept for others."""
+    """The nodes as they are in one space. `bounds`, `reserved` (N,) and `limits`: who is where, what is kept for
+    others, and what side constraints leave.
+    """
 
     def __init__(
-        self, live: Live, kinds: Kinds, space: Space, bounds: Bounds | None = None, reserved: Booleans | None = None
+        self,
+        live: Live,
+        kinds: Kinds,
+        space: Space,
+        bounds: Bounds | None = None,
+        reserved: Booleans | None = None,
+        limits: LimitExaminer | None = None,
     ) -> None:
         self._live, self._kinds, self._space = live, kinds, space
-        self._bounds, self._reserved = bounds, reserved
+        self._bounds, self._reserved, self._rows = bounds, reserved, limits
         self._column = {name: position for position, name in enumerate(live.nodes.resources)}
         self._columns: dict[int, _Columns] = {}
         self._asked: dict[tuple[int, int], _Asked] = {}
         self._able: dict[int, _Able] = {}
         self._free: dict[tuple[int, int, bool], dict[str, int]] = {}
-        self._answers: dict[tuple[int, Ties, bool], Answers] = {}
+        self._answers: dict[tuple[int, Ties, bool, Asking], Answers] = {}
 
     def nodes(self, kind: int) -> slice:
         """The nodes of its flavor."""
@@ -95,12 +104,12 @@ class Examiner:
         found = self._ask_all(kind).permitted
         return found & ~self._reserved[self.nodes(kind)] if barred and self._reserved is not None else found
 
-    def room(self, kind: int) -> Integers:
+    def room(self, kind: int, barred: bool = False) -> Integers:
         """(nodes of its flavor,) how many replicas fit on each permitted one, at most the gang."""
         nodes, able = self.nodes(kind), self._with_room(kind)
         found = np.zeros(nodes.stop - nodes.start, dtype=np.int64)
         found[able.nodes] = able.room
-        return found
+        return np.where(self.permitted(kind, barred), found, 0) if barred else found
 
     def free(self, kind: int, barred: bool = False) -> dict[str, int]:
         """What is free in total on the permitted nodes, by resource; Python integers, which do not overflow."""
@@ -113,25 +122,31 @@ class Examiner:
             self._free[key] = found
         return found
 
-    def ask(self, kind: int, ties: Ties = (), barred: bool = False) -> Answers:
-        """What the nodes say to a gang of this kind, of a job with these ties; `barred`: kept nodes refuse it."""
-        key = (kind, ties, barred)
+    def ask(self, kind: int, ties: Ties = (), asking: Asking = NOBODY, *, barred: bool = False) -> Answers:
+        """What the nodes say to a gang of this kind, of a job with these ties; `barred`: kept nodes refuse it. Side
+        constraints are asked as `asking`.
+        """
+        key = (kind, ties, barred, asking)
         found = self._answers.get(key)
         if found is None:
-            found = self._answers[key] = self._hear(kind, ties, barred)
+            found = self._answers[key] = self._hear(kind, ties, barred, asking)
         return found
 
-    def _hear(self, kind: int, ties: Ties, barred: bool) -> Answers:
+    def _hear(self, kind: int, ties: Ties, barred: bool, asking: Asking) -> Answers:
         nodes, replicas = self.nodes(kind), int(self._kinds.replicas[kind])
         asked, (able, room, lacking) = self._ask_all(kind), self._with_room(kind)
         codes = np.full(len(able), _ADMITTED, dtype=np.int64)
         if barred and self._reserved is not None:
             codes[self._reserved[nodes][able]] = _CODE[Refusal.RESERVED]
         pieces = int(room[codes == _ADMITTED].sum())
+        rows = () if self._rows is None else self._rows.local_rows(asking, kind)
+        for local in rows:
+            each = local.each[able]
+            codes[(each > 0) & (each > local.left)] = _CODE[Refusal.LIMIT]
         self._mark_bound(kind, ties, able, codes)
         left = codes == _ADMITTED
         fitting = int(room[left].sum())
-        codes[left], places = self._within_limits(kind, ties, able[left], room[left])
+        codes[left], places = self._within_limits(kind, ties, able[left], room[left], rows)
         refused = dict(asked.refused)
         refused[Refusal.FULL] = int(np.count_nonzero(asked.permitted)) - len(able)
         for code, count in enumerate(np.bincount(codes, minlength=_ADMITTED + 1)[:_ADMITTED].tolist()):
@@ -240,22 +255,34 @@ class Examiner:
         found: Booleans = self._bounds.declarers[bound][domain] > 0
         return found | bool(role & DECLARES)
 
-    def _within_limits(self, kind: int, ties: Ties, able: Integers, room: Integers) -> tuple[Integers, int]:
+    def _within_limits(
+        self, kind: int, ties: Ties, able: Integers, room: Integers, rows: Sequence[LocalRow]
+    ) -> tuple[Integers, int]:
         """(able,) codes: WITHIN where the domain does not take the whole gang; and replicas that have a place."""
         kinds = self._kinds
         codes = np.full(len(able), _ADMITTED, dtype=np.int64)
         room = np.minimum(room, kinds.cap[kind])
         if kinds.within[kind] < 0:
-            return codes, int(self._limited(kind, ties, able, room, np.zeros(len(able), dtype=np.int64)).sum())
+            everywhere = np.zeros(len(able), dtype=np.int64)
+            return codes, int(self._limited(kind, ties, able, room, everywhere, rows).sum())
         _, group = np.unique(kinds.domains[kinds.within[kind], self.nodes(kind)][able], return_inverse=True)
-        places = self._limited(kind, ties, able, room, group)
+        places = self._limited(kind, ties, able, room, group, rows)
         codes[places[group] < kinds.replicas[kind]] = _CODE[Refusal.WITHIN]
         return codes, int(places.max(initial=0))
 
-    def _limited(self, kind: int, ties: Ties, able: Integers, room: Integers, group: Integers) -> Integers:
+    def _limited(
+        self,
+        kind: int,
+        ties: Ties,
+        able: Integers,
+        room: Integers,
+        group: Integers,
+        rows: Sequence[LocalRow],
+    ) -> Integers:
         """(groups,) replicas that each group of nodes takes, under each limit alone."""
         count = int(group.max(initial=-1)) + 1
         places = _sums(room, group, count)
+        places = _within_rows(rows, able, room, group, places)
         for domain, most in self._limits(kind, ties, able) if len(able) else ():
             pairs, pair = np.unique(group * len(most) + domain, return_inverse=True)
             together = np.minimum(_sums(room, pair, len(pairs)), most[pairs % len(most)])
@@ -276,6 +303,26 @@ class Examiner:
                 in_force = self._binds(bound, role, np.arange(len(members)))
                 left = np.where(in_force, np.maximum(0, self._bounds.most[bound] - members), kinds.replicas[kind])
                 yield self._bounds.domain[bound, nodes][able], left
+
+
+def _within_rows(
+    rows: Sequence[LocalRow], able: Integers, room: Integers, group: Integers, places: Integers
+) -> Integers:
+    """(groups,) at most so many of `places` that side constraints on single nodes leave: exact where these share no
+    nodes and take the same of all of theirs; otherwise under each alone.
+    """
+    less, inside_any = np.zeros(len(places), dtype=np.int64), np.zeros(len(able), dtype=np.int64)
+    fewest = places
+    for local in rows:
+        each = local.each[able]
+        inside = each > 0
+        if inside.any():
+            together = _sums(np.where(inside, room, 0), group, len(places))
+            beyond = np.maximum(0, together - max(0, local.left) // int(each[inside].min()))
+            less += beyond
+            fewest = np.minimum(fewest, places - beyond)
+            inside_any += inside
+    return places - less if (inside_any <= 1).all() else fewest
 
 
 def _sums(values: Integers, group: Integers, groups: int) -> Integers:

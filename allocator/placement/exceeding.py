@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from allocator.domain.placement import WHOLE, held
 from allocator.domain.reason import PendingCause, PendingReason, QuotaExcess
 from allocator.placement.rounding import Outcome
 
@@ -20,14 +21,14 @@ class QuotaExaminer:
         """The queue that holds a job, where quotas say something; -1 otherwise."""
         return int(self._allowances.leaf[job]) if self._bounded and self._allowances is not None else -1
 
-    def excesses(self, leaf: int, kind: int) -> tuple[QuotaExcess, ...]:
-        """What a gang of this kind would be beyond; empty if nothing."""
+    def excesses(self, leaf: int, kind: int, millis: int = WHOLE) -> tuple[QuotaExcess, ...]:
+        """What a gang of this kind would be beyond that holds so many thousandths of its demand; empty if nothing."""
         allowed, kinds = self._allowances, self._outcome.kinds
         if allowed is None or leaf < 0:
             return ()
         flavor, found = int(kinds.flavor[kind]), []
         names = (*self._outcome.formulation.live.nodes.resources, "gpu")
-        demand = self._outcome.formulation.live.kinds[kind].demand
+        demand = held(self._outcome.formulation.live.kinds[kind].demand, millis)
         for column, resource in enumerate(names):
             amount = demand.get(resource) * int(kinds.replicas[kind])
             if not amount:
@@ -50,10 +51,15 @@ class QuotaExaminer:
         return QuotaExcess(name, self._outcome.formulation.live.kinds[kind].flavor, resource, *numbers)
 
 
+def is_never(found: tuple[QuotaExcess, ...]) -> bool:
+    """Whether a gang would be beyond a quota of which nobody else used anything."""
+    return any(each.queue and each.missing > each.used for each in found)
+
+
 def over_quota(excesses: Sequence[tuple[QuotaExcess, ...]], *, whole: bool) -> PendingReason:
     """Of a job that all its kinds would bring beyond these. Never, if each would be beyond a quota nobody else uses and
     the job must have all it asks for at once: `whole`.
     """
-    never = whole and all(any(each.queue and each.missing > each.used for each in found) for found in excesses)
+    never = whole and all(map(is_never, excesses))
     nearest = min(excesses, key=lambda found: sum(each.missing / max(1, each.most) for each in found))
     return PendingReason(PendingCause.EXCEEDS_QUOTA if never else PendingCause.OVER_QUOTA, excesses=nearest)

@@ -5,6 +5,7 @@ the shortages say, per flavor and resource, what is missing in total. FRAGMENTED
 that fit; the shortages say what one more replica misses on the node that comes closest, after as many of the gang's
 replicas as fit are placed. CONSTRAINED: the pieces are there, but the job's limits per node or domain, or what it must
 be near to, leave too few of them. RESERVED: it would fit, on nodes that are kept for somebody who is owed more.
+OVER_LIMIT: side constraints leave too little for its gang, wherever it would be, or on the nodes where it would fit.
 
 A job may use nodes that take new work, whose labels and taints suit it, and that are not kept for somebody else. Every
 reason says per flavor what its nodes said (`examining`). A flavor with several configurations is described by the one
@@ -16,15 +17,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
+from allocator.domain.placement import WHOLE
 from allocator.domain.reason import Examined, PendingCause, PendingReason, Shortage
 from allocator.domain.resources import GPU_MILLIS
+from allocator.domain.side_constraint import SideConstraint
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation.eligibility import open_nodes_of, why_never
 from allocator.placement.examining import Examiner, Ties
-from allocator.placement.exceeding import QuotaExaminer, over_quota
+from allocator.placement.exceeding import QuotaExaminer, is_never, over_quota
+from allocator.placement.over_limits import NOBODY, Asking, LimitExaminer, over_limit
 from allocator.placement.rounding import Outcome
 from allocator.placement.space import Booleans, Integers, derive, empty_space
 
@@ -35,17 +40,38 @@ _CENTURY = 3.2e9
 """Seconds; what is expected later than that nobody knows."""
 
 
+class _Asker(NamedTuple):
+    """Who asks why it waits, but for its kinds: jobs that are alike in this get the same answer."""
+
+    ties: Ties
+    barred: bool
+    """Whether nodes that are kept for others are closed to it."""
+    leaf: int
+    asking: Asking
+    whole: bool
+    """Whether it has all it asks for or nothing."""
+    millis: int
+    """Thousandths of its demand that it would hold, where quotas ask."""
+
+    @property
+    def unbound(self) -> _Asker:
+        """The same without quotas and side constraints."""
+        return self._replace(leaf=-1, asking=NOBODY, millis=WHOLE)
+
+
 class Explainer:
     """Explains any number of waiting jobs; each distinct list of kinds costs one look at the nodes."""
 
-    def __init__(self, snapshot: Snapshot, outcome: Outcome) -> None:
+    def __init__(self, snapshot: Snapshot, outcome: Outcome, constraints: Sequence[SideConstraint] = ()) -> None:
         self._snapshot = snapshot
         self._outcome = outcome
+        self._constraints = constraints
+        self._limits = LimitExaminer(outcome, constraints)
         live, kinds = outcome.formulation.live, outcome.kinds
         self._bounds = None if outcome.world is None else outcome.world.bounds
-        self._now = Examiner(live, kinds, outcome.space, self._bounds, outcome.reserved)
-        self._reasons: dict[tuple[tuple[int, ...], Ties, bool, int, bool], PendingReason] = {}
-        self._of_row: dict[tuple[int, Ties, bool, int, bool], PendingReason] = {}
+        self._now = Examiner(live, kinds, outcome.space, self._bounds, outcome.reserved, self._limits)
+        self._reasons: dict[tuple[tuple[int, ...], _Asker], PendingReason] = {}
+        self._of_row: dict[tuple[int, _Asker], PendingReason] = {}
         self._of_shape: dict[tuple[int, PendingReason | None], PendingReason] = {}
         self._count = outcome.everybody.options.choices.tolist()
         self._row = outcome.everybody.option_row
@@ -58,18 +84,28 @@ class Explainer:
         row = int(self._row[job])
         if self._count[row] == 0:
             return self._never(job)
-        leaf = self._quotas.leaf(job)
-        barred = self._barred is not None and bool(self._barred[job])
-        particular = (row, self._ties(job), barred, leaf, self._is_whole(job))
+        particular = (row, self._asker(job))
         found = self._of_row.get(particular)
         if found is None:
             kinds = tuple(sorted(self._outcome.everybody.options.kind[row, : self._count[row]].tolist()))
-            key = (kinds, *particular[1:])
+            key = (kinds, particular[1])
             known = self._reasons.get(key)
             if known is None:
                 known = self._reasons[key] = self._explain(*key)
             found = self._of_row[particular] = known
         return found
+
+    def _asker(self, job: int) -> _Asker:
+        """What matters of a job besides its kinds."""
+        barred, leaf = self._barred is not None and bool(self._barred[job]), self._quotas.leaf(job)
+        return _Asker(
+            self._ties(job),
+            barred,
+            leaf,
+            self._limits.asking(job),
+            self._is_whole(job),
+            WHOLE if leaf < 0 else int(self._outcome.places.millis[job]),
+        )
 
     def _ties(self, job: int) -> Ties:
         bounds = self._bounds
@@ -100,7 +136,7 @@ class Explainer:
     def _empty(self) -> Examiner:
         """The nodes without anybody."""
         live = self._outcome.formulation.live
-        return Examiner(live, self._outcome.kinds, empty_space(live.nodes))
+        return Examiner(live, self._outcome.kinds, empty_space(live.nodes), limits=self._empty_limits)
 
     @cached_property
     def _lasting(self) -> Examiner:
@@ -119,32 +155,92 @@ class Explainer:
         live = self._outcome.formulation.live
         return not bool(live.profiles.divisible[live.jobs.profile[job]])
 
-    def _explain(self, kinds: Sequence[int], ties: Ties, barred: bool, leaf: int, whole: bool) -> PendingReason:
-        excesses = [self._quotas.excesses(leaf, kind) for kind in kinds]
+    def _explain(self, kinds: tuple[int, ...], asker: _Asker) -> PendingReason:
+        excesses = [self._quotas.excesses(asker.leaf, kind, asker.millis) for kind in kinds]
+        if asker != asker.unbound and not any(excesses) and not self._is_limited(kinds, asker):
+            if (kinds, asker.unbound) not in self._reasons:
+                self._reasons[kinds, asker.unbound] = self._explain(kinds, asker.unbound)
+            return self._reasons[kinds, asker.unbound]  # the same whatever its queue
         if all(excesses):
-            return over_quota(excesses, whole=whole)
-        kinds = [kind for kind, excess in zip(kinds, excesses, strict=True) if not excess]
-        if barred and any(self._now.ask(kind, ties).examined.places >= self._need(kind) for kind in kinds):
-            return self._reserved(kinds, ties)
+            return over_quota(excesses, whole=asker.whole)
+        later = not asker.whole or any(excess and not is_never(excess) for excess in excesses)
+        kinds = tuple(kind for kind, excess in zip(kinds, excesses, strict=True) if not excess)
+        limited = [self._limits.excesses(asker.asking, kind) for kind in kinds]
+        if all(limited):
+            return over_limit(limited, never=not later and all(self._takes_too_much(kind, asker) for kind in kinds))
+        later |= any(
+            found and not self._takes_too_much(kind, asker) for kind, found in zip(kinds, limited, strict=True)
+        )
+        kinds = tuple(kind for kind, found in zip(kinds, limited, strict=True) if not found)
+        ties, barred = asker.ties, asker.barred
+        if barred and any(
+            self._now.ask(kind, ties, asker.asking).examined.places >= self._need(kind) for kind in kinds
+        ):
+            return self._reserved(kinds, asker)
         totals = [(kind, self._missing_in_total(kind, barred)) for kind in kinds]
         if all(missing for _, missing in totals):
-            return self._lacking(PendingCause.INSUFFICIENT_CAPACITY, totals, ties, barred)
-        answers = [self._now.ask(kind, ties, barred) for kind in kinds]
+            return self._lacking(PendingCause.INSUFFICIENT_CAPACITY, totals, asker)
+        over = self._over_local(kinds, asker)
+        if over:
+            return self._over_limit_here(over, kinds, asker, later)
+        answers = [self._now.ask(kind, ties, asker.asking, barred=barred) for kind in kinds]
         if any(
             not missing and answer.pieces >= self._need(kind)
             for (kind, missing), answer in zip(totals, answers, strict=True)
         ):
             return PendingReason(PendingCause.CONSTRAINED, examined=_most_places(answer.examined for answer in answers))
         closest = [(kind, self._missing_on_closest_node(kind, barred)) for kind in kinds]
-        return self._lacking(PendingCause.FRAGMENTED, closest, ties, barred)
+        return self._lacking(PendingCause.FRAGMENTED, closest, asker)
 
-    def _reserved(self, kinds: Sequence[int], ties: Ties) -> PendingReason:
+    def _is_limited(self, kinds: Sequence[int], asker: _Asker) -> bool:
+        """Whether any side constraint leaves it too little, anywhere or on some nodes."""
+        asks = [asker.asking] if asker.asking != NOBODY else []
+        return any(
+            self._limits.excesses(asking, kind) or self._limits.local_rows(asking, kind)
+            for asking in asks
+            for kind in kinds
+        )
+
+    def _over_local(self, kinds: Sequence[int], asker: _Asker) -> list[int]:
+        """Kinds of which a gang would fit but for side constraints on single nodes."""
+        return [
+            kind
+            for kind in kinds
+            if self._limits.local_rows(asker.asking, kind)
+            and self._now.ask(kind, asker.ties, barred=asker.barred).examined.places >= self._need(kind)
+        ]
+
+    def _over_limit_here(self, over: Sequence[int], kinds: Sequence[int], asker: _Asker, later: bool) -> PendingReason:
+        named = [
+            self._limits.local_excesses(asker.asking, kind, np.flatnonzero(self._now.room(kind, asker.barred)))
+            for kind in over
+        ]
+        never = not later and all(self._takes_too_much(kind, asker) for kind in kinds)
+        examined = _most_places(
+            self._now.ask(kind, asker.ties, asker.asking, barred=asker.barred).examined for kind in over
+        )
+        return replace(over_limit([each for each in named if each] or [()], never=never), examined=examined)
+
+    def _takes_too_much(self, kind: int, asker: _Asker) -> bool:
+        """Whether side constraints would not let a gang start if nobody else took anything of them."""
+        empty = self._empty_limits
+        if empty.excesses(asker.asking, kind):
+            return True
+        if not empty.local_rows(asker.asking, kind):
+            return False
+        return self._empty.ask(kind, (), asker.asking).examined.places < self._need(kind)
+
+    @cached_property
+    def _empty_limits(self) -> LimitExaminer:
+        return LimitExaminer(self._outcome, self._constraints, empty=True)
+
+    def _reserved(self, kinds: Sequence[int], asker: _Asker) -> PendingReason:
         """It would fit, on nodes that are kept for others."""
         outcome, world = self._outcome, self._outcome.world
         assert world is not None
         examined = _most_places(
-            (self._now.ask(kind, ties, barred=True).examined for kind in kinds),
-            lambda number: self._now.ask(kinds[number], ties).examined,
+            (self._now.ask(kind, asker.ties, asker.asking, barred=True).examined for kind in kinds),
+            lambda number: self._now.ask(kinds[number], asker.ties, asker.asking).examined,
         )
         flavors = set(outcome.kinds.flavor[list(kinds)].tolist())
         holders = [int(job) for job in world.reservations.job if job >= 0]
@@ -162,13 +258,11 @@ class Explainer:
             reserved_until=self._snapshot.time + start if start <= _CENTURY else None,
         )
 
-    def _lacking(
-        self, cause: PendingCause, found: Iterable[tuple[int, Missing]], ties: Ties, barred: bool
-    ) -> PendingReason:
+    def _lacking(self, cause: PendingCause, found: Iterable[tuple[int, Missing]], asker: _Asker) -> PendingReason:
         """Per flavor what the kind that comes closest misses, in order of flavors, resources in order of the demand."""
         closest: dict[str, tuple[float, int, Missing]] = {}
         for kind, missing in found:
-            flavor, _, demand, _ = self._outcome.formulation.live.kinds[kind]
+            flavor, _, demand, *_ = self._outcome.formulation.live.kinds[kind]
             distance = sum(lacking / demand.get(resource) for resource, lacking in missing.items())
             if flavor not in closest or distance < closest[flavor][0]:
                 closest[flavor] = (distance, kind, missing)
@@ -177,7 +271,7 @@ class Explainer:
             _, kind, missing = closest[flavor]
             held = self._held(kind) if cause is PendingCause.INSUFFICIENT_CAPACITY else {}
             shortages += [Shortage(flavor, name, lacking, held.get(name, 0)) for name, lacking in missing.items()]
-            examined.append(self._now.ask(kind, ties, barred).examined)
+            examined.append(self._now.ask(kind, asker.ties, asker.asking, barred=asker.barred).examined)
         return PendingReason(cause, tuple(shortages), tuple(examined))
 
     def _need(self, kind: int) -> int:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from allocator.placement.allowing import charge, excess, replicas_held
-from allocator.placement.bounds import join, may_return
-from allocator.placement.fit import holds, take
+from allocator.placement.entering import is_free, lacking, lets_return, lift
 from allocator.placement.space import Integers, Pool
 from allocator.placement.starting import find, settle_in
 from allocator.placement.world import World
@@ -22,13 +20,6 @@ DONE, GANG_HAS_NO_PLACE = -1, -2
 """Answers other than a position among those who shall move."""
 STAYS = -1
 """Instead of a first piece: the job is where it was."""
-
-
-def lift(world: World, pool: Pool, job: int, sign: int) -> None:
-    """Put a job (back) into the place that is noted for it (sign 1), or lift it out of it (-1)."""
-    places = world.places
-    take(world.space, world.kinds, pool, places, job, sign)
-    join(world.bounds, pool, job, places.first[job], places.pieces[job], sign)
 
 
 def vacate(world: World, pool: Pool, job: int, first: int, pieces: int) -> None:
@@ -42,24 +33,26 @@ def vacate(world: World, pool: Pool, job: int, first: int, pieces: int) -> None:
     places.pieces[job] = old_pieces
 
 
-def stay_or_go(world: World, pool: Pool, movers: Integers, found: Integers) -> tuple[Pool, int]:
-    """Let lifted jobs go back to their old places, or to others: the pool, and which of them found none, or DONE.
-    `found` (movers, 2): first piece and pieces of new places; 0 pieces: it is where it was, or nowhere.
+def stay_or_go(
+    world: World, pool: Pool, job: int, kind: int, first: int, movers: Integers, found: Integers
+) -> tuple[Pool, int]:
+    """Let lifted jobs go back to their old places, or to others, now that `job` has come to the last pieces, from
+    `first` on: the pool, and which of them found none, or DONE. `found` (movers, 2): first piece and pieces of new
+    places; 0 pieces: it is where it was, or nowhere.
     """
-    places = world.places
+    places, pieces = world.places, pool.used[0] - first
     for position in range(len(movers) - 1, -1, -1):
         mover = movers[position]
-        fits = holds(world.space, world.kinds, pool, places, mover)
-        if fits and may_return(world.bounds, pool, mover, places.first[mover], places.pieces[mover]):
+        if is_free(world, pool, mover) and lets_return(world, pool, mover, job, kind, first, pieces):
             lift(world, pool, mover, 1)
             found[position, 0] = STAYS
     for position in range(len(movers)):
         if found[position, 0] == STAYS:
             continue
-        first = pool.used[0]
+        start = pool.used[0]
         pool = find(world, pool, movers[position], places.kind[movers[position]])
-        found[position, 0] = first
-        found[position, 1] = pool.used[0] - first
+        found[position, 0] = start
+        found[position, 1] = pool.used[0] - start
         if found[position, 1] == 0:
             return pool, position
     return pool, DONE
@@ -72,7 +65,7 @@ def move_aside(world: World, pool: Pool, job: int, column: int, movers: Integers
     places, jobs = world.places, world.jobs
     row = jobs.option_row[job]
     kind = world.options.kind[row, column]
-    if excess(world, job, kind, world.kinds.replicas[kind]) > 0:
+    if lacking(world, job, kind) > 0:
         return pool, GANG_HAS_NO_PLACE
     first, devices = pool.used[0], pool.used[1]
     found = np.zeros((len(movers), 2), dtype=np.int64)
@@ -82,16 +75,16 @@ def move_aside(world: World, pool: Pool, job: int, column: int, movers: Integers
     pieces = pool.used[0] - first
     answer = GANG_HAS_NO_PLACE
     if pieces > 0:
-        pool, answer = stay_or_go(world, pool, movers, found)
+        pool, answer = stay_or_go(world, pool, job, kind, first, movers, found)
     if answer == DONE:
         settle_in(world, job, kind, world.options.configuration[row, column], first, pieces)
+        world.limits.released[0] += 1
         for position in range(len(movers)):
             if found[position, 1] > 0:
                 mover = movers[position]
                 world.space.grown[world.kinds.flavor[kind]] += 1
                 jobs.evicted[mover] = MOVED_ASIDE
                 as_it_was = jobs.configuration[mover]
-                charge(world, mover, places.kind[mover], replicas_held(world, pool, mover), -1)
                 settle_in(world, mover, places.kind[mover], as_it_was, found[position, 0], found[position, 1])
         return pool, answer
     for position in range(len(movers)):
@@ -110,5 +103,13 @@ def move_aside(world: World, pool: Pool, job: int, column: int, movers: Integers
     return pool, answer
 
 
-KERNELS = (lift, vacate, stay_or_go, move_aside)
+def which_may_start(world: World, jobs: Integers, kind: int) -> Integers:
+    """(n,) 1 for those of `jobs` whom quotas and side constraints let start as this kind, whatever the nodes."""
+    found = np.zeros(len(jobs), dtype=np.int64)
+    for position in range(len(jobs)):
+        found[position] = lacking(world, jobs[position], kind) == 0
+    return found
+
+
+KERNELS = (vacate, stay_or_go, move_aside, which_may_start)
 """In order: each calls only those before it."""

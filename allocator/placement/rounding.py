@@ -9,14 +9,16 @@ import numpy as np
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.build import Formulation
+from allocator.placement.accounts import Accounts, accounts, listed
 from allocator.placement.allowances import tabulated_allowances
 from allocator.placement.bounding import tabulated_bounds
 from allocator.placement.compiled import Kernels, kernels_for
 from allocator.placement.consolidation import consolidate, terms
 from allocator.placement.contenders import Contenders, contenders, wishes
 from allocator.placement.costs import costs
-from allocator.placement.dividing import give_back, take_more, wanted_parts
+from allocator.placement.dividing import give_back, take_more, wanted_parts, wants_more
 from allocator.placement.evictions import reasons_to_leave, relieve
+from allocator.placement.limits import tabulated_limits
 from allocator.placement.space import (
     Booleans,
     Floats,
@@ -81,7 +83,8 @@ def decide_places(
     wish, resizes = wishes(everybody, formulation, policy, snapshot.time)
     waits = (outcome.places.kind < 0) & (everybody.options.choices[everybody.option_row] > 0)
     pool, world = outcome.pool, None
-    if waits.any() or (wish >= 0).any():
+    growing = wants_more(outcome.places, outcome.in_place, parts)
+    if waits.any() or (wish >= 0).any() or growing.any():
         priced = costs(live, len(outcome.kinds.flavor), memory.work, policy.placement)
         outcome = replace(outcome, kinds=outcome.kinds._replace(costs=priced))
         stoppable = outcome.in_place & ~everybody.pinned & everybody.preemptible
@@ -98,7 +101,7 @@ def decide_places(
                 break
             pool = _walked(outcome.kernels, world, pool, asking)
         outcome.reserved[:] = world.reservations.reserved
-    take_more(outcome.space, outcome.kinds, pool, outcome.places, outcome.in_place, parts, everybody.credit)
+        take_more(outcome.kernels, world, pool, parts)
     return replace(outcome, pool=pool, resizes=resizes, world=world)
 
 
@@ -130,6 +133,9 @@ def _world(
     bounds = tabulated_bounds(live)
     if len(bounds.most):
         outcome.kernels.join_all(bounds, outcome.pool, outcome.places)
+    limits = tabulated_limits(policy.side_constraints, live, kinds)
+    of = accounts(allowances.leaf, limits.group)
+    limits = limits._replace(failed=np.full((2, len(of.leaf), len(kinds.flavor)), -1, dtype=np.int64))
     divisible = live.profiles.divisible[live.jobs.profile]
     jobs = Jobs(
         priority=everybody.priority,
@@ -147,15 +153,19 @@ def _world(
         configuration=outcome.configuration,
         placed_at=outcome.placed_at,
         phase=np.zeros(len(wish), dtype=np.int64),
+        account=of.of,
+        home=outcome.places.kind.copy(),
+        home_configuration=outcome.configuration.copy(),
     )
-    stops = _stops(snapshot, outcome, policy, stoppable, waits)
+    stops = _stops(snapshot, outcome, policy, of, (stoppable, waits))
     nodes, most = len(outcome.space.open), len(stops.order) + 1
-    return World(
+    world = World(
         space=outcome.space,
         kinds=kinds,
         places=outcome.places,
         bounds=bounds,
         allowances=allowances,
+        limits=limits,
         jobs=jobs,
         options=everybody.options,
         stops=stops,
@@ -173,8 +183,13 @@ def _world(
             joined=np.zeros(len(wish), dtype=np.bool_),
             lost=np.zeros(most, dtype=np.int64),
             clock=np.zeros(1, dtype=np.int64),
+            stuck=np.zeros((len(of.leaf), len(kinds.flavor)), dtype=np.int64),
+            closed=np.zeros(nodes + 1, dtype=np.int64),
         ),
     )
+    if len(limits.most):
+        outcome.kernels.count_all_runs(world, outcome.pool, outcome.places)
+    return world
 
 
 def put_in_place(
@@ -223,8 +238,11 @@ def _order(everybody: Contenders, chosen: Integers) -> Integers:
     return order
 
 
-def _stops(snapshot: Snapshot, outcome: Outcome, policy: Policy, stoppable: Booleans, waits: Booleans) -> Stops:
-    """Whoever somebody might stop, in order."""
+def _stops(
+    snapshot: Snapshot, outcome: Outcome, policy: Policy, of: Accounts, standings: tuple[Booleans, Booleans]
+) -> Stops:
+    """Whoever somebody might stop, in order. `standings`: (J,) who may be stopped, and who waits."""
+    stoppable, waits = standings
     live, everybody = outcome.formulation.live, outcome.everybody
     ran = snapshot.time - live.jobs.since  # -inf of those that never started, which do not run
     # Credits end at the limit: a dearer restart than that must not make a job immune for ever.
@@ -243,6 +261,9 @@ def _stops(snapshot: Snapshot, outcome: Outcome, policy: Policy, stoppable: Bool
     chosen = _order(everybody, chosen)
     flavor = outcome.kinds.flavor[outcome.places.kind[chosen]]
     by_flavor = np.argsort(flavor, kind="stable")
+    rank = np.zeros(len(ran), dtype=np.int64)
+    rank[chosen] = np.arange(len(chosen))
+    lists, list_starts = listed(of, chosen, flavor, len(live.nodes.flavors))
     return Stops(
         order=np.ascontiguousarray(chosen[by_flavor]),
         starts=np.searchsorted(flavor[by_flavor], np.arange(len(live.nodes.flavors) + 1)).astype(np.int64),
@@ -250,6 +271,13 @@ def _stops(snapshot: Snapshot, outcome: Outcome, policy: Policy, stoppable: Bool
         hysteresis=float(policy.hysteresis_seconds),
         lifted=np.zeros(len(chosen) + 1, dtype=np.int64),
         losers=np.zeros(len(chosen) + 1, dtype=np.int64),
+        codes=np.zeros(len(chosen) + 1, dtype=np.int64),
+        rank=rank,
+        listed=lists,
+        list_starts=list_starts,
+        leaf=of.leaf,
+        group=of.group,
+        heads=np.zeros((list_starts.size, 2), dtype=np.int64),
     )
 
 

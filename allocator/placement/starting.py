@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from allocator.placement.allowing import charge, excess, replicas_held
-from allocator.placement.bounds import bound_counts, join
+from allocator.placement.allowing import excess, replicas_in
+from allocator.placement.bounds import bound_counts
+from allocator.placement.entering import enter, lacking, lift
 from allocator.placement.fit import best_single, choose, count_here, occupy, take, with_room
+from allocator.placement.giving_way import NO_ROOM, STARTED, stop_who_helps
+from allocator.placement.limiting import close_full, is_short, limit_counts, overrun, reopen_full
 from allocator.placement.reserving import close_reserved, reopen_reserved
 from allocator.placement.space import Pool
-from allocator.placement.stopping import (
-    LOST_FAIRLY,
-    LOST_TO_PRIORITY,
-    LOST_TO_QUOTA,
-    stop_others,
-    stop_within_quotas,
-)
+from allocator.placement.stopping import stop_others
 from allocator.placement.turns import push
 from allocator.placement.world import OWED, World
 
 
 def settle_in(world: World, job: int, kind: int, configuration: int, first: int, pieces: int) -> None:
     """Note the place that a job has taken."""
-    charge(world, job, kind, world.kinds.replicas[kind], 1)
     world.places.first[job] = first
     world.places.pieces[job] = pieces
     world.places.kind[job] = kind
@@ -32,32 +28,45 @@ def settle_in(world: World, job: int, kind: int, configuration: int, first: int,
 
 
 def find(world: World, pool: Pool, job: int, kind: int) -> Pool:
-    """Take a place for a gang as the last pieces of the pool, if it fits in free space; otherwise nothing changes."""
+    """Take a place for a gang as the last pieces of the pool, if it fits in free space; otherwise nothing changes.
+    `limits.hindered`: whether side constraints kept it from some nodes. Those that hold anywhere are not asked.
+    """
     space, kinds, scratch = world.space, world.kinds, world.scratch
     flavor, need, millis = kinds.flavor[kind], kinds.replicas[kind], world.places.millis[job]
+    world.limits.hindered[0] = False
     if flavor < 0 or kinds.absent[kind]:
         return pool
     bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
     if need == 1 and not bounded:
+        closed = close_full(world, job, kind)
         node = best_single(space, kinds, kind, millis)
+        if closed > 0:
+            world.limits.hindered[0] = True
+            reopen_full(world)
         if node < 0:
             return pool
         scratch.fill[0, 0] = node
         scratch.fill[0, 1] = 1
         filled = 1
     else:
-        if count_here(space, kinds, kind, millis, scratch.counts) < need:
+        total = count_here(space, kinds, kind, millis, scratch.counts)
+        if total < need:
             return pool
         if bounded:
             first, last = space.flavor_starts[flavor], space.flavor_starts[flavor + 1]
-            if bound_counts(world.bounds, job, first, last, scratch.counts) < need:
+            total = bound_counts(world.bounds, job, first, last, scratch.counts)
+            if total < need:
                 return pool
+        left = limit_counts(world, job, kind, need, scratch.counts)
+        world.limits.hindered[0] = left < total
+        if left < need:
+            return pool
         filled = choose(space, kinds, kind, need, scratch.counts, scratch.fill)
         if filled == 0:
             return pool
     first = pool.used[0]
     pool = occupy(space, kinds, kind, scratch.fill, filled, pool, millis)
-    join(world.bounds, pool, job, first, filled, 1)
+    enter(world, pool, job, kind, first, filled, 1)
     if bounded:
         space.grown[flavor] += 1  # somebody may have wanted to be near to it
     return pool
@@ -76,23 +85,30 @@ def start(world: World, pool: Pool, job: int, owed: bool) -> Pool:
         known = not world.jobs.particular[job]
         if flavor < 0 or (known and scratch.failed[barred, kind] == space.grown[flavor]):
             continue
-        if excess(world, job, kind, world.kinds.replicas[kind]) > 0:
+        account, limits = world.jobs.account[job], world.limits
+        if account >= 0 and lacking(world, job, kind) > 0:
+            continue
+        limited, stamp = known and limits.group[job] >= 0, space.grown[flavor] + limits.released[0]
+        if limited and limits.failed[barred, account, kind] == stamp:
             continue
         first = pool.used[0]
         pool = find(world, pool, job, kind)
         if pool.used[0] > first:
             settle_in(world, job, kind, options.configuration[row, column], first, pool.used[0] - first)
             break
-        if known:
+        if limited and limits.hindered[0]:
+            limits.failed[barred, account, kind] = stamp
+        elif known:
             scratch.failed[barred, kind] = space.grown[flavor]
     if barred:
         reopen_reserved(world)
     return pool
 
 
-def lose(world: World, pool: Pool, job: int, code: int) -> None:
-    """Note that a job has lost its place to somebody; it joins the walk."""
-    charge(world, job, world.places.kind[job], replicas_held(world, pool, job), -1)
+def lose(world: World, job: int, code: int) -> None:
+    """Note that a job, which was lifted, has lost its place to somebody; it joins the walk."""
+    world.limits.released[0] += 1
+    world.space.grown[world.kinds.flavor[world.places.kind[job]]] += 1
     world.jobs.evicted[job] = code
     world.jobs.in_place[job] = False
     world.jobs.stoppable[job] = False
@@ -108,7 +124,7 @@ def lose(world: World, pool: Pool, job: int, code: int) -> None:
 def start_instead_of_others(world: World, pool: Pool, job: int, owed: bool) -> Pool:
     """Place a job by stopping others, who join the walk; if none of its options allows that, nothing changes."""
     options, jobs, scratch = world.options, world.jobs, world.scratch
-    row = jobs.option_row[job]
+    row, account, millis = jobs.option_row[job], jobs.account[job], world.places.millis[job]
     for column in range(options.choices[row]):
         if options.owed[row, column] != owed:
             continue
@@ -116,13 +132,13 @@ def start_instead_of_others(world: World, pool: Pool, job: int, owed: bool) -> P
         if world.kinds.flavor[kind] < 0 or (scratch.hopeless[kind] and not jobs.particular[job]):
             continue
         first = pool.used[0]
-        bounded = excess(world, job, kind, world.kinds.replicas[kind]) > 0
-        if bounded:
-            leaf = world.allowances.leaf[job]
-            if not world.allowances.stuck[leaf, kind]:
-                pool = stop_within_quotas(world, pool, job, kind, owed)
-            if pool.used[0] == first:
-                world.allowances.stuck[leaf, kind] |= not jobs.particular[job]
+        if account >= 0 and (lacking(world, job, kind) > 0 or is_short(world, job, kind, world.kinds.replicas[kind])):
+            if millis >= scratch.stuck[account, kind]:
+                continue
+            pool, answer = stop_who_helps(world, pool, job, kind, owed)
+            if answer != STARTED:
+                if answer != NO_ROOM or not jobs.particular[job]:
+                    scratch.stuck[account, kind] = millis
                 continue
         else:
             pool = stop_others(world, pool, job, kind, owed)
@@ -130,9 +146,7 @@ def start_instead_of_others(world: World, pool: Pool, job: int, owed: bool) -> P
                 scratch.hopeless[kind] |= not jobs.particular[job]
                 continue
         for position in range(world.stops.losers[-1]):
-            loser = world.stops.losers[position]
-            fairly = LOST_FAIRLY if jobs.priority[loser] == jobs.priority[job] else LOST_TO_PRIORITY
-            lose(world, pool, loser, LOST_TO_QUOTA if bounded else fairly)
+            lose(world, world.stops.losers[position], world.stops.codes[position])
         settle_in(world, job, kind, options.configuration[row, column], first, pool.used[0] - first)
         break
     return pool
@@ -140,38 +154,39 @@ def start_instead_of_others(world: World, pool: Pool, job: int, owed: bool) -> P
 
 def reconfigure(world: World, pool: Pool, job: int) -> Pool:
     """Let a running job change over to the configuration that the optimum moved it to, if there is room."""
-    space, kinds, places, bounds = world.space, world.kinds, world.places, world.bounds
+    space, kinds, places, limits = world.space, world.kinds, world.places, world.limits
     row, column = world.jobs.option_row[job], world.jobs.wish[job]
-    kind, old = world.options.kind[row, column], places.kind[job]
+    kind, old, start, pieces = world.options.kind[row, column], places.kind[job], places.first[job], places.pieces[job]
     if kinds.flavor[kind] < 0:
         return pool
-    held = replicas_held(world, pool, job)
-    charge(world, job, old, held, -1)
+    most = limits.most.copy()
+    for each in range(len(most)):  # where a limit was lowered: no more than before will do
+        limits.most[each] = max(most[each], limits.used[each])
+    enter(world, pool, job, old, start, pieces, -1)
     beyond = excess(world, job, kind, kinds.replicas[kind])
-    if beyond > 0 and beyond >= excess(world, job, old, held):  # a limit was lowered: less is better than before
-        charge(world, job, old, held, 1)
-        return pool
     first = pool.used[0]
     same_flavor = kinds.flavor[kind] == kinds.flavor[old]
-    if world.jobs.resizes[job] and same_flavor:
+    refused = beyond > 0 and beyond >= excess(world, job, old, replicas_in(pool, start, pieces))  # the same of quotas
+    if refused or overrun(world, job, kind, kinds.replicas[kind]) > 0:
+        enter(world, pool, job, old, start, pieces, 1)
+    elif world.jobs.resizes[job] and same_flavor:
+        enter(world, pool, job, old, start, pieces, 1)
         pool = resize(world, pool, job, kind)
     else:
-        start, pieces = places.first[job], places.pieces[job]
-        join(bounds, pool, job, start, pieces, -1)
         if same_flavor:
             take(space, kinds, pool, places, job, -1)
         pool = find(world, pool, job, kind)
         if pool.used[0] == first:
-            join(bounds, pool, job, start, pieces, 1)
+            enter(world, pool, job, old, start, pieces, 1)
             if same_flavor:
                 take(space, kinds, pool, places, job, 1)
         elif not same_flavor:
             take(space, kinds, pool, places, job, -1)
+    limits.most[:] = most
     if pool.used[0] > first:
         space.grown[kinds.flavor[old]] += 1
+        limits.released[0] += 1
         settle_in(world, job, kind, world.options.configuration[row, column], first, pool.used[0] - first)
-    else:
-        charge(world, job, old, held, 1)
     return pool
 
 
@@ -190,10 +205,11 @@ def resize(world: World, pool: Pool, job: int, kind: int) -> Pool:
     filled = 0
     if missing > 0:
         count_here(space, kinds, kind, places.millis[job], scratch.counts)
+        limit_counts(world, job, kind, missing, scratch.counts)
         filled = choose(space, kinds, kind, missing, scratch.counts, scratch.fill)
         if filled == 0:
             return pool
-    take(space, kinds, pool, places, job, -1)
+    lift(world, pool, job, -1)
     left = min(kinds.replicas[kind], kinds.replicas[old_kind])
     first = pool.used[0]
     for piece in range(old_first, old_first + old_pieces):
@@ -205,9 +221,11 @@ def resize(world: World, pool: Pool, job: int, kind: int) -> Pool:
     places.first[job] = first
     places.pieces[job] = pool.used[0] - first
     places.kind[job] = kind
-    take(space, kinds, pool, places, job, 1)
+    lift(world, pool, job, 1)
     if filled > 0:
+        added = pool.used[0]
         pool = occupy(space, kinds, kind, scratch.fill, filled, pool, places.millis[job])
+        enter(world, pool, job, kind, added, filled, 1)
     return pool
 
 

@@ -15,9 +15,11 @@ tried again in the same walk: room is only used up by it, never made.
 
 from __future__ import annotations
 
-from allocator.placement.allowing import charge, excess, replicas_held
-from allocator.placement.bounds import bound_counts, bounded_room, is_near, join, may_return
-from allocator.placement.fit import choose, count_all, count_here, holds, occupy, take
+from allocator.placement.allowing import excess, replicas_in
+from allocator.placement.bounds import bound_counts, bounded_room, is_near
+from allocator.placement.entering import enter, is_free, lets_return, lift
+from allocator.placement.fit import choose, count_all, count_here, occupy
+from allocator.placement.limiting import is_short, limit_counts
 from allocator.placement.room import part_of, room_on
 from allocator.placement.space import Pool
 from allocator.placement.world import World
@@ -26,7 +28,7 @@ MOST_EFFORT, LIFTING = 1024, 16
 """What one search may cost without success, and what lifting jobs costs, against looking at what bounds would allow:
 then limits on who is near whom are in the way.
 """
-LOST_FAIRLY, LOST_TO_PRIORITY, LOST_TO_QUOTA = 1, 2, 7
+LOST_FAIRLY, LOST_TO_PRIORITY, LOST_TO_QUOTA, LOST_TO_LIMIT = 1, 2, 7, 8
 """Codes of `evictions.REASONS`."""
 
 
@@ -123,21 +125,20 @@ def is_allowed(world: World, pool: Pool, job: int, candidate: int) -> bool:
     return False
 
 
-def lift_where_it_matters(world: World, pool: Pool, job: int, kind: int, fair: bool, end: int) -> int:
+def lift_where_it_matters(
+    world: World, pool: Pool, job: int, kind: int, fair: bool, bounded: bool, end: int, lifted: int
+) -> int:
     """Lift the candidates up to position `end` that are on nodes where replicas could go; counts become exact. How many
-    were lifted, into `stops.lifted`.
+    are lifted then, in `stops.lifted`, where some were before.
     """
-    stops, scratch, places = world.stops, world.scratch, world.places
-    millis = places.millis[job]
-    bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
-    lifted = 0
+    stops, scratch = world.stops, world.scratch
+    millis = world.places.millis[job]
     for position in range(stops.starts[world.kinds.flavor[kind]], end):
         candidate = stops.order[position]
         if may_stop(world, job, candidate, fair) != 1:
             continue
         if bounded or matters(world, pool, candidate):
-            take(world.space, world.kinds, pool, places, candidate, -1)
-            join(world.bounds, pool, candidate, places.first[candidate], places.pieces[candidate], -1)
+            lift(world, pool, candidate, -1)
             stops.lifted[lifted] = candidate
             lifted += 1
     for position in range(scratch.touched[-1]):
@@ -146,22 +147,24 @@ def lift_where_it_matters(world: World, pool: Pool, job: int, kind: int, fair: b
     return lifted
 
 
-def put_back(world: World, pool: Pool, lifted: int) -> None:
-    """Return everybody who was lifted."""
-    for position in range(lifted - 1, -1, -1):
-        candidate = world.stops.lifted[position]
-        take(world.space, world.kinds, pool, world.places, candidate, 1)
-        join(world.bounds, pool, candidate, world.places.first[candidate], world.places.pieces[candidate], 1)
+def put_back(world: World, pool: Pool, first: int, lifted: int) -> None:
+    """Return everybody who was lifted, but for the first so many."""
+    for position in range(lifted - 1, first - 1, -1):
+        lift(world, pool, world.stops.lifted[position], 1)
 
 
 def filled_now(world: World, job: int, kind: int, bounded: bool) -> int:
-    """Rows of `fill` for the gang, given what each node could take; 0 if it does not fit. `bounded`: under bounds."""
+    """Rows of `fill` for the gang, given what each node could take; 0 if it does not fit. `bounded`: under bounds and
+    side constraints.
+    """
     flavor, need = world.kinds.flavor[kind], world.kinds.replicas[kind]
     first, last = world.space.flavor_starts[flavor], world.space.flavor_starts[flavor + 1]
     left = world.scratch.counts.copy()
     if left[first:last].sum() < need:
         return 0
     if bounded and bound_counts(world.bounds, job, first, last, left) < need:
+        return 0
+    if bounded and limit_counts(world, job, kind, need, left) < need:
         return 0
     return choose(world.space, world.kinds, kind, need, left, world.scratch.fill)
 
@@ -176,14 +179,23 @@ def is_out_of_reach(world: World, kind: int) -> bool:
     return bool(known == 1)
 
 
-def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool) -> tuple[int, int]:
-    """(how many were lifted, into `stops.lifted`; rows of `fill`, 0 if it still does not fit)."""
+def shares_bounds(world: World, job: int, candidate: int) -> bool:
+    """Whether the candidate may have to do with what bounds the job, but for room on nodes."""
+    if world.bounds.starts[candidate] < world.bounds.starts[candidate + 1]:
+        return True
+    return bool(world.limits.group[job] >= 0 and world.limits.group[candidate] >= 0)
+
+
+def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool, before: int) -> tuple[int, int]:
+    """(how many are lifted then, in `stops.lifted`; rows of `fill`, 0 if it still does not fit). The first `before` of
+    them have been lifted already.
+    """
     stops, scratch = world.stops, world.scratch
     flavor, need, millis = world.kinds.flavor[kind], world.kinds.replicas[kind], world.places.millis[job]
     if is_out_of_reach(world, kind):
-        return 0, 0
+        return before, 0
     best = count_here(world.space, world.kinds, kind, millis, scratch.counts)
-    bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
+    bounded = world.bounds.starts[job] < world.bounds.starts[job + 1] or is_short(world, job, kind, need)
     limited = world.kinds.within[kind] >= 0 or (world.kinds.spread[kind] >= 0).any()
     effort = 0
     refused, tied = False, False  # with what was added up it does not fit; some of that may make bounds matter less
@@ -196,7 +208,7 @@ def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool
             continue
         grown = give_back_in_thought(world, pool, kind, millis, candidate)
         best += grown
-        if bounded and not tied and world.bounds.starts[candidate] < world.bounds.starts[candidate + 1]:
+        if bounded and not tied and shares_bounds(world, job, candidate):
             tied, refused = True, False
         if grown > 0 and (not bounded or tied or is_allowed(world, pool, job, candidate)):
             refused = False
@@ -209,12 +221,12 @@ def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool
                 if effort >= MOST_EFFORT:
                     break
                 continue
-        lifted = lift_where_it_matters(world, pool, job, kind, fair, position + 1)
+        lifted = lift_where_it_matters(world, pool, job, kind, fair, bounded, position + 1, before)
         filled = filled_now(world, job, kind, bounded)
         if filled > 0:
             forget_thoughts(world)
             return lifted, filled
-        put_back(world, pool, lifted)
+        put_back(world, pool, before, lifted)
         effort += LIFTING
         if effort >= MOST_EFFORT:
             break
@@ -222,88 +234,45 @@ def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool
             node = scratch.touched[touched]
             scratch.counts[node] = room_at_best(world, kind, millis, node)
     forget_thoughts(world)
-    return 0, 0
+    return before, 0
+
+
+def settle_stops(world: World, pool: Pool, job: int, kind: int, filled: int, lifted: int) -> Pool:
+    """Place a gang as `fill` says, as the last pieces of the pool; of those lifted, who are in order, everybody goes on
+    whose old place is free still, and whom quotas and side constraints let go on: the highest first. The others are
+    `stops.losers`, with what took their place in `stops.codes`.
+    """
+    places, stops = world.places, world.stops
+    first = pool.used[0]
+    pool = occupy(world.space, world.kinds, kind, world.scratch.fill, filled, pool, places.millis[job])
+    pieces = pool.used[0] - first
+    enter(world, pool, job, kind, first, pieces, 1)
+    world.space.grown[world.kinds.flavor[kind]] += 1
+    for position in range(lifted - 1, -1, -1):
+        candidate = stops.lifted[position]
+        free = is_free(world, pool, candidate)
+        if free and lets_return(world, pool, candidate, job, kind, first, pieces):
+            lift(world, pool, candidate, 1)
+            continue
+        fairly = world.jobs.priority[candidate] == world.jobs.priority[job]
+        code = LOST_FAIRLY if fairly else LOST_TO_PRIORITY
+        if free:
+            as_what, start = places.kind[candidate], places.first[candidate]
+            held = replicas_in(pool, start, places.pieces[candidate])
+            code = LOST_TO_QUOTA if excess(world, candidate, as_what, held) > 0 else LOST_TO_LIMIT
+        stops.losers[stops.losers[-1]] = candidate
+        stops.codes[stops.losers[-1]] = code
+        stops.losers[-1] += 1
+    return pool
 
 
 def stop_others(world: World, pool: Pool, job: int, kind: int, fair: bool) -> Pool:
     """Place a gang, as the last pieces of the pool, by stopping others: `stops.losers`. If that cannot be, nothing has
     changed. `fair`: jobs of the same priority class may be stopped, too.
     """
-    space, kinds, places, stops = world.space, world.kinds, world.places, world.stops
-    stops.losers[-1] = 0
-    lifted, filled = lift_until_it_fits(world, pool, job, kind, fair)
-    if filled == 0:
-        return pool
-    first = pool.used[0]
-    pool = occupy(space, kinds, kind, world.scratch.fill, filled, pool, places.millis[job])
-    join(world.bounds, pool, job, first, filled, 1)
-    space.grown[kinds.flavor[kind]] += 1
-    for position in range(lifted - 1, -1, -1):
-        candidate = stops.lifted[position]
-        start, pieces = places.first[candidate], places.pieces[candidate]
-        if holds(space, kinds, pool, places, candidate) and may_return(world.bounds, pool, candidate, start, pieces):
-            take(space, kinds, pool, places, candidate, 1)
-            join(world.bounds, pool, candidate, start, pieces, 1)
-        else:
-            stops.losers[stops.losers[-1]] = candidate
-            stops.losers[-1] += 1
-    return pool
-
-
-def may_help(world: World, pool: Pool, job: int, kind: int, candidate: int, beyond: int) -> int:
-    """What is still beyond quotas if the candidate were not there; it is no longer counted if that is less."""
-    of, held = world.places.kind[candidate], replicas_held(world, pool, candidate)
-    charge(world, candidate, of, held, -1)
-    left = excess(world, job, kind, world.kinds.replicas[kind])
-    if left >= beyond:
-        charge(world, candidate, of, held, 1)
-    return left
-
-
-def stop_within_quotas(world: World, pool: Pool, job: int, kind: int, fair: bool) -> Pool:
-    """`stop_others` for a gang that its queue's quotas, or what others do not lend, keep from starting: those stop who
-    use what is bounded, the least owed first, until it may start. It has to fit in what they leave.
-    """
-    space, kinds, places, stops = world.space, world.kinds, world.places, world.stops
-    stops.losers[-1] = 0
-    flavor, lifted = kinds.flavor[kind], 0
-    beyond = excess(world, job, kind, kinds.replicas[kind])
-    bounded = world.bounds.starts[job] < world.bounds.starts[job + 1]
-    for position in range(stops.starts[flavor], stops.starts[flavor + 1]):
-        candidate = stops.order[position]
-        allowed = may_stop(world, job, candidate, fair)
-        if allowed < 0 or beyond == 0:
-            break
-        if allowed == 0 or world.allowances.leaf[candidate] < 0:
-            continue
-        left = may_help(world, pool, job, kind, candidate, beyond)
-        if left < beyond:
-            beyond = left
-            stops.lifted[lifted] = candidate
-            lifted += 1
-    filled = 0
-    if beyond == 0:
-        for position in range(lifted):
-            candidate = stops.lifted[position]
-            take(space, kinds, pool, places, candidate, -1)
-            join(world.bounds, pool, candidate, places.first[candidate], places.pieces[candidate], -1)
-        count_here(space, kinds, kind, places.millis[job], world.scratch.counts)
-        filled = filled_now(world, job, kind, bounded)
-        if filled == 0:
-            put_back(world, pool, lifted)
-    for position in range(lifted):  # those who lose their places are no longer counted by `lose`
-        candidate = stops.lifted[position]
-        charge(world, candidate, places.kind[candidate], replicas_held(world, pool, candidate), 1)
-    if filled == 0:
-        return pool
-    first = pool.used[0]
-    pool = occupy(space, kinds, kind, world.scratch.fill, filled, pool, places.millis[job])
-    join(world.bounds, pool, job, first, filled, 1)
-    space.grown[flavor] += 1
-    for position in range(lifted):
-        stops.losers[stops.losers[-1]] = stops.lifted[position]
-        stops.losers[-1] += 1
-    return pool
+    world.stops.losers[-1] = 0
+    lifted, filled = lift_until_it_fits(world, pool, job, kind, fair, 0)
+    return pool if filled == 0 else settle_stops(world, pool, job, kind, filled, lifted)
 
 
 KERNELS = (
@@ -317,9 +286,9 @@ KERNELS = (
     put_back,
     filled_now,
     is_out_of_reach,
+    shares_bounds,
     lift_until_it_fits,
+    settle_stops,
     stop_others,
-    may_help,
-    stop_within_quotas,
 )
 """In order: each calls only those before it."""

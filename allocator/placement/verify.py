@@ -5,7 +5,7 @@ Plain domain types in, sentences out; used when a plan is committed and after ev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from allocator.domain.cluster import Node
 from allocator.domain.job import Configuration, Job
@@ -57,7 +57,7 @@ class NodeUsage:
                  ("disk", self._disk))  # fmt: skip
         return {name: amount for name, amount in (*named, *self._extra.items()) if amount}
 
-    def fits(self, node: Node) -> bool:
+    def fits(self, node: Node, floating: Collection[str] = ()) -> bool:
         """Whether there are no `violations`, in a tenth of the time."""
         capacity = node.capacity
         return (
@@ -66,23 +66,26 @@ class NodeUsage:
             and self._memory <= capacity.memory_bytes
             and self._bandwidth <= capacity.bandwidth_bytes_per_second
             and self._disk <= capacity.disk_bytes
-            and (not self._extra or all(amount <= capacity.get(name) for name, amount in self._extra.items()))
+            and (not self._extra or self._extras_fit(capacity, floating))
             and (not self.devices or self._devices_fit(node.gpu_count))
         )
+
+    def _extras_fit(self, capacity: Resources, floating: Collection[str]) -> bool:
+        return all(amount <= capacity.get(name) or name in floating for name, amount in self._extra.items())
 
     def _devices_fit(self, count: int) -> bool:
         return all(
             millis <= GPU_MILLIS and (0 <= device < count or not millis) for device, millis in self.devices.items()
         )
 
-    def violations(self, node: Node) -> list[str]:
-        """In what way this is more than `node` has; empty when it fits."""
-        if self.fits(node):
+    def violations(self, node: Node, floating: Collection[str] = ()) -> list[str]:
+        """In what way this is more than `node` has; empty when it fits. `floating` resources belong to no node."""
+        if self.fits(node, floating):
             return []
         found = []
         for name, amount in self.amounts.items():
             capacity = node.capacity.get(name)
-            if amount > capacity:
+            if amount > capacity and name not in floating:
                 found.append(f"node {node.name}: {amount} of {name} is used, capacity is {capacity}")
         for device, millis in sorted(self.devices.items()):
             if millis and not 0 <= device < node.gpu_count:
@@ -108,7 +111,7 @@ def usage_by_node(jobs: Iterable[Job]) -> dict[str, NodeUsage]:
     return usage
 
 
-def violations(nodes: Iterable[Node], jobs: Iterable[Job]) -> list[str]:
+def violations(nodes: Iterable[Node], jobs: Iterable[Job], floating: Collection[str] = ()) -> list[str]:
     """Everything impossible about where `jobs` run on `nodes`: first by node, then by job; empty when all is well.
 
     Checked: no node gives more of any resource than it has, no device more than a whole, whole GPUs belong to one
@@ -129,7 +132,7 @@ def violations(nodes: Iterable[Node], jobs: Iterable[Job]) -> list[str]:
     usage = usage_by_node(running)
     for name in sorted(usage):
         if name in by_name:
-            found += usage[name].violations(by_name[name])
+            found += usage[name].violations(by_name[name], floating)
     for job in running:
         assert job.allocation is not None
         found += _gang_violations(job, job.allocation.placement, job.allocation.finished, by_name)

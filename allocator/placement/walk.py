@@ -18,20 +18,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from allocator.placement.allowing import excess
+from allocator.placement.entering import go_home, lacking
 from allocator.placement.reserving import reserve
 from allocator.placement.space import Integers, Pool
 from allocator.placement.starting import reconfigure, start, start_instead_of_others
+from allocator.placement.stopping import LOST_TO_QUOTA
 from allocator.placement.turns import comes_before, pop, push
 from allocator.placement.world import OWED, SPARE, World
 
+NOT_KNOWN = 2000
+"""Thousandths of a demand that nobody asks for."""
+
 
 def is_allowed_any(world: World, job: int) -> bool:
-    """Whether its quotas let the job start in any of its options: otherwise it is not nodes that it lacks."""
+    """Whether quotas and side constraints let the job start in any of its options: otherwise it lacks no nodes."""
     row = world.jobs.option_row[job]
     for column in range(world.options.choices[row]):
         kind = world.options.kind[row, column]
-        if world.kinds.flavor[kind] >= 0 and excess(world, job, kind, world.kinds.replicas[kind]) == 0:
+        if world.kinds.flavor[kind] >= 0 and lacking(world, job, kind) == 0:
             return True
     return False
 
@@ -43,6 +47,8 @@ def turn(world: World, pool: Pool, job: int, preempting: bool) -> Pool:
             pool = reconfigure(world, pool, job)
         return pool
     owed = world.jobs.phase[job] == OWED
+    if world.jobs.evicted[job] >= LOST_TO_QUOTA and go_home(world, pool, job):
+        return pool  # what it was stopped for is there again
     pool = start(world, pool, job, owed)
     if world.places.kind[job] < 0 and preempting:
         pool = start_instead_of_others(world, pool, job, owed)
@@ -99,7 +105,7 @@ def walk(world: World, pool: Pool, asking: Integers, preempting: bool) -> Pool:
     jobs, scratch = world.jobs, world.scratch
     heap = scratch.heap
     scratch.hopeless[:] = False
-    world.allowances.stuck[:] = False
+    scratch.stuck[:] = NOT_KNOWN
     scratch.joined[:] = False
     heap[-1] = 0
     for position in range(scratch.lost[-1]):

@@ -44,6 +44,12 @@ class Jobs(NamedTuple):
     """(J,) counts new places in the order in which they are taken; -1 without one."""
     phase: Integers
     """(J,) OWED or SPARE: which turn comes next."""
+    account: Integers
+    """(J,) number of the jobs that quotas and side constraints treat alike; -1 where neither is about it."""
+    home: Integers
+    """(J,) kind that it ran as when the round began; its first piece and pieces stay noted until it has a new place."""
+    home_configuration: Integers
+    """(J,)"""
 
 
 class Options(NamedTuple):
@@ -74,6 +80,20 @@ class Stops(NamedTuple):
     """(V + 1,) scratch."""
     losers: Integers
     """(V + 1,) who lost their places in the last search; the last entry is how many."""
+    codes: Integers
+    """(V + 1,) why: codes of `evictions`."""
+    rank: Integers
+    """(J,) position in the order of all candidates, whatever their flavor."""
+    listed: Integers
+    """(V,) the candidates that quotas or side constraints are about, by account and flavor, in order."""
+    list_starts: Integers
+    """(A, F + 1): those of account a on flavor f are listed[list_starts[a, f] : list_starts[a, f + 1]]."""
+    leaf: Integers
+    """(A,) queue of each account; -1 where no quota is about it."""
+    group: Integers
+    """(A,) group of each account in `Limits`; -1 where no side constraint is about it."""
+    heads: Integers
+    """(A * F, 2) scratch: where some of the lists are read, and where they end."""
 
 
 class Reservations(NamedTuple):
@@ -124,6 +144,12 @@ class Scratch(NamedTuple):
     """(J,) whether it joined this walk on the way."""
     lost: Integers
     """(V + 1,) who lost its place to somebody, in any walk; the last entry is how many."""
+    stuck: Integers
+    """(A, K) thousandths of the demand from which on jobs of an account found nobody to stop in this walk so that
+    quotas and side constraints let them start; above 1000: none did.
+    """
+    closed: Integers
+    """(N + 1,) nodes that side constraints close for a moment; the last entry is how many."""
     clock: Integers
     """(1,) how many new places were taken."""
 
@@ -149,8 +175,64 @@ class Allowances(NamedTuple):
     """(F, R + 1) whether anybody keeps anything to itself."""
     capacity: Integers
     """(F, R + 1) of nodes that take new work."""
-    stuck: Booleans
-    """(Q, K) kinds for which the queue found nobody to stop in this walk, within its quotas."""
+    full: Booleans
+    """(Q,) scratch: which queues' own limits a job would be beyond."""
+
+
+class Limits(NamedTuple):
+    """What side constraints allow; see `limiting`. L rows, T terms, G groups of jobs and S signatures of nodes that
+    terms select alike, F flavors, M sets of nodes by label, P prices: distinct (resource, per unit), A resources. What
+    jobs take is in millionths of a row's unit.
+    """
+
+    used: Integers
+    """(L,) by everything that runs. Changes on the way."""
+    most: Integers
+    """(L,)"""
+    group: Integers
+    """(J,) -1 where no term selects the job."""
+    row: Integers
+    """(T,)"""
+    price: Integers
+    """(T,)"""
+    nodes: Integers
+    """(T,) set of nodes that the term is about; -1: all."""
+    sets: Booleans
+    """(M, N)"""
+    signature: Integers
+    """(N,)"""
+    here_starts: Integers
+    """(G, S + 1): terms about group g on nodes with signature s are here[here_starts[g, s] : here_starts[g, s + 1]]."""
+    here: Integers
+    anywhere_starts: Integers
+    """(G, F + 1): terms about group g on flavor f, whatever the node, by row."""
+    anywhere: Integers
+    local_starts: Integers
+    """(G, F + 1): terms about group g on some nodes of flavor f, by row."""
+    local: Integers
+    member_starts: Integers
+    """(M, F + 1): the nodes of flavor f in set m are member[member_starts[m, f] : member_starts[m, f + 1]]."""
+    member: Integers
+    whole: Integers
+    """(P, K) what a replica takes."""
+    numerator: Integers
+    """(P,) millionths per integer unit of the resource, as a fraction;"""
+    denominator: Integers
+    """(P,)"""
+    largest: Integers
+    """(P,) amounts above count as this, which is more than any row allows: for the sake of 64 bits."""
+    column: Integers
+    """(P,) which of the amounts."""
+    amount: Integers
+    """(K, A) of one replica, in integer units."""
+    tight: Booleans
+    """(L,) scratch: rows that leave a job too little."""
+    failed: Integers
+    """(2, A, K) as `Scratch.failed` and `released` together, by account, where side constraints were in the way."""
+    released: Integers
+    """(1,) counts who left a row: what did not fit because of it does not fit until this changes."""
+    hindered: Booleans
+    """(1,) whether side constraints kept the last search from some nodes."""
 
 
 class World(NamedTuple):
@@ -161,6 +243,7 @@ class World(NamedTuple):
     places: Places
     bounds: Bounds
     allowances: Allowances
+    limits: Limits
     jobs: Jobs
     options: Options
     stops: Stops

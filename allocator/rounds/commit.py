@@ -19,6 +19,9 @@ from allocator.placement.verify import part_violation
 from allocator.placement.verify_constraints import own_violations, unfit
 from allocator.rounds.floor import CommitFacts, Floor
 
+MISSED = "its deadline passed before it had ended; it goes on"
+"""The message of a job since then, also of one that succeeds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -71,7 +74,19 @@ def check(plan: Plan, facts: CommitFacts, *, revision: int, now: float) -> Check
             jobs.append(revised(job, pending_reason=reason))
         else:
             reasons.append((job_id, reason))
+    if plan.missed:
+        jobs = _told_late(plan.missed, jobs, facts)
     return Checked(tuple(applied), tuple(rejected), tuple(jobs), tuple(reasons))
+
+
+def _told_late(missed: Iterable[str], changed: Iterable[Job], facts: CommitFacts) -> list[Job]:
+    """The changed jobs, and those that have missed their deadline: their message says so."""
+    newest = {job.id: job for job in changed}
+    for job_id in missed:
+        job = newest.get(job_id) or facts.job(job_id)
+        if job is not None and not job.state.is_final and not job.message:
+            newest[job_id] = revised(job, message=MISSED)
+    return list(newest.values())
 
 
 def desired_state(node: str, jobs: Iterable[Job], epoch: Epoch) -> NodeDesired:
@@ -172,13 +187,15 @@ def apply_change(change: Change, job: Job, epoch: Epoch, now: float) -> Job:
             pending_reason=change.pending,
             preemption_count=job.preemption_count + 1,
             last_preemption=change.reason,
+            work_done_seconds=job.work_done(now),
+            work_counted_time=None,
         )
     if isinstance(change, Resize):
         assert job.allocation is not None
         allocation = replace(
             job.allocation, placement=change.placement, epoch=epoch, started=job.allocation.start_epoch
         )
-        return revised(job, allocation=allocation)
+        return revised(job, allocation=allocation, work_done_seconds=job.work_done(now), work_counted_time=now)
     started = revised(
         job,
         state=JobState.RUNNING,
@@ -186,6 +203,8 @@ def apply_change(change: Change, job: Job, epoch: Epoch, now: float) -> Job:
         pending_reason=None,
         first_start_time=now if job.first_start_time is None else job.first_start_time,
         last_start_time=now,
+        work_done_seconds=max(0.0, job.work_done(now) - job.spec.restart_cost_seconds),
+        work_counted_time=now,
     )
     if isinstance(change, Move):
         return revised(started, preemption_count=job.preemption_count + 1, last_preemption=change.reason)

@@ -40,19 +40,23 @@ def decide(snapshot: Snapshot, memory: Memory, policy: Policy, solver: Solver, l
 
     When no solver has an answer, what runs keeps running and nothing starts.
     """
-    formulation = build(snapshot, policy)
+    formulation = build(snapshot, policy, memory)
     lap("formulate")
 
     def solve(problem: Problem, start: WarmStart) -> Solution:
         return solver.solve(problem, gap=policy.gap, iterations=policy.iterations, warm_start=start)
 
     start = WarmStart(formulation.warm_prices(memory))
-    market = clear(opened(formulation, snapshot.queues), solve, start, memory.limit_prices, policy.gap)
+    market = clear(opened(formulation, formulation.weightings.queues), solve, start, memory.limit_prices, policy.gap)
     formulation, solution = replace(formulation, problem=market.problem), market.solution
     lap("solve")
     if solution.status is Status.FAILED:
         plan = hold(snapshot, formulation)
     else:
         plan = place(snapshot, formulation, solution.shares, memory, policy)
+    late = [snapshot.jobs[position] for position in formulation.promises.missed.tolist()]
+    plan = replace(plan, missed=tuple(job.id for job in late if not job.message))
+    if policy.floating_resources:
+        plan = replace(plan, floating=policy.floating_resources)
     lap("place")
     return Decision(formulation, market, plan)

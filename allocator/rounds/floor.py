@@ -25,7 +25,12 @@ Place = dict[str, Held]
 """By node."""
 Arrival = Start | Move | Resize
 
-FOR_OTHERS = (PreemptionReason.FAIR_SHARE, PreemptionReason.PRIORITY)
+FOR_OTHERS = (
+    PreemptionReason.FAIR_SHARE,
+    PreemptionReason.PRIORITY,
+    PreemptionReason.QUOTA,
+    PreemptionReason.LIMIT,
+)
 """Preemptions that make sense only together with a start."""
 
 
@@ -103,6 +108,12 @@ class Floor:
         for job_id in sorted(self._leaving):
             for name in self._old_place(job_id):
                 self._left.setdefault(name, []).append(job_id)
+        self._changing = {change.job_id for change in plan.changes}
+        self._takes: dict[str, list[tuple[int, int]]] = {}
+        """By job, (position in `plan.shared`, how much more it takes)."""
+        for number, each in enumerate(plan.shared):
+            for job_id, amount in each.takes:
+                self._takes.setdefault(job_id, []).append((number, amount))
         self._wide_limits = any(
             is_wide(limit)
             for changes in self._arriving.values()
@@ -116,15 +127,22 @@ class Floor:
             c.job_id for c in self._plan.changes if isinstance(c, Move | Resize) and c.job_id in self._refusals
         ]
         returning += [job_id for name in sorted(self._arriving) for job_id in self._fill(name)]
-        while returning:
-            job_id = returning.pop()
-            self._leaving.discard(job_id)
-            for name in self._old_place(job_id):
-                returning += self._fill(name)
-            returning += self._refuse_clashing(job_id)
+        while True:
+            while returning:
+                job_id = returning.pop()
+                self._leaving.discard(job_id)
+                for name in self._old_place(job_id):
+                    returning += self._fill(name)
+                returning += self._refuse_clashing(job_id)
+            before = len(self._refusals)
+            returning = self._refuse_who_exceeds()
+            if len(self._refusals) == before:
+                return
 
     def keep_needless_victims(self) -> None:
-        """Refuse preemptions for the sake of others where nobody takes the place, the last of the plan first."""
+        """Refuse preemptions for the sake of others where nobody takes the place, nor what is shared with others: the
+        last of the plan first.
+        """
         after: dict[str, Tenants] = {}
         for change in reversed(self._plan.changes):
             if not isinstance(change, Preempt) or change.reason not in FOR_OTHERS or change.job_id in self._refusals:
@@ -136,7 +154,8 @@ class Floor:
                 if name not in after:
                     after[name] = self._with_newcomers(name)
                 after[name].add(victim, place[name])
-            if all(self._is_sound(name, after[name]) for name in place) and not self._clashing(victim):
+            sound = all(self._is_sound(name, after[name]) for name in place)
+            if sound and not self._clashing(victim) and not self._is_needed(change.job_id):
                 self._refusals[change.job_id] = "nobody takes its place any more"
                 self._leaving.discard(change.job_id)
             else:
@@ -156,7 +175,7 @@ class Floor:
             before = tenants.quarrels()
             tenants.add(job, place)
             why = None
-            if not tenants.usage.fits(node):
+            if not tenants.usage.fits(node, self._plan.floating):
                 why = f"node {name} has no room any more"
             elif tenants.quarrels() - before:
                 why = f"node {name} has replicas that it must not be with"
@@ -165,6 +184,47 @@ class Floor:
                 self._refusals[change.job_id] = why
                 if not isinstance(change, Start):
                     refused.append(change.job_id)
+        return refused
+
+    def _taken(self, number: int) -> int:
+        """How much more than before is taken of something shared, by what happens."""
+        return sum(amount for job_id, amount in self._plan.shared[number].takes if self._happens(job_id, amount))
+
+    def _happens(self, job_id: str, amount: int) -> bool:
+        """Whether a job takes that much more than before: its change is made, or it has given it back by ending."""
+        if job_id in self._changing and job_id not in self._refusals:
+            return True
+        job = self._facts.job(job_id)
+        return amount < 0 and (job is None or job.allocation is None)
+
+    def _is_needed(self, job_id: str) -> bool:
+        """Whether others who come count on what a job gives back by leaving."""
+        return any(
+            amount < 0 and self._is_entered(number) and self._taken(number) - amount > self._plan.shared[number].left
+            for number, amount in self._takes.get(job_id, ())
+        )
+
+    def _is_entered(self, number: int) -> bool:
+        """Whether anybody takes more of something shared than before."""
+        takes = self._plan.shared[number].takes
+        return any(amount > 0 and job_id not in self._refusals for job_id, amount in takes)
+
+    def _refuse_who_exceeds(self) -> list[str]:
+        """Refuse newcomers that would take too much of what is shared, since others stay who wanted to leave: the last
+        of the plan first; the ids of refused moves and resizes.
+        """
+        refused = []
+        for number, each in enumerate(self._plan.shared):
+            beyond = self._taken(number) - each.left
+            amounts = dict(each.takes)
+            for change in reversed(self._plan.changes):
+                if beyond <= 0:
+                    break
+                if amounts.get(change.job_id, 0) > 0 and change.job_id not in self._refusals:
+                    self._refusals[change.job_id] = "others stay that take of the same quota or side constraint"
+                    beyond -= amounts[change.job_id]
+                    if not isinstance(change, Start | Preempt):
+                        refused.append(change.job_id)
         return refused
 
     def _refuse_clashing(self, job_id: str) -> list[str]:
@@ -219,7 +279,7 @@ class Floor:
         node = self._facts.node(name)
         if node is None or node.health is not NodeHealth.READY:
             return False
-        return tenants.usage.fits(node) and not tenants.quarrels()
+        return tenants.usage.fits(node, self._plan.floating) and not tenants.quarrels()
 
     def _job(self, change: Arrival) -> Job:
         job = self._facts.job(change.job_id)

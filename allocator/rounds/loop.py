@@ -33,25 +33,28 @@ def run_rounds(
 ) -> None:
     """Run rounds at multiples of `interval` seconds until the clock says that it is over.
 
-    `policy` is asked before each round, so that a change takes effect at the next one. An exception of a port or an
-    observer ends the loop: what to do then is for whoever assembled it.
+    The policy is the one that was applied last, which is a fact of the store; where none was, `policy` is asked before
+    each round. So a change takes effect at the next one. An exception of a port or an observer ends the loop: what to
+    do then is for whoever assembled it.
     """
     memory = store.memory()
     while True:
-        rules = policy()
-        report, memory = run_round(store=store, pusher=pusher, clock=clock, solver=solver, policy=rules, memory=memory)
+        report, memory = run_round(
+            store=store, pusher=pusher, clock=clock, solver=solver, policy=policy(), memory=memory
+        )
         for observer in observers:
             observer.observe(report)
         now = clock.now()
         until = (math.floor(now / interval) + 1) * interval
-        if not clock.wait(until, quiescent=is_quiescent(report, rules)):
+        assert report.policy is not None
+        if not clock.wait(until, quiescent=is_quiescent(report, report.policy)):
             return
 
 
 def run_round(
     *, store: Store, pusher: Pusher, clock: Clock, solver: Solver, policy: Policy, memory: Memory
 ) -> tuple[RoundReport, Memory]:
-    """One round: everything up to, and including, its record."""
+    """One round: everything up to, and including, its record. `policy`: where none was applied."""
     with _cyclic_garbage_waits():
         return _round(store, pusher, clock, solver, policy, memory)
 
@@ -70,6 +73,7 @@ def _round(
 
     # 1. Look.
     snapshot = store.snapshot(clock.now())
+    policy = snapshot.policy(policy)
     lap("snapshot")
     # 2. Decide.
     decision = decide(snapshot, memory, policy, solver, lap)
@@ -129,9 +133,15 @@ def is_quiescent(report: RoundReport, policy: Policy) -> bool:
 
 
 def _may_change_its_mind(report: RoundReport, policy: Policy) -> bool:
-    """Whether anybody with a choice runs for less than the minimum."""
+    """Whether anybody with a choice runs for less than the minimum, or runs at all where weights change with time or it
+    needs more of it from round to round, or whether a deadline is still to pass.
+    """
     live = report.formulation.live
     with np.errstate(invalid="ignore"):  # of jobs that never started, which do not run
         young = live.jobs.runs & (report.snapshot.time - live.jobs.since < policy.minimum_run_seconds)
+    if policy.weights_change:
+        young = live.jobs.runs
+    if (live.jobs.deadline < np.inf).any():
+        return bool((live.jobs.deadline[live.jobs.deadline < np.inf] > report.snapshot.time).any()) or bool(young.any())
     choices = (live.shapes.throughput > 0).sum(axis=1)
     return bool((choices[live.shape[young]] > 1).any() if young.any() else False)

@@ -101,6 +101,8 @@ class RoundSummary:
     stages: tuple[tuple[str, float], ...]
     resized: int = 0
     """Jobs that go on with another number of replicas, or another part of their demand."""
+    policy_version: int = 0
+    """Of the policy that it was decided by; 0: none was applied yet, and it was the daemon's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ gave it, minus 1 if it runs. A job with share 0.4 that waits gains 0.4 s per sec
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,11 +15,12 @@ from allocator.domain.job import JobState
 from allocator.domain.placement import WHOLE
 from allocator.domain.plan import Commit
 from allocator.domain.policy import Policy
-from allocator.domain.snapshot import Memory, Snapshot
+from allocator.domain.snapshot import Memory, QueueHistory, Snapshot
 from allocator.formulation.build import Formulation
 from allocator.formulation.live import Live
 from allocator.formulation.problem import Floats, Integers
 from allocator.placement.contenders import owed_now
+from allocator.rounds.charging import history_after
 from allocator.rounds.coming import coming_work
 from allocator.rounds.decide import Decision
 from allocator.solvers.solution import Status
@@ -84,15 +86,18 @@ def settle(memory: Memory, snapshot: Snapshot, decision: Decision, commit: Commi
     formulation, solution = decision.formulation, decision.solution
     live, row = formulation.live, formulation.row
     credit = _within_limit(formulation, owed_now(memory, live, snapshot.time), policy.credit_limit_seconds)
-    pace = np.zeros(len(credit))
+    pace, parts = np.zeros(len(credit)), parts_after(live, commit)
     prices, limit_prices = memory.prices, memory.limit_prices
     if solution.status is not Status.FAILED:
         there = row >= 0
         share = np.minimum(1.0, solution.shares.sum(axis=1))
-        pace[there] = share[row[there]] - parts_after(live, commit)[there]
+        pace[there] = share[row[there]] - parts[there]
         pace[np.abs(pace) <= _PACE_TOLERANCE] = 0.0
         prices = formulation.prices_to_remember(solution.prices, memory)
         limit_prices = decision.market.limit_prices
+    history: Mapping[str, QueueHistory] = {}
+    if policy.usage_strength > 0:
+        history = history_after(memory, snapshot, decision, configurations_after(live, commit), parts, policy)
     kept = (credit != 0) | (pace != 0)
     return Memory(
         time=snapshot.time,
@@ -102,4 +107,5 @@ def settle(memory: Memory, snapshot: Snapshot, decision: Decision, commit: Commi
         prices=prices,
         limit_prices=limit_prices,
         work=coming_work(live, prices, memory.work),
+        history=history,
     )

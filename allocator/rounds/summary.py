@@ -69,6 +69,7 @@ def summarize(
         queues=_queue_usage(snapshot, decision, after, part),
         stages=stages,
         resized=sum(isinstance(change, Resize) for change in done),
+        policy_version=0 if snapshot.applied is None else snapshot.applied.version,
     )
 
 
@@ -97,7 +98,7 @@ def _added_up(live: Live, kinds: Integers, counts: Floats) -> Amounts:
     amounts: Amounts = {}
     for number in np.flatnonzero(together).tolist():
         kind, count = live.kinds[number], float(together[number])
-        for resource, amount in kind.demand.items():
+        for resource, amount in kind.asks.items():
             key = (kind.flavor, resource)
             # whole counts stay exact; parts are of divisible jobs
             gangs = int(count) if count.is_integer() else count
@@ -204,7 +205,7 @@ def _amounts_by_queue(
     together = np.bincount(queue[jobs] * len(live.kinds) + kind, weights=part[jobs])
     pairs = np.flatnonzero(together)
     gangs = [live.kinds[number] for number in (pairs % max(1, len(live.kinds))).tolist()]
-    each = np.array([[float(kind.demand.get(name) * kind.replicas) for name in names] for kind in gangs])
+    each = np.array([[float(kind.asks.get(name) * kind.replicas) for name in names] for kind in gangs])
     amounts = np.zeros((len(live.queues), len(names)))
     if len(pairs):
         np.add.at(amounts, pairs // len(live.kinds), each * together[pairs][:, None])

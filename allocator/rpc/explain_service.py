@@ -16,12 +16,14 @@ from typing import TypeVar
 
 from allocator.domain.errors import FailedPrecondition, InvalidInput, ResourceExhausted
 from allocator.domain.job import JobState
-from allocator.explain.answers import JobExplanation
+from allocator.explain.answers import JobExplanation, PromiseState
 from allocator.explain.counterfactuals import MOST_ROUNDS, what_helps
 from allocator.explain.estimate import ROUNDS, SCENARIOS, estimate_start
 from allocator.explain.finished import Finished
 from allocator.explain.job import explain_job
+from allocator.explain.own_limits import limit_prices
 from allocator.explain.prices import explain_price, one_more
+from allocator.explain.promise_weight import weight_that_holds
 from allocator.explain.queue import explain_queue
 from allocator.formulation.problem import Problem
 from allocator.rounds.ports import Solver
@@ -36,6 +38,7 @@ from allocator.wire.explanations import (
     price_explanation_to_proto,
     queue_explanation_to_proto,
 )
+from allocator.wire.limits import limit_prices_to_proto
 
 MOST_ROUNDS_ASKED, MOST_HISTORY = 10_000, 1000
 MOST_WAITING = 8
@@ -100,7 +103,19 @@ class ExplainService(pb_grpc.ExplainServiceServicer):
         finished, found = await self._on(self._quick, quick)
         if finished is not None and found.round is not None and found.state is JobState.PENDING:
             found = await self._replayed(request, finished, found, rounds)
+        if finished is not None and request.what_helps:
+            found = await self._with_weight(finished, found)
         return pb.ExplainJobResponse(explanation=job_explanation_to_proto(found))
+
+    async def _with_weight(self, finished: Finished, found: JobExplanation) -> JobExplanation:
+        """With what weight its promise would hold, if it is at risk."""
+        promise = found.promise
+        if promise is None or promise.state is not PromiseState.AT_RISK:
+            return found
+        job = await self._backend.ask(self._backend.reads.get_job, found.job_id)
+        interval = self._backend.settings.round_interval_seconds
+        weight = await self._replay(lambda solver: weight_that_holds(finished, job, solver, interval))
+        return replace(found, promise=replace(promise, weight=weight))
 
     async def _replayed(
         self, request: pb.ExplainJobRequest, finished: Finished, found: JobExplanation, rounds: int
@@ -149,6 +164,10 @@ class ExplainService(pb_grpc.ExplainServiceServicer):
         if request.history:
             past = await self._backend.ask(self._past, flavor, resource, request.history)
         return price_explanation_to_proto(found, past)
+
+    async def ListLimitPrices(self, request: pb.ListLimitPricesRequest, context: Context) -> pb.ListLimitPricesResponse:
+        found = await self._on(self._quick, lambda: limit_prices(self._newest_or_refuse()))
+        return pb.ListLimitPricesResponse(prices=limit_prices_to_proto(found))
 
     def _past(self, flavor: str, resource: str, limit: int) -> tuple[PastPrice, ...]:
         """Newest first."""

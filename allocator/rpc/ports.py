@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobState
 from allocator.domain.placement import NodeDesired
@@ -45,6 +46,12 @@ class Reads(Protocol):
 
     def list_rounds(self, before: int | None = None, limit: int = 100) -> tuple[RoundSummary, ...]:
         """The newest `limit` rounds with a number below `before`, newest first."""
+        ...
+
+    def get_policy(self, version: int) -> AppliedPolicy: ...
+
+    def list_policies(self, limit: int = 100) -> tuple[AppliedPolicy, ...]:
+        """The newest `limit` that were applied, newest first."""
         ...
 
     def latest_round(self) -> RoundSummary | None: ...

@@ -18,6 +18,7 @@ from allocator.rpc.hub import Hub
 from allocator.rpc.interceptor import CallInterceptor, OnRequest
 from allocator.rpc.job_service import JobService
 from allocator.rpc.node_service import NodeService
+from allocator.rpc.policy_service import PolicyService
 from allocator.rpc.ports import Reads
 from allocator.rpc.queue_service import QueueService
 from allocator.rpc.scheduler_service import SchedulerService
@@ -27,6 +28,7 @@ from allocator.v1 import (
     explain_service_pb2,
     job_service_pb2,
     node_service_pb2,
+    policy_service_pb2,
     queue_service_pb2,
     scheduler_service_pb2,
     simulate_service_pb2,
@@ -34,6 +36,7 @@ from allocator.v1 import (
 from allocator.v1.explain_service_pb2_grpc import add_ExplainServiceServicer_to_server
 from allocator.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
 from allocator.v1.node_service_pb2_grpc import add_NodeServiceServicer_to_server
+from allocator.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 from allocator.v1.queue_service_pb2_grpc import add_QueueServiceServicer_to_server
 from allocator.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
 from allocator.v1.simulate_service_pb2_grpc import add_SimulateServiceServicer_to_server
@@ -44,6 +47,7 @@ SERVICES: tuple[str, ...] = tuple(
         explain_service_pb2,
         job_service_pb2,
         node_service_pb2,
+        policy_service_pb2,
         queue_service_pb2,
         scheduler_service_pb2,
         simulate_service_pb2,
@@ -58,7 +62,7 @@ class RpcServer:
 
     `clock_now` gives seconds since the epoch for the commands. `hub` is also the daemon's Pusher and one of its
     Observers. `on_request` is called when a call of our services ends.
-    `policy` is that of the rounds, for questions about them. `rest` waits, at most for so many seconds, until no round
+    `policy` is that of the rounds while none was applied. `rest` waits, at most for so many seconds, until no round
     is under way: what replays rounds goes on between them.
     """
 
@@ -76,6 +80,7 @@ class RpcServer:
         self._backend = Backend(ledger, reads, hub, clock_now, settings)
         self._explaining = ExplainService(self._backend, rest)
         self._simulating = SimulateService(self._backend, policy, rest)
+        self._arranging = PolicyService(self._backend, policy)
         self._health = health.aio.HealthServicer()
         self._on_request = on_request
         self._server: aio.Server | None = None
@@ -95,6 +100,7 @@ class RpcServer:
         add_SchedulerServiceServicer_to_server(SchedulerService(self._backend), server)
         add_ExplainServiceServicer_to_server(self._explaining, server)
         add_SimulateServiceServicer_to_server(self._simulating, server)
+        add_PolicyServiceServicer_to_server(self._arranging, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         try:

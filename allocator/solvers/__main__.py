@@ -21,7 +21,7 @@ def compile_kernels() -> None:
     """Solve one problem for every kind of kernel."""
     assert _ROWS >= LEVEL_ROWS
     random = np.random.default_rng(0)
-    shared = [Limit(0, 0, _QUEUE / 50, range(first, first + _QUEUE)) for first in range(0, _ROWS, _QUEUE)]
+    shared = [Limit.of(0, 0, _QUEUE / 50, range(first, first + _QUEUE)) for first in range(0, _ROWS, _QUEUE)]
     for rows, fairness, limits in (
         (_ROWS, 1.0, []), (_ROWS, float("inf"), []), (_ROWS // 100, 1.0, []), (_ROWS, 1.0, shared)
     ):  # fmt: skip

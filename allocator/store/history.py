@@ -10,20 +10,33 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, select, text, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.errors import NotFound, StoreUnavailable
 from allocator.domain.job import Job, JobState
 from allocator.intake.ports import Receipt
 from allocator.rounds.report import RoundSummary
 from allocator.store.feed import LAST, ChangeFeed, Cursor
 from allocator.store.job_mapping import JOB_COLUMNS, job_from
-from allocator.store.mapping import memory_from, node_from, queue_from, receipt_from, write
+from allocator.store.mapping import estimate_from, memory_from, node_from, policy_from, queue_from, receipt_from, write
 from allocator.store.overlay import Overlay
 from allocator.store.state import Archive, Position, State
 from allocator.store.summaries import read_summary
-from allocator.store.tables import ENDED, ONLY, JobRow, MemoryRow, NodeRow, PositionRow, QueueRow, ReceiptRow, RoundRow
+from allocator.store.tables import (
+    ENDED,
+    ONLY,
+    EstimateRow,
+    JobRow,
+    MemoryRow,
+    NodeRow,
+    PolicyRow,
+    PositionRow,
+    QueueRow,
+    ReceiptRow,
+    RoundRow,
+)
 from allocator.store.writing import table
 
-JOB, RECEIPT, ROUND = table(JobRow), table(ReceiptRow), table(RoundRow)
+JOB, RECEIPT, ROUND, POLICY = table(JobRow), table(ReceiptRow), table(RoundRow), table(PolicyRow)
 JOB_ROW = tuple(JOB.c[name] for name in JOB_COLUMNS)
 HAS_ENDED = text(ENDED)
 """In the words of the indexes, so that they are used."""
@@ -82,6 +95,19 @@ class History:
             query = query.where(ROUND.c.number < min(before, LAST))
         with self._reading() as connection:
             return tuple(map(read_summary, connection.execute(query).scalars()))
+
+    def policy(self, version: int) -> AppliedPolicy:
+        with self._reading() as connection:
+            query = select(POLICY).where(POLICY.c.version == max(-LAST, min(version, LAST)))
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound("policy version", str(version))
+        return policy_from(row)
+
+    def policies(self, limit: int) -> tuple[AppliedPolicy, ...]:
+        query = select(POLICY).order_by(POLICY.c.version.desc()).limit(limit)
+        with self._reading() as connection:
+            return tuple(map(policy_from, connection.execute(query)))
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -148,10 +174,13 @@ def load(connection: Connection, archive: Archive, feed_limit: int) -> State:
     state = State(archive, ChangeFeed(limit=0))
     overlay = Overlay(state)
     live = select(*JOB_ROW).where(JOB.c.end_time.is_(None)).order_by(JOB.c.sequence)
+    policy = connection.execute(select(POLICY).order_by(POLICY.c.version.desc()).limit(1)).one_or_none()
     overlay.restore(
         queues=(queue_from(row) for row in connection.execute(select(table(QueueRow)))),
         nodes=(node_from(row) for row in connection.execute(select(table(NodeRow)))),
         jobs=(job_from(row) for row in connection.execute(live)),
+        estimates=(estimate_from(row) for row in connection.execute(select(table(EstimateRow)))),
+        policy=None if policy is None else policy_from(policy),
     )
     overlay.position = read_position(connection)
     state.merge(overlay)

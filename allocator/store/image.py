@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
 from allocator.domain.errors import NotFound
 from allocator.domain.job import Job, JobState
@@ -90,6 +91,9 @@ class Image:
 
     def memory(self) -> Memory:
         return self._state.memory
+
+    def applied_policy(self) -> AppliedPolicy | None:
+        return self._state.applied
 
     def current_revision(self) -> int:
         return self._state.position.revision

@@ -15,6 +15,7 @@ from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import WHOLE, Allocation, Epoch, Placement, ReplicaPlacement
 from allocator.domain.reason import (
     Examined,
+    LimitExcess,
     PendingCause,
     PendingReason,
     PreemptionReason,
@@ -37,6 +38,8 @@ MUTABLE_JOB_COLUMNS: tuple[str, ...] = (
     "last_preemption",
     "measured_throughput",
     "message",
+    "work_done_seconds",
+    "work_counted_time",
 )
 """What changes in a job while its spec stays the same. Of these, `end_time` changes once: when the job ends."""
 
@@ -60,6 +63,9 @@ def job_row(job: Job) -> Row:
         "constraints": None if spec.constraints is UNCONSTRAINED else _write_constraints(spec.constraints),
         "resizable": spec.resizable,
         "divisible": spec.divisible,
+        "job_class": write(spec.job_class) if spec.job_class else '""',
+        "deadline": spec.deadline,
+        "minimum_throughput": spec.minimum_throughput,
         "submit_time": job.submit_time,
     }
 
@@ -78,6 +84,8 @@ def job_changes(job: Job) -> Row:
         "last_preemption": None if job.last_preemption is None else job.last_preemption.value,
         "measured_throughput": write(job.measured_throughput) if job.measured_throughput else "[]",
         "message": write(job.message) if job.message else '""',
+        "work_done_seconds": job.work_done_seconds,
+        "work_counted_time": job.work_counted_time,
     }
 
 
@@ -96,6 +104,8 @@ JOB_COLUMNS: tuple[str, ...] = (
     "last_preemption",
     "measured_throughput",
     "message",
+    "work_done_seconds",
+    "work_counted_time",
     "queue",
     "configurations",
     "name",
@@ -108,6 +118,9 @@ JOB_COLUMNS: tuple[str, ...] = (
     "constraints",
     "resizable",
     "divisible",
+    "job_class",
+    "deadline",
+    "minimum_throughput",
 )
 """In the order in which `job_from` takes them: by position, because by name takes as long as all the rest."""
 
@@ -118,7 +131,8 @@ SPEC_COLUMN = JOB_COLUMNS.index("queue")
 def job_from(row: Sequence[Any]) -> Job:
     """From the values of JOB_COLUMNS."""
     job_id, sequence, submit_time, state, revision, allocation, reason = row[:7]
-    first_start_time, last_start_time, end_time, preemption_count, preemption, measured, message = row[7:SPEC_COLUMN]
+    first_start_time, last_start_time, end_time, preemption_count, preemption, measured, message = row[7:14]
+    work_done, work_counted = row[14:SPEC_COLUMN]
     return Job(
         job_id,
         sequence,
@@ -135,12 +149,14 @@ def job_from(row: Sequence[Any]) -> Job:
         None if preemption is None else PreemptionReason(preemption),
         _read_measured(measured),
         _read_text(message),
+        work_done,
+        work_counted,
     )
 
 
 def _spec_from(row: Sequence[Any]) -> JobSpec:
     queue, configurations, name, weight, priority_class, preemptible, restart_cost, expected_duration = row[:8]
-    labels, constraints, resizable, divisible = row[8:]
+    labels, constraints, resizable, divisible, job_class, deadline, minimum_throughput = row[8:]
     return JobSpec(
         _same(queue),
         _read_configurations(configurations),
@@ -154,6 +170,9 @@ def _spec_from(row: Sequence[Any]) -> JobSpec:
         UNCONSTRAINED if constraints is None else _read_constraints(constraints),
         resizable,
         divisible,
+        _same(_read_text(job_class)),
+        deadline,
+        minimum_throughput,
     )
 
 
@@ -172,13 +191,14 @@ def _same(text: str) -> str:
 
 
 def _write_configurations(configurations: tuple[Configuration, ...]) -> str:
+    """What nobody declared is null: 1 stands for it."""
     return write(
         [
             {
                 "flavor": configuration.flavor,
                 "replicas": configuration.replicas,
                 "demand": dict(configuration.demand.items()),
-                "throughput": configuration.throughput,
+                "throughput": configuration.throughput if configuration.declared else None,
             }
             for configuration in configurations
         ]
@@ -188,7 +208,13 @@ def _write_configurations(configurations: tuple[Configuration, ...]) -> str:
 @lru_cache(maxsize=65536)
 def _read_configurations(text: str) -> tuple[Configuration, ...]:
     return tuple(
-        Configuration(part["flavor"], part["replicas"], Resources.of(part["demand"]), part["throughput"])
+        Configuration(
+            part["flavor"],
+            part["replicas"],
+            Resources.of(part["demand"]),
+            1.0 if part["throughput"] is None else part["throughput"],
+            declared=part["throughput"] is not None,
+        )
         for part in read(text)
     )
 
@@ -283,6 +309,8 @@ def _write_reason(reason: PendingReason) -> str:
         content["reserved_until"] = reason.reserved_until
     if reason.excesses:
         content["excesses"] = [astuple(excess) for excess in reason.excesses]
+    if reason.limits:
+        content["limits"] = [astuple(excess) for excess in reason.limits]
     return write(content)
 
 
@@ -297,6 +325,7 @@ def _read_reason(text: str) -> PendingReason:
         tuple(content.get("reserved_for", ())),
         content.get("reserved_until"),
         tuple(QuotaExcess(*part) for part in content.get("excesses", ())),
+        tuple(LimitExcess(*part) for part in content.get("limits", ())),
     )
 
 

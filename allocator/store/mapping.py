@@ -13,12 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from allocator.domain.applied_policy import AppliedPolicy, PolicyDocument
 from allocator.domain.cluster import Labels, Node, NodeAvailability, NodeHealth
+from allocator.domain.errors import StoreUnavailable
+from allocator.domain.estimates import Estimate
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.domain.resources import Resources
-from allocator.domain.snapshot import Memory, WorkKind
+from allocator.domain.snapshot import Memory, QueueHistory, WorkKind
 from allocator.intake.ports import Receipt
+from allocator.policyfile import read as read_policy
+from allocator.policyfile import written
 
 Row = dict[str, Any]
 
@@ -114,6 +119,31 @@ def node_from(row: Any) -> Node:
     )
 
 
+# --- policies -----------------------------------------------------------------------------------------------------
+
+
+def policy_row(applied: AppliedPolicy) -> Row:
+    return {
+        "version": applied.version,
+        "time": applied.time,
+        "content": write(written(PolicyDocument(applied.policy))),
+        "text": write(applied.text),
+        "author": write(applied.author),
+        "comment": write(applied.comment),
+    }
+
+
+def policy_from(row: Any) -> AppliedPolicy:
+    """From a row with the columns of `PolicyRow` as attributes."""
+    reading = read_policy(read(row.content))
+    if reading.document is None:
+        raise StoreUnavailable(
+            f"policy {row.version} of the database cannot be read by this program: {reading.mistakes[0]}"
+        )
+    policy = reading.document.policy
+    return AppliedPolicy(row.version, row.time, policy, read(row.text), read(row.author), read(row.comment))
+
+
 # --- receipts and memory ------------------------------------------------------------------------------------------
 
 
@@ -132,6 +162,29 @@ def receipt_from(row: Any) -> Receipt:
     return Receipt(read(row.request_id), row.digest, row.time, answers)
 
 
+def estimate_name(name: Sequence[object]) -> str:
+    """The key of an estimate's row."""
+    return write(list(name))
+
+
+def estimate_row(estimate: Estimate) -> Row:
+    return {
+        "name": estimate_name(estimate.name),
+        "observations": estimate.count,
+        "log_mean": estimate.log_mean,
+        "log_squares": estimate.log_squares,
+        "value": estimate.value,
+        "time": estimate.time,
+    }
+
+
+def estimate_from(row: Any) -> Estimate:
+    """From a row with the columns of `EstimateRow` as attributes."""
+    queue, job_class, flavor, replicas = read(row.name)
+    known = (row.observations, row.log_mean, row.log_squares, row.value, row.time)
+    return Estimate(queue, job_class, flavor, replicas, *known)
+
+
 def memory_row(memory: Memory) -> Row:
     """All columns but the key. What there is one of per job is binary: it is written every round."""
     content = {
@@ -139,6 +192,7 @@ def memory_row(memory: Memory) -> Row:
         "prices": [(*name, price) for name, price in memory.prices.items()],
         "limit_prices": [(*name, price) for name, price in memory.limit_prices.items()],
         "work": [(kind.flavor, dict(kind.demand.items()), kind.popularity, kind.value) for kind in memory.work],
+        "history": [(name, *history) for name, history in memory.history.items()],
     }
     columns = (memory.sequences, memory.credits, memory.pace)
     return {"content": write(content), "credits": b"".join([_little_endian(column) for column in columns])}
@@ -158,16 +212,20 @@ def memory_from(content: str, credits_and_pace: bytes | None, sequence_of: Calla
         WorkKind(flavor, Resources.of(demand), popularity, value)
         for flavor, demand, popularity, value in found.get("work", ())  # older records have none
     )
+    history = {
+        name: QueueHistory(*amounts)
+        for name, *amounts in found.get("history", ())  # older records have none
+    }
     if credits_and_pace is None:
         owed, pace = (_by_sequence(found[name], sequence_of) for name in ("credits", "pace"))
-        return Memory.of(found["time"], owed, pace, prices, limit_prices, work)
+        return Memory.of(found["time"], owed, pace, prices, limit_prices, work, history)
     part = len(credits_and_pace) // 3
     columns = [credits_and_pace[at * part : (at + 1) * part] for at in range(3)]
     sequences = array("q", columns[0])
     credits_owed, pace_of_each = array("d", columns[1]), array("d", columns[2])
     for column in (sequences, credits_owed, pace_of_each):
         _swap_if_big_endian(column)
-    return Memory(found["time"], sequences, credits_owed, pace_of_each, prices, limit_prices, work)
+    return Memory(found["time"], sequences, credits_owed, pace_of_each, prices, limit_prices, work, history)
 
 
 def _little_endian(column: array[Any]) -> bytes:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import Any, TypeVar
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.errors import AllocatorError, NotFound
 from allocator.domain.job import Job, JobState
 from allocator.domain.plan import Commit, Plan
@@ -111,6 +112,15 @@ class MemoryStore(LiveReads):
             raise NotFound("round", str(number))
         return summary
 
+    def get_policy(self, version: int) -> AppliedPolicy:
+        applied = self._archive.policies.get(version)
+        if applied is None:
+            raise NotFound("policy version", str(version))
+        return applied
+
+    def list_policies(self, limit: int = 100) -> tuple[AppliedPolicy, ...]:
+        return tuple(islice(reversed(self._archive.policies.values()), limit))
+
     def list_rounds(self, before: int | None = None, limit: int = 100) -> tuple[RoundSummary, ...]:
         with self._turn:
             newest_first = list(self._rounds.values())[::-1]
@@ -127,12 +137,14 @@ class MemoryStore(LiveReads):
 
 
 class _Archive:
-    """Final jobs and receipts, in dictionaries."""
+    """Final jobs, receipts and policies, in dictionaries."""
 
     def __init__(self, *, keep_final: bool) -> None:
         self._keep_final = keep_final
         self._jobs: dict[str, Job] = {}
         self._receipts: OrderedDict[str, Receipt] = OrderedDict()
+        self.policies: dict[int, AppliedPolicy] = {}
+        """Every one that was applied, by version."""
 
     def job(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
@@ -143,6 +155,7 @@ class _Archive:
     def add(self, overlay: Overlay) -> None:
         """Take over what leaves the live facts."""
         self._receipts.update(overlay.receipts)
+        self.policies.update({applied.version: applied for applied in overlay.policies})
         for job in overlay.jobs.values():
             if job.state.is_final and self._keep_final:
                 self._jobs[job.id] = job

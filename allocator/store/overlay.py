@@ -6,11 +6,14 @@ into the `State`, or, if the batch could not be made durable, thrown away.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
+from allocator.domain.estimates import Estimate, EstimateName
 from allocator.domain.job import Job, JobState, revised
 from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired, ReplicaPlacement, held
 from allocator.domain.queue import Queue
@@ -30,7 +33,7 @@ class Overlay:
 
     `jobs` holds the newest version of every job that changed, live or final, and `fresh` the newest numbers for an
     unchanged cause of waiting, by job id, which need not become durable; None means that there are none any more. None
-    in `queues` and `nodes` means deleted. `round` is what was recorded, if anything was.
+    in `queues`, `nodes` and `estimates` means deleted. `round` is what was recorded, if anything was.
     """
 
     def __init__(self, state: State) -> None:
@@ -39,6 +42,9 @@ class Overlay:
         self.queues: dict[str, Queue | None] = {}
         self.nodes: dict[str, Node | None] = {}
         self.jobs: dict[str, Job] = {}
+        self.estimates: dict[EstimateName, Estimate | None] = {}
+        self.policies: list[AppliedPolicy] = []
+        """Those that were applied, the newest last."""
         self.fresh: dict[str, PendingReason | None] = {}
         self.receipts: dict[str, Receipt] = {}
         self.placed: Shadow[set[str]] = Shadow(state.placed, set)
@@ -72,8 +78,21 @@ class Overlay:
             return ()
         return tuple(queue for queue in map(self.queue, sorted(names)) if queue is not None)
 
+    def all_queues(self) -> tuple[Queue, ...]:
+        if not self.queues:
+            return self.state.all_queues()
+        queues = {queue.name: queue for queue in self.state.all_queues()} | self.queues
+        return tuple(queue for _, queue in sorted(queues.items()) if queue is not None)
+
     def live_job_count(self, queue: str) -> int:
         return sum(self.counts.look(queue))
+
+    def live_jobs_by_class(self) -> Counter[str]:
+        jobs = self.state.jobs | self.jobs
+        return Counter(job.spec.priority_class for job in jobs.values() if job.state in LIVE)
+
+    def applied_policy(self) -> AppliedPolicy | None:
+        return self.policies[-1] if self.policies else self.state.applied
 
     def node(self, name: str) -> Node | None:
         return self.nodes[name] if name in self.nodes else self.state.nodes.get(name)
@@ -103,6 +122,15 @@ class Overlay:
     def next_sequence(self) -> int:
         return self.position.next_sequence
 
+    def estimate(self, name: EstimateName) -> Estimate | None:
+        return self.estimates[name] if name in self.estimates else self.state.estimates.get(name)
+
+    def all_estimates(self) -> tuple[Estimate, ...]:
+        if not self.estimates:
+            return self.state.all_estimates()
+        found = {estimate.name: estimate for estimate in self.state.all_estimates()} | self.estimates
+        return tuple(estimate for _, estimate in sorted(found.items()) if estimate is not None)
+
     # --- changes ---
 
     def absorb(self, changes: ChangeSet) -> None:
@@ -129,11 +157,27 @@ class Overlay:
                     self.unpushed.add(node.name)  # its agent may be running what was decided before it went
                 self.nodes[node.name] = node
                 effects += 1
+        for estimate in changes.estimates:
+            if estimate != self.estimate(estimate.name):
+                self.estimates[estimate.name] = estimate
+                effects += 1
+        for name in changes.forgotten_estimates:
+            self.estimates[name] = None
+        if changes.policy is not None:
+            self.policies.append(changes.policy)
+            effects += 1
         effects += sum(map(self._drop_queue, changes.deleted_queues)) + sum(map(self._drop_node, changes.deleted_nodes))
         if effects:
             self.position = replace(self.position, revision=revision, next_sequence=next_sequence)
 
-    def restore(self, queues: Iterable[Queue], nodes: Iterable[Node], jobs: Iterable[Job]) -> None:
+    def restore(
+        self,
+        queues: Iterable[Queue],
+        nodes: Iterable[Node],
+        jobs: Iterable[Job],
+        estimates: Iterable[Estimate] = (),
+        policy: AppliedPolicy | None = None,
+    ) -> None:
         """Take over facts as they were durable, without making a revision; `jobs` are live and by sequence.
 
         Every node counts as not pushed: nobody knows what reached its agent before the restart.
@@ -141,6 +185,8 @@ class Overlay:
         for queue in queues:
             self._put_queue(queue)
         self.nodes.update({node.name: node for node in nodes})
+        self.estimates.update({estimate.name: estimate for estimate in estimates})
+        self.policies = [] if policy is None else [policy]
         for job in jobs:
             self._put_job(job, None)
         self.unpushed.update(self.nodes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobState
 from allocator.domain.placement import NodeDesired
@@ -85,6 +86,18 @@ class Reads(Protocol):
         """The last one recorded."""
         ...
 
+    def applied_policy(self) -> AppliedPolicy | None:
+        """The one in force; None if none was applied yet."""
+        ...
+
+    def get_policy(self, version: int) -> AppliedPolicy:
+        """One that was applied, perhaps long ago."""
+        ...
+
+    def list_policies(self, limit: int = 100) -> tuple[AppliedPolicy, ...]:
+        """The newest `limit` that were applied, newest first."""
+        ...
+
 
 class LiveReads:
     """The methods of `Reads` that are answered from the image alone, whatever the store."""
@@ -117,6 +130,9 @@ class LiveReads:
 
     def latest_round(self) -> RoundSummary | None:
         return self._image.latest_round()
+
+    def applied_policy(self) -> AppliedPolicy | None:
+        return self._image.applied_policy()
 
 
 def only_live(states: Collection[JobState]) -> bool:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.errors import StoreUnavailable
 from allocator.domain.job import Job, JobState
 from allocator.domain.plan import Commit, Plan
@@ -159,6 +160,12 @@ class SqlStore(LiveReads):
 
     def get_round(self, number: int) -> RoundSummary:
         return self._history.round(number)
+
+    def get_policy(self, version: int) -> AppliedPolicy:
+        return self._history.policy(version)
+
+    def list_policies(self, limit: int = 100) -> tuple[AppliedPolicy, ...]:
+        return self._history.policies(limit)
 
     def list_rounds(self, before: int | None = None, limit: int = 100) -> tuple[RoundSummary, ...]:
         return self._history.rounds(before, limit)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
+from allocator.domain.estimates import Estimate, EstimateName
 from allocator.domain.job import Job, JobState, revised
 from allocator.domain.placement import DesiredReplica
 from allocator.domain.queue import Queue
@@ -62,6 +64,8 @@ class State:
         self.queues: dict[str, Queue] = {}
         self.nodes: dict[str, Node] = {}
         self.jobs: dict[str, Job] = {}
+        self.estimates: dict[EstimateName, Estimate] = {}
+        self.applied: AppliedPolicy | None = None
         self.fresh: dict[str, PendingReason] = {}
         self.placed: dict[str, set[str]] = {}
         """Node name to the ids of the jobs that have a replica there."""
@@ -81,6 +85,7 @@ class State:
         self._queue_tuple: tuple[Queue, ...] | None = None
         self._node_tuple: tuple[Node, ...] | None = None
         self._job_tuple: tuple[Job, ...] | None = None
+        self._estimate_tuple: tuple[Estimate, ...] | None = None
 
     def all_queues(self) -> tuple[Queue, ...]:
         """By name."""
@@ -93,6 +98,12 @@ class State:
         if self._node_tuple is None:
             self._node_tuple = tuple(self.nodes[name] for name in sorted(self.nodes))
         return self._node_tuple
+
+    def all_estimates(self) -> tuple[Estimate, ...]:
+        """By name."""
+        if self._estimate_tuple is None:
+            self._estimate_tuple = tuple(self.estimates[name] for name in sorted(self.estimates))
+        return self._estimate_tuple
 
     def live_jobs(self) -> tuple[Job, ...]:
         """By sequence."""
@@ -109,6 +120,8 @@ class State:
             queues=self.all_queues(),
             nodes=self.all_nodes(),
             jobs=self.live_jobs(),
+            estimates=self.all_estimates(),
+            applied=self.applied,
         )
 
     def jobs_on(self, node: str) -> tuple[Job, ...]:
@@ -133,6 +146,11 @@ class State:
         if overlay.jobs:
             self._merge_jobs(overlay)
             self._job_tuple = None
+        if overlay.estimates:
+            _update(self.estimates, overlay.estimates)
+            self._estimate_tuple = None
+        if overlay.policies:
+            self.applied = overlay.policies[-1]
         if overlay.fresh:
             _update(self.fresh, overlay.fresh)
         if overlay.pushed:
@@ -170,7 +188,7 @@ def by_sequence(jobs: Iterable[Job]) -> tuple[Job, ...]:
 _sequence = attrgetter("sequence")
 
 
-def _update(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+def _update(below: dict[Any, Any], above: Mapping[Any, Any]) -> None:
     """Set what is above; None removes."""
     for key, value in above.items():
         if value is None:

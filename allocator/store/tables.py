@@ -116,6 +116,40 @@ class JobRow(Row):
     last_preemption: Mapped[str | None]
     measured_throughput: Mapped[str]
     message: Mapped[str]
+    job_class: Mapped[str] = mapped_column(server_default='""')
+    deadline: Mapped[float | None]
+    minimum_throughput: Mapped[float | None]
+    work_done_seconds: Mapped[float] = mapped_column(server_default="0")
+    work_counted_time: Mapped[float | None]
+
+
+class EstimateRow(Row):
+    """What is known of a configuration of a class of jobs; forgotten ones leave no row. See `domain.estimates`."""
+
+    __tablename__ = "estimate"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    """Queue, class, flavor and replicas as a JSON list: a class is written freely."""
+    observations: Mapped[float]
+    log_mean: Mapped[float]
+    log_squares: Mapped[float]
+    value: Mapped[float]
+    time: Mapped[float]
+
+
+class PolicyRow(Row):
+    """A policy that was applied; the largest version is in force. Queues are rows of their own."""
+
+    __tablename__ = "policy"
+
+    version: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
+    time: Mapped[float]
+    content: Mapped[str]
+    """Every value, as a policy file without queues."""
+    text: Mapped[str]
+    """The file as it was sent."""
+    author: Mapped[str]
+    comment: Mapped[str]
 
 
 class ReceiptRow(Row):

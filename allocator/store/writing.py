@@ -15,7 +15,18 @@ from allocator.store.job_mapping import MUTABLE_JOB_COLUMNS, job_changes, job_ro
 from allocator.store.mapping import Row
 from allocator.store.overlay import Overlay
 from allocator.store.state import Position
-from allocator.store.tables import ONLY, JobRow, MemoryRow, NodeRow, PositionRow, QueueRow, ReceiptRow, RoundRow
+from allocator.store.tables import (
+    ONLY,
+    EstimateRow,
+    JobRow,
+    MemoryRow,
+    NodeRow,
+    PolicyRow,
+    PositionRow,
+    QueueRow,
+    ReceiptRow,
+    RoundRow,
+)
 from allocator.store.tables import Row as Mapped
 
 Statement = Any
@@ -35,6 +46,8 @@ class Statements:
         self._put_queue = self._put(QueueRow)
         self._put_node = self._put(NodeRow)
         self._put_receipt = self._put(ReceiptRow)
+        self._put_estimate = self._put(EstimateRow)
+        self._put_policy = self._put(PolicyRow)
         self._put_round = self._put(RoundRow)
         self._put_memory = self._put(MemoryRow)
         self._end_job = _Change(MUTABLE_JOB_COLUMNS)
@@ -57,7 +70,11 @@ class Statements:
         _remove(connection, QueueRow, "name", overlay.queues)
         _many(connection, self._put_node, [mapping.node_row(found) for found in overlay.nodes.values() if found])
         _remove(connection, NodeRow, "name", overlay.nodes)
+        estimates = {mapping.estimate_name(name): found for name, found in overlay.estimates.items()}
+        _many(connection, self._put_estimate, [mapping.estimate_row(found) for found in estimates.values() if found])
+        _remove(connection, EstimateRow, "name", estimates)
         _many(connection, self._put_receipt, [mapping.receipt_row(found) for found in overlay.receipts.values()])
+        _many(connection, self._put_policy, [mapping.policy_row(found) for found in overlay.policies])
 
     def write_round(self, connection: Connection, row: Row, memory: Row) -> None:
         """One round's record."""

@@ -186,3 +186,44 @@ class ExplainPriceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainPriceResponse: _TypeAlias = ExplainPriceResponse  # noqa: Y015
+
+@_typing.final
+class ListLimitPricesRequest(_message.Message):
+    """Request of ListLimitPrices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitPricesRequest: _TypeAlias = ListLimitPricesRequest  # noqa: Y015
+
+@_typing.final
+class ListLimitPricesResponse(_message.Message):
+    """Response of ListLimitPrices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def prices(self) -> _explanation_pb2.LimitPrices:
+        """Those that have a price."""
+
+    def __init__(
+        self,
+        *,
+        prices: _explanation_pb2.LimitPrices | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prices", b"prices"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prices", b"prices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitPricesResponse: _TypeAlias = ListLimitPricesResponse  # noqa: Y015

@@ -52,6 +52,11 @@ class ExplainServiceStub:
                 request_serializer=allocator_dot_v1_dot_explain__service__pb2.ExplainPriceRequest.SerializeToString,
                 response_deserializer=allocator_dot_v1_dot_explain__service__pb2.ExplainPriceResponse.FromString,
                 _registered_method=True)
+        self.ListLimitPrices = channel.unary_unary(
+                '/allocator.v1.ExplainService/ListLimitPrices',
+                request_serializer=allocator_dot_v1_dot_explain__service__pb2.ListLimitPricesRequest.SerializeToString,
+                response_deserializer=allocator_dot_v1_dot_explain__service__pb2.ListLimitPricesResponse.FromString,
+                _registered_method=True)
 
 
 class ExplainServiceServicer:
@@ -81,6 +86,14 @@ class ExplainServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLimitPrices(self, request, context):
+        """Lists the prices of side constraints, and of what lies in pieces, with who pays them. Errors: FAILED_PRECONDITION
+        before the first round.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExplainServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -98,6 +111,11 @@ def add_ExplainServiceServicer_to_server(servicer, server):
                     servicer.ExplainPrice,
                     request_deserializer=allocator_dot_v1_dot_explain__service__pb2.ExplainPriceRequest.FromString,
                     response_serializer=allocator_dot_v1_dot_explain__service__pb2.ExplainPriceResponse.SerializeToString,
+            ),
+            'ListLimitPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimitPrices,
+                    request_deserializer=allocator_dot_v1_dot_explain__service__pb2.ListLimitPricesRequest.FromString,
+                    response_serializer=allocator_dot_v1_dot_explain__service__pb2.ListLimitPricesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +202,33 @@ class ExplainService:
             '/allocator.v1.ExplainService/ExplainPrice',
             allocator_dot_v1_dot_explain__service__pb2.ExplainPriceRequest.SerializeToString,
             allocator_dot_v1_dot_explain__service__pb2.ExplainPriceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLimitPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/allocator.v1.ExplainService/ListLimitPrices',
+            allocator_dot_v1_dot_explain__service__pb2.ListLimitPricesRequest.SerializeToString,
+            allocator_dot_v1_dot_explain__service__pb2.ListLimitPricesResponse.FromString,
             options,
             channel_credentials,
             insecure,

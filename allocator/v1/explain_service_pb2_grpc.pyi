@@ -42,6 +42,10 @@ class ExplainServiceStub:
     """Explains one queue. Errors: NOT_FOUND; FAILED_PRECONDITION before the first round."""
     ExplainPrice: _grpc.UnaryUnaryMultiCallable[_explain_service_pb2.ExplainPriceRequest, _explain_service_pb2.ExplainPriceResponse]
     """Explains one price. Errors: NOT_FOUND; FAILED_PRECONDITION before the first round."""
+    ListLimitPrices: _grpc.UnaryUnaryMultiCallable[_explain_service_pb2.ListLimitPricesRequest, _explain_service_pb2.ListLimitPricesResponse]
+    """Lists the prices of side constraints, and of what lies in pieces, with who pays them. Errors: FAILED_PRECONDITION
+    before the first round.
+    """
 
 @_typing.type_check_only
 class ExplainServiceAsyncStub(ExplainServiceStub):
@@ -57,6 +61,10 @@ class ExplainServiceAsyncStub(ExplainServiceStub):
     """Explains one queue. Errors: NOT_FOUND; FAILED_PRECONDITION before the first round."""
     ExplainPrice: _aio.UnaryUnaryMultiCallable[_explain_service_pb2.ExplainPriceRequest, _explain_service_pb2.ExplainPriceResponse]  # type: ignore[assignment]
     """Explains one price. Errors: NOT_FOUND; FAILED_PRECONDITION before the first round."""
+    ListLimitPrices: _aio.UnaryUnaryMultiCallable[_explain_service_pb2.ListLimitPricesRequest, _explain_service_pb2.ListLimitPricesResponse]  # type: ignore[assignment]
+    """Lists the prices of side constraints, and of what lies in pieces, with who pays them. Errors: FAILED_PRECONDITION
+    before the first round.
+    """
 
 class ExplainServiceServicer(metaclass=_abc_1.ABCMeta):
     """Explains the last round: why a job waits, whether a queue gets its share, what a price means. Answers are about the
@@ -87,5 +95,15 @@ class ExplainServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_explain_service_pb2.ExplainPriceResponse, _abc.Awaitable[_explain_service_pb2.ExplainPriceResponse]]:
         """Explains one price. Errors: NOT_FOUND; FAILED_PRECONDITION before the first round."""
+
+    @_abc_1.abstractmethod
+    def ListLimitPrices(
+        self,
+        request: _explain_service_pb2.ListLimitPricesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_explain_service_pb2.ListLimitPricesResponse, _abc.Awaitable[_explain_service_pb2.ListLimitPricesResponse]]:
+        """Lists the prices of side constraints, and of what lies in pieces, with who pays them. Errors: FAILED_PRECONDITION
+        before the first round.
+        """
 
 def add_ExplainServiceServicer_to_server(servicer: ExplainServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

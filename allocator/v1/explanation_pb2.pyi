@@ -65,6 +65,10 @@ class _BindingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BindingKi
     """Its queue, or one above it, uses as much as it may: a larger quota or borrowing limit."""
     BINDING_KIND_LENDING: _BindingKind.ValueType  # 3
     """Another queue keeps some of it to itself: a larger lending limit there."""
+    BINDING_KIND_LIMIT: _BindingKind.ValueType  # 4
+    """A side constraint of the policy is used up: a larger one."""
+    BINDING_KIND_PIECES: _BindingKind.ValueType  # 5
+    """What there is lies in pieces too small for it, or on nodes that do not admit it: other nodes or labels."""
 
 class BindingKind(_BindingKind, metaclass=_BindingKindEnumTypeWrapper):
     """What holds a job back, by what would have to grow."""
@@ -77,6 +81,10 @@ BINDING_KIND_BORROWING: BindingKind.ValueType  # 2
 """Its queue, or one above it, uses as much as it may: a larger quota or borrowing limit."""
 BINDING_KIND_LENDING: BindingKind.ValueType  # 3
 """Another queue keeps some of it to itself: a larger lending limit there."""
+BINDING_KIND_LIMIT: BindingKind.ValueType  # 4
+"""A side constraint of the policy is used up: a larger one."""
+BINDING_KIND_PIECES: BindingKind.ValueType  # 5
+"""What there is lies in pieces too small for it, or on nodes that do not admit it: other nodes or labels."""
 Global___BindingKind: _TypeAlias = BindingKind  # noqa: Y015
 
 class _Assumption:
@@ -135,6 +143,8 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     """How much another queue lends."""
     CHANGE_KIND_NODES: _ChangeKind.ValueType  # 6
     """So many nodes more of one flavor, each like its largest."""
+    CHANGE_KIND_LIMIT: _ChangeKind.ValueType  # 7
+    """What a side constraint of the policy allows."""
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
     """What may be changed for a job."""
@@ -153,7 +163,37 @@ CHANGE_KIND_LENDING_LIMIT: ChangeKind.ValueType  # 5
 """How much another queue lends."""
 CHANGE_KIND_NODES: ChangeKind.ValueType  # 6
 """So many nodes more of one flavor, each like its largest."""
+CHANGE_KIND_LIMIT: ChangeKind.ValueType  # 7
+"""What a side constraint of the policy allows."""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
+
+class _PromiseState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PromiseStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PromiseState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROMISE_STATE_UNSPECIFIED: _PromiseState.ValueType  # 0
+    """Not given; never answered."""
+    PROMISE_STATE_KEPT: _PromiseState.ValueType  # 1
+    """The optimum gives it the share of the time that it needs."""
+    PROMISE_STATE_AT_RISK: _PromiseState.ValueType  # 2
+    """The optimum gives it less: its queue cannot pay for it, limits do not allow it, or there is nothing it could run on."""
+    PROMISE_STATE_MISSED: _PromiseState.ValueType  # 3
+    """Its deadline has passed; it goes on."""
+
+class PromiseState(_PromiseState, metaclass=_PromiseStateEnumTypeWrapper):
+    """Whether a job's deadline and minimum throughput hold."""
+
+PROMISE_STATE_UNSPECIFIED: PromiseState.ValueType  # 0
+"""Not given; never answered."""
+PROMISE_STATE_KEPT: PromiseState.ValueType  # 1
+"""The optimum gives it the share of the time that it needs."""
+PROMISE_STATE_AT_RISK: PromiseState.ValueType  # 2
+"""The optimum gives it less: its queue cannot pay for it, limits do not allow it, or there is nothing it could run on."""
+PROMISE_STATE_MISSED: PromiseState.ValueType  # 3
+"""Its deadline has passed; it goes on."""
+Global___PromiseState: _TypeAlias = PromiseState  # noqa: Y015
 
 class _Shortfall:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -180,9 +220,63 @@ SHORTFALL_SPENT_ELSEWHERE: Shortfall.ValueType  # 2
 Global___Shortfall: _TypeAlias = Shortfall  # noqa: Y015
 
 @_typing.final
+class ScarceLimit(_message.Message):
+    """A side constraint, or what there is in pieces of one size or on the nodes that admit some jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SOME_NODES_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of the side constraint; of several about different nodes that only together are a limit, joined by '+'. Empty for
+    pieces.
+    """
+    unit: _builtins.str
+    """Of the amounts, as the side constraint has it. Of pieces they are a number, of nodes display units."""
+    size: _builtins.float
+    """GPUs of one piece; 0: it is not about pieces."""
+    some_nodes: _builtins.bool
+    """Whether it is about the nodes alone that admit certain jobs, by labels or taints."""
+    most: _builtins.float
+    """What a side constraint allows; else what jobs that stay leave of it."""
+    used: _builtins.float
+    """By the jobs that ran when the round looked. Absent unless it is a side constraint."""
+    wanted: _builtins.float
+    """If all jobs that it counts ran, each where it takes most."""
+    jobs: _builtins.int
+    """How many those are: they want something, and could run where it counts them."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        size: _builtins.float = ...,
+        some_nodes: _builtins.bool = ...,
+        most: _builtins.float = ...,
+        used: _builtins.float | None = ...,
+        wanted: _builtins.float = ...,
+        jobs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_used", b"_used", "used", b"used"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_used", b"_used", "jobs", b"jobs", "most", b"most", "name", b"name", "size", b"size", "some_nodes", b"some_nodes", "unit", b"unit", "used", b"used", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__used: _TypeAlias = _typing.Literal["used"]  # noqa: Y015
+    _WhichOneofArgType__used: _TypeAlias = _typing.Literal["_used", b"_used"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__used) -> _WhichOneofReturnType__used | None: ...
+
+Global___ScarceLimit: _TypeAlias = ScarceLimit  # noqa: Y015
+
+@_typing.final
 class Binding(_message.Message):
     """Something that is scarce for a job and that it pays for. Money is in parts of 1, which is what all queues may spend
-    together; prices are money per display unit (core, GPU, GiB, GB/s).
+    together; prices are money per display unit (core, GPU, GiB, GB/s), and those of limits per unit of the limit.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -193,18 +287,23 @@ class Binding(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
     PAID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     kind: Global___BindingKind.ValueType
     """What would have to grow."""
     queue: _builtins.str
-    """Whose limit it is; several, joined by '+', where their lending limits hold together. Empty for a capacity."""
+    """Whose limit it is; several, joined by '+', where their lending limits hold together. Else empty."""
     flavor: _builtins.str
-    """The flavor."""
+    """The flavor. Empty for a side constraint."""
     resource: _builtins.str
-    """Name of the resource."""
+    """Name of the resource. Empty for a side constraint."""
     price: _builtins.float
     """Its price."""
     paid: _builtins.float
     """What the job pays for it, for the share that it is owed."""
+    @_builtins.property
+    def limit(self) -> Global___ScarceLimit:
+        """The side constraint, or the pieces."""
+
     def __init__(
         self,
         *,
@@ -214,10 +313,11 @@ class Binding(_message.Message):
         resource: _builtins.str = ...,
         price: _builtins.float = ...,
         paid: _builtins.float = ...,
+        limit: Global___ScarceLimit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flavor", b"flavor", "kind", b"kind", "paid", b"paid", "price", b"price", "queue", b"queue", "resource", b"resource"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flavor", b"flavor", "kind", b"kind", "limit", b"limit", "paid", b"paid", "price", b"price", "queue", b"queue", "resource", b"resource"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -374,6 +474,9 @@ class Change(_message.Message):
     AMOUNTS_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     ALSO_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
     kind: Global___ChangeKind.ValueType
     """What is changed; it says which of the other fields mean something."""
     weight: _builtins.float
@@ -384,13 +487,19 @@ class Change(_message.Message):
     """The queue."""
     nodes: _builtins.int
     """Number of new nodes."""
+    limit: _builtins.str
+    """Name of the side constraint."""
+    most: _builtins.float
+    """What it would allow."""
+    unit: _builtins.str
+    """The unit of that, as the side constraint has it."""
     @_builtins.property
     def amounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangedAmount]:
         """The new quotas or limits of the queue on the flavor."""
 
     @_builtins.property
     def also(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
-        """Changed together with it: limits of queues above."""
+        """Changed together with it: limits of queues above, other side constraints."""
 
     def __init__(
         self,
@@ -402,10 +511,13 @@ class Change(_message.Message):
         amounts: _abc.Iterable[Global___ChangedAmount] | None = ...,
         nodes: _builtins.int = ...,
         also: _abc.Iterable[Global___Change] | None = ...,
+        limit: _builtins.str = ...,
+        most: _builtins.float = ...,
+        unit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "amounts", b"amounts", "flavor", b"flavor", "kind", b"kind", "nodes", b"nodes", "queue", b"queue", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "amounts", b"amounts", "flavor", b"flavor", "kind", b"kind", "limit", b"limit", "most", b"most", "nodes", b"nodes", "queue", b"queue", "unit", b"unit", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,6 +634,84 @@ class WhatHelps(_message.Message):
 Global___WhatHelps: _TypeAlias = WhatHelps  # noqa: Y015
 
 @_typing.final
+class JobWeight(_message.Message):
+    """What a job weighed in the round, relative to the others of its queue: what was declared times both factors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECLARED_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    SERVICE_FACTOR_FIELD_NUMBER: _builtins.int
+    AGING_FACTOR_FIELD_NUMBER: _builtins.int
+    RECEIVED_SECONDS_FIELD_NUMBER: _builtins.int
+    WAITED_SECONDS_FIELD_NUMBER: _builtins.int
+    declared: _builtins.float
+    """The declared weight."""
+    counts: _builtins.float
+    """What it counted."""
+    service_factor: _builtins.float
+    """For what it has received, or for how late it will be, as the policy's weighting says."""
+    aging_factor: _builtins.float
+    """For how long it had nothing."""
+    received_seconds: _builtins.float
+    """Run time in its best configuration that all it had is worth."""
+    waited_seconds: _builtins.float
+    """The rest of the time since it was submitted."""
+    def __init__(
+        self,
+        *,
+        declared: _builtins.float = ...,
+        counts: _builtins.float = ...,
+        service_factor: _builtins.float = ...,
+        aging_factor: _builtins.float = ...,
+        received_seconds: _builtins.float = ...,
+        waited_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aging_factor", b"aging_factor", "counts", b"counts", "declared", b"declared", "received_seconds", b"received_seconds", "service_factor", b"service_factor", "waited_seconds", b"waited_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobWeight: _TypeAlias = JobWeight  # noqa: Y015
+
+@_typing.final
+class PastUsage(_message.Message):
+    """What a queue had of what was scarce, against what its weight entitled it to among its siblings; older times count
+    less. In parts of all there was.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTOR_FIELD_NUMBER: _builtins.int
+    HAD_FIELD_NUMBER: _builtins.int
+    ENTITLED_FIELD_NUMBER: _builtins.int
+    HALF_LIFE_SECONDS_FIELD_NUMBER: _builtins.int
+    factor: _builtins.float
+    """By which its weight was multiplied."""
+    had: _builtins.float
+    """What it had."""
+    entitled: _builtins.float
+    """What it was entitled to."""
+    half_life_seconds: _builtins.float
+    """In which half of what was is forgotten."""
+    def __init__(
+        self,
+        *,
+        factor: _builtins.float = ...,
+        had: _builtins.float = ...,
+        entitled: _builtins.float = ...,
+        half_life_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitled", b"entitled", "factor", b"factor", "had", b"had", "half_life_seconds", b"half_life_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PastUsage: _TypeAlias = PastUsage  # noqa: Y015
+
+@_typing.final
 class JobExplanation(_message.Message):
     """Why a job is where it is. What is absent, nobody can say: no round has looked, or it does not take part."""
 
@@ -545,6 +735,9 @@ class JobExplanation(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     ESTIMATE_FIELD_NUMBER: _builtins.int
     WHAT_HELPS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    PROMISE_FIELD_NUMBER: _builtins.int
+    THROUGHPUTS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job."""
     queue: _builtins.str
@@ -593,6 +786,18 @@ class JobExplanation(_message.Message):
     def what_helps(self) -> Global___WhatHelps:
         """What would help it, if that was asked for and it waits."""
 
+    @_builtins.property
+    def weight(self) -> Global___JobWeight:
+        """What it weighed, if the policy changes weights of jobs."""
+
+    @_builtins.property
+    def promise(self) -> Global___JobPromise:
+        """How its deadline and minimum throughput stand, if it has any."""
+
+    @_builtins.property
+    def throughputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobThroughput]:
+        """What is known of how fast it runs, of its configurations where something was measured or is not declared."""
+
     def __init__(
         self,
         *,
@@ -614,10 +819,13 @@ class JobExplanation(_message.Message):
         waiting: _builtins.int | None = ...,
         estimate: Global___Estimate | None = ...,
         what_helps: Global___WhatHelps | None = ...,
+        weight: Global___JobWeight | None = ...,
+        promise: Global___JobPromise | None = ...,
+        throughputs: _abc.Iterable[Global___JobThroughput] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "budget", b"budget", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "owed_share", b"owed_share", "position", b"position", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "time", b"time", "waiting", b"waiting", "what_helps", b"what_helps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "budget", b"budget", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "owed_share", b"owed_share", "position", b"position", "promise", b"promise", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "time", b"time", "waiting", b"waiting", "weight", b"weight", "what_helps", b"what_helps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "bindings", b"bindings", "budget", b"budget", "configurations", b"configurations", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "job_id", b"job_id", "owed_share", b"owed_share", "position", b"position", "queue", b"queue", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "state", b"state", "tier", b"tier", "time", b"time", "waiting", b"waiting", "what_helps", b"what_helps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "bindings", b"bindings", "budget", b"budget", "configurations", b"configurations", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "job_id", b"job_id", "owed_share", b"owed_share", "position", b"position", "promise", b"promise", "queue", b"queue", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "state", b"state", "throughputs", b"throughputs", "tier", b"tier", "time", b"time", "waiting", b"waiting", "weight", b"weight", "what_helps", b"what_helps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
@@ -653,6 +861,116 @@ class JobExplanation(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__waiting) -> _WhichOneofReturnType__waiting | None: ...
 
 Global___JobExplanation: _TypeAlias = JobExplanation  # noqa: Y015
+
+@_typing.final
+class JobPromise(_message.Message):
+    """What a job with a deadline or a minimum throughput needs, and gets. Shares are of its time in its best configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    MINIMUM_THROUGHPUT_FIELD_NUMBER: _builtins.int
+    NEEDED_SHARE_FIELD_NUMBER: _builtins.int
+    GIVEN_SHARE_FIELD_NUMBER: _builtins.int
+    EXPECTED_END_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    state: Global___PromiseState.ValueType
+    """How it stands."""
+    minimum_throughput: _builtins.float
+    """Work per second that it wants at least, if it said so."""
+    needed_share: _builtins.float
+    """What it needs from now on; above 1 where even all its time does not do."""
+    given_share: _builtins.float
+    """What the optimum gives it."""
+    weight: _builtins.float
+    """Weight of its queue with which it would hold, if that was asked for and one was found: it came true in a replay."""
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """When it wants to have ended, if it said so."""
+
+    @_builtins.property
+    def expected_end(self) -> _timestamp_pb2.Timestamp:
+        """When it ends at that, if it has a deadline and gets something."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___PromiseState.ValueType = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        minimum_throughput: _builtins.float | None = ...,
+        needed_share: _builtins.float = ...,
+        given_share: _builtins.float = ...,
+        expected_end: _timestamp_pb2.Timestamp | None = ...,
+        weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_minimum_throughput", b"_minimum_throughput", "_weight", b"_weight", "deadline", b"deadline", "expected_end", b"expected_end", "minimum_throughput", b"minimum_throughput", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_minimum_throughput", b"_minimum_throughput", "_weight", b"_weight", "deadline", b"deadline", "expected_end", b"expected_end", "given_share", b"given_share", "minimum_throughput", b"minimum_throughput", "needed_share", b"needed_share", "state", b"state", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__minimum_throughput: _TypeAlias = _typing.Literal["minimum_throughput"]  # noqa: Y015
+    _WhichOneofArgType__minimum_throughput: _TypeAlias = _typing.Literal["_minimum_throughput", b"_minimum_throughput"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_throughput) -> _WhichOneofReturnType__minimum_throughput | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___JobPromise: _TypeAlias = JobPromise  # noqa: Y015
+
+@_typing.final
+class JobThroughput(_message.Message):
+    """What is known of how fast a job runs in one configuration, in work per second."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    DECLARED_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
+    OBSERVATIONS_FIELD_NUMBER: _builtins.int
+    UNCERTAINTY_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    WRONG_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Index into the job's configurations."""
+    declared: _builtins.float
+    """What was declared. Absent: nobody said."""
+    measured: _builtins.float
+    """What the job itself measured, else the mean of its class. Absent: neither has run there."""
+    observations: _builtins.float
+    """Observations of its class there, older ones counting less."""
+    uncertainty: _builtins.float
+    """Standard error of the class's mean, as a part of it; 0 without observations."""
+    used: _builtins.float
+    """What rounds use."""
+    wrong: _builtins.bool
+    """Whether what was declared is off by more than can be told by chance."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        declared: _builtins.float | None = ...,
+        measured: _builtins.float | None = ...,
+        observations: _builtins.float = ...,
+        uncertainty: _builtins.float = ...,
+        used: _builtins.float = ...,
+        wrong: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_declared", b"_declared", "_measured", b"_measured", "declared", b"declared", "measured", b"measured"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared", b"_declared", "_measured", b"_measured", "declared", b"declared", "index", b"index", "measured", b"measured", "observations", b"observations", "uncertainty", b"uncertainty", "used", b"used", "wrong", b"wrong"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__declared: _TypeAlias = _typing.Literal["declared"]  # noqa: Y015
+    _WhichOneofArgType__declared: _TypeAlias = _typing.Literal["_declared", b"_declared"]  # noqa: Y015
+    _WhichOneofReturnType__measured: _TypeAlias = _typing.Literal["measured"]  # noqa: Y015
+    _WhichOneofArgType__measured: _TypeAlias = _typing.Literal["_measured", b"_measured"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__declared) -> _WhichOneofReturnType__declared | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__measured) -> _WhichOneofReturnType__measured | None: ...
+
+Global___JobThroughput: _TypeAlias = JobThroughput  # noqa: Y015
 
 @_typing.final
 class Borrower(_message.Message):
@@ -781,6 +1099,7 @@ class QueueExplanation(_message.Message):
     ACTUAL_SHARE_FIELD_NUMBER: _builtins.int
     FAIRNESS_ERROR_FIELD_NUMBER: _builtins.int
     AMOUNTS_FIELD_NUMBER: _builtins.int
+    PAST_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     """The queue."""
     round: _builtins.int
@@ -813,6 +1132,10 @@ class QueueExplanation(_message.Message):
     def amounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueAmounts]:
         """Everything that it has a quota of, asks for or holds."""
 
+    @_builtins.property
+    def past(self) -> Global___PastUsage:
+        """Why its weight counts more or less than declared, if the policy pays back who was short."""
+
     def __init__(
         self,
         *,
@@ -830,10 +1153,11 @@ class QueueExplanation(_message.Message):
         actual_share: _builtins.float = ...,
         fairness_error: _builtins.float = ...,
         amounts: _abc.Iterable[Global___QueueAmounts] | None = ...,
+        past: Global___PastUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["past", b"past", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual_share", b"actual_share", "adjusted_fair_share", b"adjusted_fair_share", "amounts", b"amounts", "budget", b"budget", "constrained_demand", b"constrained_demand", "demand", b"demand", "entitlement", b"entitlement", "fair_share", b"fair_share", "fairness_error", b"fairness_error", "queue", b"queue", "round", b"round", "spends", b"spends", "time", b"time", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual_share", b"actual_share", "adjusted_fair_share", b"adjusted_fair_share", "amounts", b"amounts", "budget", b"budget", "constrained_demand", b"constrained_demand", "demand", b"demand", "entitlement", b"entitlement", "fair_share", b"fair_share", "fairness_error", b"fairness_error", "past", b"past", "queue", b"queue", "round", b"round", "spends", b"spends", "time", b"time", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1040,3 +1364,83 @@ class PriceExplanation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PriceExplanation: _TypeAlias = PriceExplanation  # noqa: Y015
+
+@_typing.final
+class LimitPrice(_message.Message):
+    """The price of a side constraint, or of pieces."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    FLAVOR_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAYERS_FIELD_NUMBER: _builtins.int
+    kind: Global___BindingKind.ValueType
+    """Which of the two."""
+    flavor: _builtins.str
+    """The flavor. Empty for a side constraint."""
+    resource: _builtins.str
+    """Name of the resource. Empty for a side constraint."""
+    price: _builtins.float
+    """Money per unit of the limit, as the lowest priority class that pays it sees it."""
+    @_builtins.property
+    def limit(self) -> Global___ScarceLimit:
+        """The limit."""
+
+    @_builtins.property
+    def payers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Payer]:
+        """Queues that pay, the largest first; amounts are in units of the limit."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___BindingKind.ValueType = ...,
+        flavor: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        price: _builtins.float = ...,
+        limit: Global___ScarceLimit | None = ...,
+        payers: _abc.Iterable[Global___Payer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flavor", b"flavor", "kind", b"kind", "limit", b"limit", "payers", b"payers", "price", b"price", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitPrice: _TypeAlias = LimitPrice  # noqa: Y015
+
+@_typing.final
+class LimitPrices(_message.Message):
+    """Prices of all side constraints and pieces that have one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    round: _builtins.int
+    """The round."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it looked."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitPrice]:
+        """Side constraints first, in the order of the policy."""
+
+    def __init__(
+        self,
+        *,
+        round: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        limits: _abc.Iterable[Global___LimitPrice] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "round", b"round", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitPrices: _TypeAlias = LimitPrices  # noqa: Y015

@@ -76,7 +76,8 @@ class Configuration(_message.Message):
     """Number of replicas, which start together or not at all: 1 to 100000. Absent: 1."""
     throughput: _builtins.float
     """Work per second of the whole gang, in any unit that is the same for all configurations of the job. 0 means
-    "cannot run there", otherwise 1e-9 to 1e12. Absent: 1.
+    "cannot run there", otherwise 1e-9 to 1e12. Absent: nobody knows; it is learned from what the job and others of its
+    class report, and tried once by being guessed a little too high. While nothing is known of the job, 1 stands for it.
     """
     @_builtins.property
     def demand(self) -> _resources_pb2.Resources:
@@ -143,6 +144,9 @@ class JobSpec(_message.Message):
     CONSTRAINTS_FIELD_NUMBER: _builtins.int
     RESIZABLE_FIELD_NUMBER: _builtins.int
     DIVISIBLE_FIELD_NUMBER: _builtins.int
+    JOB_CLASS_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    MINIMUM_THROUGHPUT_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     """Name of the queue that it waits in; a leaf of the queue tree."""
     name: _builtins.str
@@ -167,6 +171,14 @@ class JobSpec(_message.Message):
     """Whether it holds its share of its demand all the time, instead of the whole demand for its share of the time. Only
     for jobs whose configurations have one replica each and ask for nothing but cpu and bandwidth.
     """
+    job_class: _builtins.str
+    """What kind of work it is: jobs of one class in one queue do the same kind of work, measured in one unit, and learn
+    from each other's reports of progress. At most 253 characters, no control characters. Empty: a class of its own.
+    """
+    minimum_throughput: _builtins.float
+    """Work per second, over time, that it wants at least, in the unit of its throughputs; 1e-9 to 1e12. Paid for like a
+    deadline. Absent: none.
+    """
     @_builtins.property
     def configurations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Configuration]:
         """The ways to run it: at least one, at most 256, each pair of flavor and replica count once."""
@@ -180,6 +192,12 @@ class JobSpec(_message.Message):
     @_builtins.property
     def constraints(self) -> _constraints_pb2.Constraints:
         """Where it may run beyond what fits."""
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """When it wants to have ended; needs expected_duration_seconds. Its queue pays for the share of the time that it needs
+        for that, as far as it can. A missed deadline does not stop the job. Absent: none.
+        """
 
     def __init__(
         self,
@@ -196,19 +214,26 @@ class JobSpec(_message.Message):
         constraints: _constraints_pb2.Constraints | None = ...,
         resizable: _builtins.bool = ...,
         divisible: _builtins.bool = ...,
+        job_class: _builtins.str = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        minimum_throughput: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds", "_preemptible", b"_preemptible", "_weight", b"_weight", "constraints", b"constraints", "expected_duration_seconds", b"expected_duration_seconds", "preemptible", b"preemptible", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds", "_minimum_throughput", b"_minimum_throughput", "_preemptible", b"_preemptible", "_weight", b"_weight", "constraints", b"constraints", "deadline", b"deadline", "expected_duration_seconds", b"expected_duration_seconds", "minimum_throughput", b"minimum_throughput", "preemptible", b"preemptible", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds", "_preemptible", b"_preemptible", "_weight", b"_weight", "configurations", b"configurations", "constraints", b"constraints", "divisible", b"divisible", "expected_duration_seconds", b"expected_duration_seconds", "labels", b"labels", "name", b"name", "preemptible", b"preemptible", "priority_class", b"priority_class", "queue", b"queue", "resizable", b"resizable", "restart_cost_seconds", b"restart_cost_seconds", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds", "_minimum_throughput", b"_minimum_throughput", "_preemptible", b"_preemptible", "_weight", b"_weight", "configurations", b"configurations", "constraints", b"constraints", "deadline", b"deadline", "divisible", b"divisible", "expected_duration_seconds", b"expected_duration_seconds", "job_class", b"job_class", "labels", b"labels", "minimum_throughput", b"minimum_throughput", "name", b"name", "preemptible", b"preemptible", "priority_class", b"priority_class", "queue", b"queue", "resizable", b"resizable", "restart_cost_seconds", b"restart_cost_seconds", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_duration_seconds: _TypeAlias = _typing.Literal["expected_duration_seconds"]  # noqa: Y015
     _WhichOneofArgType__expected_duration_seconds: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__minimum_throughput: _TypeAlias = _typing.Literal["minimum_throughput"]  # noqa: Y015
+    _WhichOneofArgType__minimum_throughput: _TypeAlias = _typing.Literal["_minimum_throughput", b"_minimum_throughput"]  # noqa: Y015
     _WhichOneofReturnType__preemptible: _TypeAlias = _typing.Literal["preemptible"]  # noqa: Y015
     _WhichOneofArgType__preemptible: _TypeAlias = _typing.Literal["_preemptible", b"_preemptible"]  # noqa: Y015
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_duration_seconds) -> _WhichOneofReturnType__expected_duration_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_throughput) -> _WhichOneofReturnType__minimum_throughput | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__preemptible) -> _WhichOneofReturnType__preemptible | None: ...
     @_typing.overload
@@ -343,6 +368,8 @@ class Job(_message.Message):
     LAST_PREEMPTION_FIELD_NUMBER: _builtins.int
     MEASURED_THROUGHPUT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    WORK_DONE_SECONDS_FIELD_NUMBER: _builtins.int
+    WORK_COUNTED_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id, unique for ever."""
     sequence: _builtins.int
@@ -356,7 +383,9 @@ class Job(_message.Message):
     last_preemption: _reason_pb2.PreemptionReason.ValueType
     """Why it last lost its place; UNSPECIFIED if it never did."""
     message: _builtins.str
-    """Why it failed or was cancelled, in words, for people."""
+    """Why it failed or was cancelled, or that it missed its deadline, in words, for people."""
+    work_done_seconds: _builtins.float
+    """Seconds of run time in its best configuration that all is worth that it had done by work_counted_time."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What was asked for; weight and priority class as last updated."""
@@ -391,6 +420,10 @@ class Job(_message.Message):
         it replaces the declared figure, and other replica counts on the flavor keep their declared ratio to it.
         """
 
+    @_builtins.property
+    def work_counted_time(self) -> _timestamp_pb2.Timestamp:
+        """Its last start or resize; present exactly while RUNNING."""
+
     def __init__(
         self,
         *,
@@ -409,10 +442,12 @@ class Job(_message.Message):
         last_preemption: _reason_pb2.PreemptionReason.ValueType = ...,
         measured_throughput: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         message: _builtins.str = ...,
+        work_done_seconds: _builtins.float = ...,
+        work_counted_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "end_time", b"end_time", "first_start_time", b"first_start_time", "last_start_time", b"last_start_time", "pending_reason", b"pending_reason", "spec", b"spec", "submit_time", b"submit_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "end_time", b"end_time", "first_start_time", b"first_start_time", "last_start_time", b"last_start_time", "pending_reason", b"pending_reason", "spec", b"spec", "submit_time", b"submit_time", "work_counted_time", b"work_counted_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "end_time", b"end_time", "first_start_time", b"first_start_time", "id", b"id", "last_preemption", b"last_preemption", "last_start_time", b"last_start_time", "measured_throughput", b"measured_throughput", "message", b"message", "pending_reason", b"pending_reason", "preemption_count", b"preemption_count", "revision", b"revision", "sequence", b"sequence", "spec", b"spec", "state", b"state", "submit_time", b"submit_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "end_time", b"end_time", "first_start_time", b"first_start_time", "id", b"id", "last_preemption", b"last_preemption", "last_start_time", b"last_start_time", "measured_throughput", b"measured_throughput", "message", b"message", "pending_reason", b"pending_reason", "preemption_count", b"preemption_count", "revision", b"revision", "sequence", b"sequence", "spec", b"spec", "state", b"state", "submit_time", b"submit_time", "work_counted_time", b"work_counted_time", "work_done_seconds", b"work_done_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

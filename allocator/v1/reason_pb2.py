@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61llocator/v1/reason.proto\x12\x0c\x61llocator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n\x08Shortage\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x03\"E\n\x0cRefusedNodes\x12&\n\x07refusal\x18\x01 \x01(\x0e\x32\x15.allocator.v1.Refusal\x12\r\n\x05nodes\x18\x02 \x01(\x03\"/\n\x0cLackingNodes\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x01(\x03\"\xb3\x01\n\x08\x45xamined\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x01(\x03\x12+\n\x07refused\x18\x03 \x03(\x0b\x32\x1a.allocator.v1.RefusedNodes\x12+\n\x07lacking\x18\x04 \x03(\x0b\x32\x1a.allocator.v1.LackingNodes\x12\x10\n\x08replicas\x18\x05 \x01(\x03\x12\x0c\n\x04room\x18\x06 \x01(\x03\x12\x0e\n\x06places\x18\x07 \x01(\x03\"k\n\x0bQuotaExcess\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06\x66lavor\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0c\n\x04used\x18\x04 \x01(\x03\x12\x0c\n\x04most\x18\x05 \x01(\x03\x12\x0f\n\x07missing\x18\x06 \x01(\x03\"\x86\x02\n\rPendingReason\x12)\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1a.allocator.v1.PendingCause\x12)\n\tshortages\x18\x02 \x03(\x0b\x32\x16.allocator.v1.Shortage\x12(\n\x08\x65xamined\x18\x03 \x03(\x0b\x32\x16.allocator.v1.Examined\x12\x14\n\x0creserved_for\x18\x04 \x03(\t\x12\x32\n\x0ereserved_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x65xcesses\x18\x06 \x03(\x0b\x32\x19.allocator.v1.QuotaExcess\"G\n\x0cPendingCount\x12)\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1a.allocator.v1.PendingCause\x12\x0c\n\x04jobs\x18\x02 \x01(\x03\"O\n\x0fPreemptionCount\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.allocator.v1.PreemptionReason\x12\x0c\n\x04jobs\x18\x02 \x01(\x03*\xc8\x03\n\x0cPendingCause\x12\x1d\n\x19PENDING_CAUSE_UNSPECIFIED\x10\x00\x12$\n PENDING_CAUSE_NO_ELIGIBLE_FLAVOR\x10\x01\x12\x1e\n\x1aPENDING_CAUSE_EXCEEDS_NODE\x10\x02\x12!\n\x1dPENDING_CAUSE_EXCEEDS_CLUSTER\x10\x03\x12\'\n#PENDING_CAUSE_INSUFFICIENT_CAPACITY\x10\x04\x12\x1c\n\x18PENDING_CAUSE_FRAGMENTED\x10\x05\x12!\n\x1dPENDING_CAUSE_SCHEDULER_STALE\x10\x06\x12(\n$PENDING_CAUSE_CHANGED_SINCE_SNAPSHOT\x10\x07\x12\"\n\x1ePENDING_CAUSE_NO_MATCHING_NODE\x10\x08\x12\x1d\n\x19PENDING_CAUSE_CONSTRAINED\x10\t\x12\x1a\n\x16PENDING_CAUSE_RESERVED\x10\n\x12\x1f\n\x1bPENDING_CAUSE_EXCEEDS_QUOTA\x10\x0b\x12\x1c\n\x18PENDING_CAUSE_OVER_QUOTA\x10\x0c*\xc9\x02\n\x10PreemptionReason\x12!\n\x1dPREEMPTION_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cPREEMPTION_REASON_FAIR_SHARE\x10\x01\x12\x1e\n\x1aPREEMPTION_REASON_PRIORITY\x10\x02\x12\x1f\n\x1bPREEMPTION_REASON_NODE_LOST\x10\x03\x12#\n\x1fPREEMPTION_REASON_NODE_DRAINING\x10\x04\x12%\n!PREEMPTION_REASON_CAPACITY_SHRUNK\x10\x05\x12\"\n\x1ePREEMPTION_REASON_RECONFIGURED\x10\x06\x12\"\n\x1ePREEMPTION_REASON_CONSOLIDATED\x10\x07\x12\x1b\n\x17PREEMPTION_REASON_QUOTA\x10\x08*\xbf\x01\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\x12\n\x0eREFUSAL_CLOSED\x10\x01\x12\x11\n\rREFUSAL_TAINT\x10\x02\x12\x11\n\rREFUSAL_LABEL\x10\x03\x12\x10\n\x0cREFUSAL_FULL\x10\x04\x12\x13\n\x0fREFUSAL_AT_MOST\x10\x05\x12\x10\n\x0cREFUSAL_NEAR\x10\x06\x12\x14\n\x10REFUSAL_RESERVED\x10\x07\x12\x12\n\x0eREFUSAL_WITHIN\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61llocator/v1/reason.proto\x12\x0c\x61llocator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n\x08Shortage\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x03\"E\n\x0cRefusedNodes\x12&\n\x07refusal\x18\x01 \x01(\x0e\x32\x15.allocator.v1.Refusal\x12\r\n\x05nodes\x18\x02 \x01(\x03\"/\n\x0cLackingNodes\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x01(\x03\"\xb3\x01\n\x08\x45xamined\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x01(\x03\x12+\n\x07refused\x18\x03 \x03(\x0b\x32\x1a.allocator.v1.RefusedNodes\x12+\n\x07lacking\x18\x04 \x03(\x0b\x32\x1a.allocator.v1.LackingNodes\x12\x10\n\x08replicas\x18\x05 \x01(\x03\x12\x0c\n\x04room\x18\x06 \x01(\x03\x12\x0e\n\x06places\x18\x07 \x01(\x03\"k\n\x0bQuotaExcess\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06\x66lavor\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0c\n\x04used\x18\x04 \x01(\x03\x12\x0c\n\x04most\x18\x05 \x01(\x03\x12\x0f\n\x07missing\x18\x06 \x01(\x03\"T\n\x0bLimitExcess\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04used\x18\x02 \x01(\x03\x12\x0c\n\x04most\x18\x03 \x01(\x03\x12\r\n\x05takes\x18\x04 \x01(\x03\x12\x0c\n\x04unit\x18\x05 \x01(\t\"\xb1\x02\n\rPendingReason\x12)\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1a.allocator.v1.PendingCause\x12)\n\tshortages\x18\x02 \x03(\x0b\x32\x16.allocator.v1.Shortage\x12(\n\x08\x65xamined\x18\x03 \x03(\x0b\x32\x16.allocator.v1.Examined\x12\x14\n\x0creserved_for\x18\x04 \x03(\t\x12\x32\n\x0ereserved_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x65xcesses\x18\x06 \x03(\x0b\x32\x19.allocator.v1.QuotaExcess\x12)\n\x06limits\x18\x07 \x03(\x0b\x32\x19.allocator.v1.LimitExcess\"G\n\x0cPendingCount\x12)\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1a.allocator.v1.PendingCause\x12\x0c\n\x04jobs\x18\x02 \x01(\x03\"O\n\x0fPreemptionCount\x12.\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.allocator.v1.PreemptionReason\x12\x0c\n\x04jobs\x18\x02 \x01(\x03*\x87\x04\n\x0cPendingCause\x12\x1d\n\x19PENDING_CAUSE_UNSPECIFIED\x10\x00\x12$\n PENDING_CAUSE_NO_ELIGIBLE_FLAVOR\x10\x01\x12\x1e\n\x1aPENDING_CAUSE_EXCEEDS_NODE\x10\x02\x12!\n\x1dPENDING_CAUSE_EXCEEDS_CLUSTER\x10\x03\x12\'\n#PENDING_CAUSE_INSUFFICIENT_CAPACITY\x10\x04\x12\x1c\n\x18PENDING_CAUSE_FRAGMENTED\x10\x05\x12!\n\x1dPENDING_CAUSE_SCHEDULER_STALE\x10\x06\x12(\n$PENDING_CAUSE_CHANGED_SINCE_SNAPSHOT\x10\x07\x12\"\n\x1ePENDING_CAUSE_NO_MATCHING_NODE\x10\x08\x12\x1d\n\x19PENDING_CAUSE_CONSTRAINED\x10\t\x12\x1a\n\x16PENDING_CAUSE_RESERVED\x10\n\x12\x1f\n\x1bPENDING_CAUSE_EXCEEDS_QUOTA\x10\x0b\x12\x1c\n\x18PENDING_CAUSE_OVER_QUOTA\x10\x0c\x12\x1f\n\x1bPENDING_CAUSE_EXCEEDS_LIMIT\x10\r\x12\x1c\n\x18PENDING_CAUSE_OVER_LIMIT\x10\x0e*\xe6\x02\n\x10PreemptionReason\x12!\n\x1dPREEMPTION_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cPREEMPTION_REASON_FAIR_SHARE\x10\x01\x12\x1e\n\x1aPREEMPTION_REASON_PRIORITY\x10\x02\x12\x1f\n\x1bPREEMPTION_REASON_NODE_LOST\x10\x03\x12#\n\x1fPREEMPTION_REASON_NODE_DRAINING\x10\x04\x12%\n!PREEMPTION_REASON_CAPACITY_SHRUNK\x10\x05\x12\"\n\x1ePREEMPTION_REASON_RECONFIGURED\x10\x06\x12\"\n\x1ePREEMPTION_REASON_CONSOLIDATED\x10\x07\x12\x1b\n\x17PREEMPTION_REASON_QUOTA\x10\x08\x12\x1b\n\x17PREEMPTION_REASON_LIMIT\x10\t*\xd2\x01\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\x12\n\x0eREFUSAL_CLOSED\x10\x01\x12\x11\n\rREFUSAL_TAINT\x10\x02\x12\x11\n\rREFUSAL_LABEL\x10\x03\x12\x10\n\x0cREFUSAL_FULL\x10\x04\x12\x13\n\x0fREFUSAL_AT_MOST\x10\x05\x12\x10\n\x0cREFUSAL_NEAR\x10\x06\x12\x14\n\x10REFUSAL_RESERVED\x10\x07\x12\x12\n\x0eREFUSAL_WITHIN\x10\x08\x12\x11\n\rREFUSAL_LIMIT\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'allocator.v1.reason_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PENDINGCAUSE']._serialized_start=984
-  _globals['_PENDINGCAUSE']._serialized_end=1440
-  _globals['_PREEMPTIONREASON']._serialized_start=1443
-  _globals['_PREEMPTIONREASON']._serialized_end=1772
-  _globals['_REFUSAL']._serialized_start=1775
-  _globals['_REFUSAL']._serialized_end=1966
+  _globals['_PENDINGCAUSE']._serialized_start=1113
+  _globals['_PENDINGCAUSE']._serialized_end=1632
+  _globals['_PREEMPTIONREASON']._serialized_start=1635
+  _globals['_PREEMPTIONREASON']._serialized_end=1993
+  _globals['_REFUSAL']._serialized_start=1996
+  _globals['_REFUSAL']._serialized_end=2206
   _globals['_SHORTAGE']._serialized_start=76
   _globals['_SHORTAGE']._serialized_end=151
   _globals['_REFUSEDNODES']._serialized_start=153
@@ -48,10 +48,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXAMINED']._serialized_end=453
   _globals['_QUOTAEXCESS']._serialized_start=455
   _globals['_QUOTAEXCESS']._serialized_end=562
-  _globals['_PENDINGREASON']._serialized_start=565
-  _globals['_PENDINGREASON']._serialized_end=827
-  _globals['_PENDINGCOUNT']._serialized_start=829
-  _globals['_PENDINGCOUNT']._serialized_end=900
-  _globals['_PREEMPTIONCOUNT']._serialized_start=902
-  _globals['_PREEMPTIONCOUNT']._serialized_end=981
+  _globals['_LIMITEXCESS']._serialized_start=564
+  _globals['_LIMITEXCESS']._serialized_end=648
+  _globals['_PENDINGREASON']._serialized_start=651
+  _globals['_PENDINGREASON']._serialized_end=956
+  _globals['_PENDINGCOUNT']._serialized_start=958
+  _globals['_PENDINGCOUNT']._serialized_end=1029
+  _globals['_PREEMPTIONCOUNT']._serialized_start=1031
+  _globals['_PREEMPTIONCOUNT']._serialized_end=1110
 # @@protoc_insertion_point(module_scope)

@@ -52,6 +52,10 @@ class _PendingCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PendingC
     """Never, as quotas are: by itself it is more than its queue, or one above it, may use."""
     PENDING_CAUSE_OVER_QUOTA: _PendingCause.ValueType  # 12
     """Not now: it would bring its queue, or one above it, beyond its quota, or take what others do not lend."""
+    PENDING_CAUSE_EXCEEDS_LIMIT: _PendingCause.ValueType  # 13
+    """Never, as the policy is: by itself it takes more of a side constraint than there may be in all."""
+    PENDING_CAUSE_OVER_LIMIT: _PendingCause.ValueType  # 14
+    """Not now: it would bring all that runs beyond a side constraint (power, licences, money, part of a flavor)."""
 
 class PendingCause(_PendingCause, metaclass=_PendingCauseEnumTypeWrapper):
     """Why a job has no place in a round, from "never" over "not now" to "next round"."""
@@ -82,6 +86,10 @@ PENDING_CAUSE_EXCEEDS_QUOTA: PendingCause.ValueType  # 11
 """Never, as quotas are: by itself it is more than its queue, or one above it, may use."""
 PENDING_CAUSE_OVER_QUOTA: PendingCause.ValueType  # 12
 """Not now: it would bring its queue, or one above it, beyond its quota, or take what others do not lend."""
+PENDING_CAUSE_EXCEEDS_LIMIT: PendingCause.ValueType  # 13
+"""Never, as the policy is: by itself it takes more of a side constraint than there may be in all."""
+PENDING_CAUSE_OVER_LIMIT: PendingCause.ValueType  # 14
+"""Not now: it would bring all that runs beyond a side constraint (power, licences, money, part of a flavor)."""
 Global___PendingCause: _TypeAlias = PendingCause  # noqa: Y015
 
 class _PreemptionReason:
@@ -108,6 +116,8 @@ class _PreemptionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pree
     """It moved to another place, so that a gang fits that found enough free, but in pieces."""
     PREEMPTION_REASON_QUOTA: _PreemptionReason.ValueType  # 8
     """A job that is owed more started within a quota that both share, or within what its own queue does not lend."""
+    PREEMPTION_REASON_LIMIT: _PreemptionReason.ValueType  # 9
+    """A job that is owed more started within a side constraint of which both take."""
 
 class PreemptionReason(_PreemptionReason, metaclass=_PreemptionReasonEnumTypeWrapper):
     """Why a running job lost its place."""
@@ -130,6 +140,8 @@ PREEMPTION_REASON_CONSOLIDATED: PreemptionReason.ValueType  # 7
 """It moved to another place, so that a gang fits that found enough free, but in pieces."""
 PREEMPTION_REASON_QUOTA: PreemptionReason.ValueType  # 8
 """A job that is owed more started within a quota that both share, or within what its own queue does not lend."""
+PREEMPTION_REASON_LIMIT: PreemptionReason.ValueType  # 9
+"""A job that is owed more started within a side constraint of which both take."""
 Global___PreemptionReason: _TypeAlias = PreemptionReason  # noqa: Y015
 
 class _Refusal:
@@ -156,9 +168,13 @@ class _RefusalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refusal.Value
     """It is kept for a job that is owed more."""
     REFUSAL_WITHIN: _Refusal.ValueType  # 8
     """The gang must be in one domain, and the node's has no place for all of it."""
+    REFUSAL_LIMIT: _Refusal.ValueType  # 9
+    """A side constraint that is about it (the power of its rack) leaves too little for one replica."""
 
 class Refusal(_Refusal, metaclass=_RefusalEnumTypeWrapper):
-    """What keeps a replica off a node. A node counts once, for the first that applies, in order of the numbers."""
+    """What keeps a replica off a node. A node counts once, for the first that applies: in order of the numbers, but that
+    LIMIT comes before RESERVED.
+    """
 
 REFUSAL_UNSPECIFIED: Refusal.ValueType  # 0
 """Not given; never answered."""
@@ -178,6 +194,8 @@ REFUSAL_RESERVED: Refusal.ValueType  # 7
 """It is kept for a job that is owed more."""
 REFUSAL_WITHIN: Refusal.ValueType  # 8
 """The gang must be in one domain, and the node's has no place for all of it."""
+REFUSAL_LIMIT: Refusal.ValueType  # 9
+"""A side constraint that is about it (the power of its rack) leaves too little for one replica."""
 Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final
@@ -366,6 +384,44 @@ class QuotaExcess(_message.Message):
 Global___QuotaExcess: _TypeAlias = QuotaExcess  # noqa: Y015
 
 @_typing.final
+class LimitExcess(_message.Message):
+    """A side constraint that leaves too little for a gang, in millionths of its unit, no more than 2^63 - 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    TAKES_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in the policy."""
+    used: _builtins.int
+    """What everything that runs takes."""
+    most: _builtins.int
+    """What it may take together."""
+    takes: _builtins.int
+    """What the gang would take; where that depends on the node, on the one where it would take least."""
+    unit: _builtins.str
+    """The unit, as the policy has it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        used: _builtins.int = ...,
+        most: _builtins.int = ...,
+        takes: _builtins.int = ...,
+        unit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["most", b"most", "name", b"name", "takes", b"takes", "unit", b"unit", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitExcess: _TypeAlias = LimitExcess  # noqa: Y015
+
+@_typing.final
 class PendingReason(_message.Message):
     """Why a job waits."""
 
@@ -377,6 +433,7 @@ class PendingReason(_message.Message):
     RESERVED_FOR_FIELD_NUMBER: _builtins.int
     RESERVED_UNTIL_FIELD_NUMBER: _builtins.int
     EXCESSES_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     cause: Global___PendingCause.ValueType
     """The cause."""
     @_builtins.property
@@ -399,6 +456,10 @@ class PendingReason(_message.Message):
     def excesses(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotaExcess]:
         """For OVER_QUOTA and EXCEEDS_QUOTA: one entry per quota that it would be beyond."""
 
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitExcess]:
+        """For OVER_LIMIT and EXCEEDS_LIMIT: one entry per side constraint that it would be beyond."""
+
     def __init__(
         self,
         *,
@@ -408,10 +469,11 @@ class PendingReason(_message.Message):
         reserved_for: _abc.Iterable[_builtins.str] | None = ...,
         reserved_until: _timestamp_pb2.Timestamp | None = ...,
         excesses: _abc.Iterable[Global___QuotaExcess] | None = ...,
+        limits: _abc.Iterable[Global___LimitExcess] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reserved_until", b"reserved_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "examined", b"examined", "excesses", b"excesses", "reserved_for", b"reserved_for", "reserved_until", b"reserved_until", "shortages", b"shortages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "examined", b"examined", "excesses", b"excesses", "limits", b"limits", "reserved_for", b"reserved_for", "reserved_until", b"reserved_until", "shortages", b"shortages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -227,6 +227,7 @@ class RoundSummary(_message.Message):
     QUEUES_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     RESIZED_JOBS_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """The round's number; each is one above the last."""
     revision: _builtins.int
@@ -257,6 +258,8 @@ class RoundSummary(_message.Message):
     """Number of changes that were no longer possible at the commit."""
     resized_jobs: _builtins.int
     """Number of jobs that go on with another number of replicas, or another part of their demand."""
+    policy_version: _builtins.int
+    """Version of the policy by which it was decided. 0: none was applied yet, and it was the daemon's own."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When the round looked."""
@@ -310,10 +313,11 @@ class RoundSummary(_message.Message):
         queues: _abc.Iterable[Global___QueueUsage] | None = ...,
         stages: _abc.Iterable[Global___StageTime] | None = ...,
         resized_jobs: _builtins.int = ...,
+        policy_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "fairness", b"fairness", "flavors", b"flavors", "gap", b"gap", "iterations", b"iterations", "kept_jobs", b"kept_jobs", "lost", b"lost", "moved_jobs", b"moved_jobs", "objective", b"objective", "outcome", b"outcome", "preempted", b"preempted", "queues", b"queues", "rejected_changes", b"rejected_changes", "resized_jobs", b"resized_jobs", "revision", b"revision", "round", b"round", "rounding_loss", b"rounding_loss", "solver", b"solver", "stages", b"stages", "started_jobs", b"started_jobs", "time", b"time", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "fairness", b"fairness", "flavors", b"flavors", "gap", b"gap", "iterations", b"iterations", "kept_jobs", b"kept_jobs", "lost", b"lost", "moved_jobs", b"moved_jobs", "objective", b"objective", "outcome", b"outcome", "policy_version", b"policy_version", "preempted", b"preempted", "queues", b"queues", "rejected_changes", b"rejected_changes", "resized_jobs", b"resized_jobs", "revision", b"revision", "round", b"round", "rounding_loss", b"rounding_loss", "solver", b"solver", "stages", b"stages", "started_jobs", b"started_jobs", "time", b"time", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

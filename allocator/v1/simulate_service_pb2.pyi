@@ -6,6 +6,7 @@ isort:skip_file
 from allocator.v1 import job_pb2 as _job_pb2
 from allocator.v1 import job_service_pb2 as _job_service_pb2
 from allocator.v1 import node_service_pb2 as _node_service_pb2
+from allocator.v1 import policy_service_pb2 as _policy_service_pb2
 from allocator.v1 import queue_service_pb2 as _queue_service_pb2
 from allocator.v1 import reason_pb2 as _reason_pb2
 from allocator.v1 import resources_pb2 as _resources_pb2
@@ -181,6 +182,7 @@ class SimulatedChange(_message.Message):
     CREATE_QUEUE_FIELD_NUMBER: _builtins.int
     UPDATE_QUEUE_FIELD_NUMBER: _builtins.int
     CHANGE_POLICY_FIELD_NUMBER: _builtins.int
+    APPLY_POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def add_nodes(self) -> Global___AddNodes:
         """Nodes that there are not yet."""
@@ -225,6 +227,10 @@ class SimulatedChange(_message.Message):
     def change_policy(self) -> Global___ChangePolicy:
         """Another policy."""
 
+    @_builtins.property
+    def apply_policy(self) -> _policy_service_pb2.ApplyPolicyRequest:
+        """A policy file is applied."""
+
     def __init__(
         self,
         *,
@@ -239,12 +245,13 @@ class SimulatedChange(_message.Message):
         create_queue: _queue_service_pb2.CreateQueueRequest | None = ...,
         update_queue: _queue_service_pb2.UpdateQueueRequest | None = ...,
         change_policy: Global___ChangePolicy | None = ...,
+        apply_policy: _policy_service_pb2.ApplyPolicyRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_nodes", b"add_nodes", "cancel_jobs", b"cancel_jobs", "change", b"change", "change_policy", b"change_policy", "cordon_node", b"cordon_node", "create_queue", b"create_queue", "drain_node", b"drain_node", "remove_node", b"remove_node", "submit_jobs", b"submit_jobs", "taint_node", b"taint_node", "update_jobs", b"update_jobs", "update_queue", b"update_queue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_nodes", b"add_nodes", "apply_policy", b"apply_policy", "cancel_jobs", b"cancel_jobs", "change", b"change", "change_policy", b"change_policy", "cordon_node", b"cordon_node", "create_queue", b"create_queue", "drain_node", b"drain_node", "remove_node", b"remove_node", "submit_jobs", b"submit_jobs", "taint_node", b"taint_node", "update_jobs", b"update_jobs", "update_queue", b"update_queue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_nodes", b"add_nodes", "cancel_jobs", b"cancel_jobs", "change", b"change", "change_policy", b"change_policy", "cordon_node", b"cordon_node", "create_queue", b"create_queue", "drain_node", b"drain_node", "remove_node", b"remove_node", "submit_jobs", b"submit_jobs", "taint_node", b"taint_node", "update_jobs", b"update_jobs", "update_queue", b"update_queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_nodes", b"add_nodes", "apply_policy", b"apply_policy", "cancel_jobs", b"cancel_jobs", "change", b"change", "change_policy", b"change_policy", "cordon_node", b"cordon_node", "create_queue", b"create_queue", "drain_node", b"drain_node", "remove_node", b"remove_node", "submit_jobs", b"submit_jobs", "taint_node", b"taint_node", "update_jobs", b"update_jobs", "update_queue", b"update_queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["add_nodes", "remove_node", "cordon_node", "drain_node", "taint_node", "submit_jobs", "cancel_jobs", "update_jobs", "create_queue", "update_queue", "change_policy"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["add_nodes", "remove_node", "cordon_node", "drain_node", "taint_node", "submit_jobs", "cancel_jobs", "update_jobs", "create_queue", "update_queue", "change_policy", "apply_policy"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 

@@ -131,7 +131,8 @@ class _Search:
             for index, offer in enumerate(offers)
             if (most := min(MOST_ADDED_NODES // len(offers), self._affordable(self.nothing, index)))
         ]
-        plain = build(fork(live, everything).live.snapshot, live.policy)  # who could ever run has a weight there
+        largest = fork(live, everything).live.snapshot
+        plain = build(largest, live.policy, live.memory)  # who could ever run has a weight there
         self._jobs = plain.live
         self._fastest = self._jobs.shapes.throughput.max(axis=1)[self._jobs.shape]
         self._weight = _spread(plain, plain.problem.weight)
@@ -244,13 +245,13 @@ class _Search:
             if count
         ]
         snapshot = fork(live, bought).live.snapshot
-        formulation = build(snapshot, policy)
+        formulation = build(snapshot, policy, live.memory)
 
         def solve(problem: Problem, start: WarmStart) -> Solution:
             return self._solver.solve(problem, gap=policy.gap, iterations=policy.iterations, warm_start=start)
 
         start = WarmStart(formulation.warm_prices(live.memory))
-        cleared = clear(opened(formulation, snapshot.queues), solve, start, live.memory.limit_prices)
+        cleared = clear(opened(formulation, formulation.weightings.queues), solve, start, live.memory.limit_prices)
         return formulation, cleared.problem, cleared.solution
 
     def _utilities(self, formulation: Formulation, problem: Problem, solution: Solution) -> Floats:

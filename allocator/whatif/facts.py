@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Iterable
 from operator import attrgetter
 
+from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
+from allocator.domain.estimates import Estimate, EstimateName
 from allocator.domain.job import Job
 from allocator.domain.placement import held
 from allocator.domain.queue import Queue
@@ -37,6 +39,9 @@ class ForkedFacts:
         self._on_node: dict[str, set[str]] | None = None
         self._node_tuple = snapshot.nodes
         self._queue_tuple = snapshot.queues
+        self._estimates = {estimate.name: estimate for estimate in snapshot.estimates}
+        self._estimate_tuple = snapshot.estimates
+        self._applied = snapshot.applied
         self._job_tuple: tuple[Job, ...] | None = snapshot.jobs
 
     # --- what commands and commits ask ---
@@ -47,8 +52,17 @@ class ForkedFacts:
     def child_queues(self, name: str) -> tuple[Queue, ...]:
         return tuple(queue for queue in self._queue_tuple if queue.parent == name)
 
+    def all_queues(self) -> tuple[Queue, ...]:
+        return self._queue_tuple
+
     def live_job_count(self, queue: str) -> int:
         return self._counts[queue]
+
+    def live_jobs_by_class(self) -> Counter[str]:
+        return Counter(job.spec.priority_class for job in self._jobs.values())
+
+    def applied_policy(self) -> AppliedPolicy | None:
+        return self._applied
 
     def node(self, name: str) -> Node | None:
         return self._nodes.get(name)
@@ -82,6 +96,12 @@ class ForkedFacts:
     def next_sequence(self) -> int:
         return self._next
 
+    def estimate(self, name: EstimateName) -> Estimate | None:
+        return self._estimates.get(name)
+
+    def all_estimates(self) -> tuple[Estimate, ...]:
+        return self._estimate_tuple
+
     # --- changes ---
 
     def absorb(self, changes: ChangeSet) -> None:
@@ -99,13 +119,28 @@ class ForkedFacts:
             for name in changes.deleted_nodes:
                 self._nodes.pop(name, None)
             self._node_tuple = tuple(self._nodes[name] for name in sorted(self._nodes))
+        if changes.estimates or changes.forgotten_estimates:
+            self._estimates |= {estimate.name: estimate for estimate in changes.estimates}
+            for forgotten in changes.forgotten_estimates:
+                self._estimates.pop(forgotten, None)
+            self._estimate_tuple = tuple(self._estimates[found] for found in sorted(self._estimates))
+
+        if changes.policy is not None:
+            self._applied = changes.policy
 
     def snapshot(self, round_number: int, time: float) -> Snapshot:
         """The facts as they are now."""
         if self._job_tuple is None:
             self._job_tuple = tuple(self._jobs.values())
         return Snapshot.of_sorted(
-            self.revision, round_number, time, self._queue_tuple, self._node_tuple, self._job_tuple
+            self.revision,
+            round_number,
+            time,
+            self._queue_tuple,
+            self._node_tuple,
+            self._job_tuple,
+            self._estimate_tuple,
+            self._applied,
         )
 
     def _put_job(self, job: Job) -> None:

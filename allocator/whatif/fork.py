@@ -21,7 +21,7 @@ from allocator.domain.policy import Policy
 from allocator.domain.resources import Resources
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.intake.apply import apply
-from allocator.intake.commands import CancelJobs, Command, ItemResult, LoseNode, SubmitJobs, UpdateJobs
+from allocator.intake.commands import ApplyPolicy, CancelJobs, Command, ItemResult, LoseNode, SubmitJobs, UpdateJobs
 from allocator.intake.ports import ChangeSet
 from allocator.rounds.commit import apply_change, check
 from allocator.rounds.decide import Decision, decide
@@ -72,6 +72,9 @@ def fork(live: Live, changes: Sequence[Change]) -> Fork:
                     added += [node.name for node in nodes]
                 case RemoveNode():
                     facts.absorb(apply(LoseNode(change.node), facts, live.snapshot.time).changes)
+                case ApplyPolicy():
+                    facts.absorb(apply(change, facts, live.snapshot.time).changes)
+                    policy = change.document.policy
                 case _:
                     submitted += _applied(change, facts, live.snapshot.time)
         except InvalidInput as error:

@@ -117,6 +117,6 @@ def _held_by_queue(decision: Decision, after: Integers, part: Floats, shape: tup
         gang = live.kinds[which]
         if gang.flavor not in flavors:
             continue  # its last node is gone, and so will be the job
-        amounts = [gang.demand.get(name) * gang.replicas / display_unit(name)[1] for name in formulation.resources]
+        amounts = [gang.asks.get(name) * gang.replicas / display_unit(name)[1] for name in formulation.resources]
         held[number, flavors[gang.flavor]] += np.array(amounts) * together[pair]
     return held

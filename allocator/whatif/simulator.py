@@ -39,7 +39,9 @@ class NextRound:
 
 
 class Simulator:
-    """`policy` is asked each time; `interval` is that of the rounds, in seconds. One thread at a time may ask."""
+    """`policy`, asked each time, is the one where none was applied; `interval` is that of the rounds, in seconds. One
+    thread at a time may ask.
+    """
 
     def __init__(
         self, facts: Facts, solver: Solver, policy: Callable[[], Policy], interval: float, give_way: GiveWay = at_once
@@ -100,8 +102,8 @@ class Simulator:
     def before(self, now: float) -> NextRound:
         """The next round as things are; decided once as long as nothing changes."""
         at = (math.floor(now / self._interval) + 1) * self._interval
-        policy, memory = self._policy(), self._facts.memory()
-        snapshot = self._facts.snapshot(at)
+        memory, snapshot = self._facts.memory(), self._facts.snapshot(at)
+        policy = snapshot.policy(self._policy())
         known = self.newest
         if known is not None and known.live.memory is memory and known.live.policy == policy:
             old = known.live.snapshot
@@ -156,5 +158,6 @@ def _never(job: Job, forked: Fork) -> str:
     queue = forked.facts.queue(job.spec.queue)
     if job.allocation is not None or queue is None:
         return ""
-    found = infeasible(job.spec, forked.facts.all_nodes(), with_those_above(queue, forked.facts))
+    above = with_those_above(queue, forked.facts)
+    found = infeasible(job.spec, forked.facts.all_nodes(), above, forked.live.policy)
     return "" if found is None else str(found)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from allocator.domain.reason import PendingCause
 from allocator.explain.answers import (
     Assumption,
-    Binding,
-    BindingKind,
     Borrower,
     Change,
     ChangeKind,
@@ -18,9 +16,10 @@ from allocator.explain.answers import (
     Estimate,
     Gain,
     JobExplanation,
+    JobWeight,
     OneMore,
     Outcome,
-    Payer,
+    PastUsage,
     PriceExplanation,
     QueueAmounts,
     QueueExplanation,
@@ -28,14 +27,16 @@ from allocator.explain.answers import (
     Tier,
     WhatHelps,
 )
+from allocator.explain.scarcity import Payer
 from allocator.v1 import explain_service_pb2, explanation_pb2, reason_pb2
 from allocator.wire.fields import Enumeration, clamped, time_from_proto, time_to_proto
 from allocator.wire.jobs import JOB_STATES
+from allocator.wire.limits import binding_from_proto, binding_to_proto
+from allocator.wire.promises import promise_from_proto, promise_to_proto, throughput_from_proto
 from allocator.wire.reasons import PENDING_CAUSES, pending_reason_from_proto, pending_reason_to_proto
 from allocator.wire.rounds import flavor_usage_from_proto, flavor_usage_to_proto
 
 TIERS = Enumeration(Tier, explanation_pb2.Tier, "TIER")
-BINDING_KINDS = Enumeration(BindingKind, explanation_pb2.BindingKind, "BINDING_KIND")
 ASSUMPTIONS = Enumeration(Assumption, explanation_pb2.Assumption, "ASSUMPTION")
 CHANGE_KINDS = Enumeration(ChangeKind, explanation_pb2.ChangeKind, "CHANGE_KIND")
 SHORTFALLS = Enumeration(Shortfall, explanation_pb2.Shortfall, "SHORTFALL")
@@ -77,21 +78,14 @@ def job_explanation_to_proto(found: JobExplanation) -> explanation_pb2.JobExplan
             )
             for each in found.configurations
         ],
-        bindings=[
-            explanation_pb2.Binding(
-                kind=BINDING_KINDS.number(each.kind),
-                queue=each.queue,
-                flavor=each.flavor,
-                resource=each.resource,
-                price=each.price,
-                paid=each.paid,
-            )
-            for each in found.bindings
-        ],
+        bindings=[binding_to_proto(each) for each in found.bindings],
         position=found.position,
         waiting=found.waiting,
         estimate=None if found.estimate is None else _estimate_to_proto(found.estimate),
         what_helps=None if found.what_helps is None else _what_helps_to_proto(found.what_helps),
+        weight=None if found.weight is None else explanation_pb2.JobWeight(**asdict(found.weight)),
+        promise=None if found.promise is None else promise_to_proto(found.promise),
+        throughputs=[explanation_pb2.JobThroughput(**asdict(each)) for each in found.throughputs],
     )
 
 
@@ -124,20 +118,26 @@ def job_explanation_from_proto(message: explanation_pb2.JobExplanation) -> JobEx
             for each in message.configurations
         ),
         bindings=tuple(
-            Binding(
-                BINDING_KINDS.member(each.kind, f"bindings[{index}].kind"),
-                each.queue,
-                each.flavor,
-                each.resource,
-                each.price,
-                each.paid,
-            )
-            for index, each in enumerate(message.bindings)
+            binding_from_proto(each, f"bindings[{index}].kind") for index, each in enumerate(message.bindings)
         ),
         position=message.position if message.HasField("position") else None,
         waiting=message.waiting if message.HasField("waiting") else None,
         estimate=_estimate_from_proto(message.estimate) if message.HasField("estimate") else None,
         what_helps=_what_helps_from_proto(message.what_helps) if message.HasField("what_helps") else None,
+        weight=_weight_from_proto(message.weight) if message.HasField("weight") else None,
+        promise=promise_from_proto(message.promise) if message.HasField("promise") else None,
+        throughputs=tuple(map(throughput_from_proto, message.throughputs)),
+    )
+
+
+def _weight_from_proto(message: explanation_pb2.JobWeight) -> JobWeight:
+    return JobWeight(
+        message.declared,
+        message.counts,
+        message.service_factor,
+        message.aging_factor,
+        message.received_seconds,
+        message.waited_seconds,
     )
 
 
@@ -200,6 +200,9 @@ def _change_to_proto(change: Change) -> explanation_pb2.Change:
         ],
         nodes=change.nodes,
         also=[_change_to_proto(each) for each in change.also],
+        limit=change.limit,
+        most=change.most,
+        unit=change.unit,
     )
 
 
@@ -212,6 +215,9 @@ def _change_from_proto(message: explanation_pb2.Change) -> Change:
         tuple((each.resource, each.amount) for each in message.amounts),
         message.nodes,
         tuple(_change_from_proto(each) for each in message.also),
+        message.limit,
+        message.most,
+        message.unit,
     )
 
 
@@ -248,6 +254,7 @@ def queue_explanation_to_proto(found: QueueExplanation) -> explanation_pb2.Queue
         actual_share=found.actual_share,
         fairness_error=found.fairness_error,
         amounts=[_amounts_to_proto(each) for each in found.amounts],
+        past=None if found.past is None else explanation_pb2.PastUsage(**asdict(found.past)),
     )
 
 
@@ -266,7 +273,12 @@ def queue_explanation_from_proto(message: explanation_pb2.QueueExplanation) -> Q
         adjusted_fair_share=message.adjusted_fair_share,
         actual_share=message.actual_share,
         amounts=tuple(_amounts_from_proto(each) for each in message.amounts),
+        past=_past_from_proto(message.past) if message.HasField("past") else None,
     )
+
+
+def _past_from_proto(message: explanation_pb2.PastUsage) -> PastUsage:
+    return PastUsage(message.factor, message.had, message.entitled, message.half_life_seconds)
 
 
 def _amounts_to_proto(found: QueueAmounts) -> explanation_pb2.QueueAmounts:

@@ -30,12 +30,14 @@ def configuration_to_proto(configuration: Configuration) -> job_pb2.Configuratio
         flavor=configuration.flavor,
         replicas=configuration.replicas,
         demand=resources_to_proto(configuration.demand),
-        throughput=configuration.throughput,
+        throughput=configuration.throughput if configuration.declared else None,
     )
 
 
 def configuration_from_proto(message: job_pb2.Configuration) -> Configuration:
-    """Absent replicas and throughput are 1. Its values are not judged: `valid_spec_from_proto` does that."""
+    """Absent replicas are 1; an absent throughput is not declared, and 1 stands for it. Its values are not judged:
+    `valid_spec_from_proto` does that.
+    """
     try:
         demand = resources_from_proto(message.demand) if message.HasField("demand") else NOTHING
     except InvalidInput as error:
@@ -45,6 +47,7 @@ def configuration_from_proto(message: job_pb2.Configuration) -> Configuration:
         message.replicas if message.HasField("replicas") else 1,
         demand,
         message.throughput if message.HasField("throughput") else 1.0,
+        declared=message.HasField("throughput"),
     )
 
 
@@ -62,6 +65,9 @@ def spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
         constraints=constraints_to_proto(spec.constraints),
         resizable=spec.resizable,
         divisible=spec.divisible,
+        job_class=spec.job_class,
+        deadline=_optional_time_to_proto(spec.deadline),
+        minimum_throughput=spec.minimum_throughput,
     )
 
 
@@ -96,6 +102,9 @@ def spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
         constraints,
         message.resizable,
         message.divisible,
+        message.job_class,
+        time_from_proto(message.deadline, "deadline") if message.HasField("deadline") else None,
+        message.minimum_throughput if message.HasField("minimum_throughput") else None,
     )
 
 
@@ -155,6 +164,8 @@ def job_to_proto(job: Job) -> job_pb2.Job:
         ),
         measured_throughput=dict(job.measured_throughput),
         message=job.message,
+        work_done_seconds=job.work_done_seconds,
+        work_counted_time=_optional_time_to_proto(job.work_counted_time),
     )
 
 
@@ -182,6 +193,8 @@ def job_from_proto(message: job_pb2.Job) -> Job:
         ),
         measured_throughput=tuple(sorted(message.measured_throughput.items())),
         message=message.message,
+        work_done_seconds=message.work_done_seconds,
+        work_counted_time=_optional_time_from_proto(message, "work_counted_time"),
     )
 
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from allocator.domain.reason import (
     Examined,
+    LimitExcess,
     PendingCause,
     PendingReason,
     PreemptionReason,
@@ -45,6 +46,12 @@ def pending_reason_to_proto(reason: PendingReason) -> reason_pb2.PendingReason:
             )
             for e in reason.excesses
         ],
+        limits=[
+            reason_pb2.LimitExcess(
+                name=e.name, used=clamped(e.used), most=clamped(e.most), takes=clamped(e.takes), unit=e.unit
+            )
+            for e in reason.limits
+        ],
     )
 
 
@@ -68,6 +75,7 @@ def _read(content: bytes, where: str) -> PendingReason:
         if message.HasField("reserved_until")
         else None,
         tuple(QuotaExcess(e.queue, e.flavor, e.resource, e.used, e.most, e.missing) for e in message.excesses),
+        tuple(LimitExcess(e.name, e.used, e.most, e.takes, e.unit) for e in message.limits),
     )
 
 

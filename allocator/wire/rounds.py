@@ -98,6 +98,7 @@ def round_to_proto(summary: RoundSummary) -> round_pb2.RoundSummary:
         started_jobs=summary.started,
         moved_jobs=summary.moved,
         resized_jobs=summary.resized,
+        policy_version=summary.policy_version,
         kept_jobs=summary.kept,
         rejected_changes=summary.rejected,
         preempted=reasons.preemption_counts_to_proto(summary.preempted),
@@ -142,6 +143,7 @@ def round_from_proto(message: round_pb2.RoundSummary) -> RoundSummary:
         queues=tuple(queue_usage_from_proto(usage) for usage in message.queues),
         stages=tuple((stage.stage, stage.seconds) for stage in message.stages),
         resized=message.resized_jobs,
+        policy_version=message.policy_version,
     )
 
 

@@ -15,6 +15,7 @@ from allocator.whatif import answers as a
 from allocator.wire import commands
 from allocator.wire.fields import MAX_LABELS, labels_from_proto, within
 from allocator.wire.jobs import allocation_from_proto, allocation_to_proto, job_from_proto, job_to_proto
+from allocator.wire.policies import apply_policy_from_proto, apply_policy_to_proto
 from allocator.wire.reasons import PREEMPTION_REASONS, pending_reason_from_proto, pending_reason_to_proto
 from allocator.wire.resources import resources_from_proto, resources_to_proto
 from allocator.wire.rounds import round_from_proto, round_to_proto
@@ -76,6 +77,8 @@ def _change_to_proto(index: int, change: a.Change) -> pb.SimulatedChange:
             return pb.SimulatedChange(create_queue=commands.create_queue_to_proto(change))
         case c.UpdateQueue():
             return pb.SimulatedChange(update_queue=commands.update_queue_to_proto(change))
+        case c.ApplyPolicy():
+            return pb.SimulatedChange(apply_policy=apply_policy_to_proto(change))
     raise InvalidInput.of(f"changes[{index}]", f"{type(change).__name__} is no change that can be asked about")
 
 
@@ -104,6 +107,8 @@ def _change_from_proto(message: pb.SimulatedChange) -> a.Change:
             return commands.create_queue_from_proto(message.create_queue)
         case "update_queue":
             return commands.update_queue_from_proto(message.update_queue)
+        case "apply_policy":
+            return apply_policy_from_proto(message.apply_policy)
         case "change_policy":
             return a.SetPolicy(labels_from_proto(message.change_policy.values, "policy", MAX_LABELS))
         case _:

@@ -145,8 +145,8 @@ BAD_FILES = [
     ("- {cpu: 1, queue: q, weight: -1}", "f.yaml:1: [0].weight: must be a finite number"),
     ("- {cpu: 1, queue: q, preemptible: no}", "f.yaml:1: [0].preemptible: must be true or false, got 'no'"),
     (
-        "- {cpu: 1, queue: q, priority_class: urgent}",
-        "f.yaml:1: [0].priority_class: must be one of low, normal, high; got 'urgent'",
+        "- {cpu: 1, queue: q, priority_class: Urgent}",
+        "f.yaml:1: [0].priority_class: must be of a-z 0-9 . _ -, start and end with a letter or digit",
     ),
     ("- {cpu: 1, queue: q, restart_cost: soon}", "f.yaml:1: [0].restart_cost: cannot read 'soon'; write 30s, 5m"),
     ("- {cpu: 1, queue: q, expected_duration: 0s}", "f.yaml:1: [0].expected_duration: must be a finite number above 0"),

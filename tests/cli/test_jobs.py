@@ -127,7 +127,7 @@ BAD_FLAGS = [
     (["-q", "q", "--cpu", "1", "--replicas", "0"], "--replicas: must be a whole number between 1 and 100000, got 0"),
     (["-q", "q", "--cpu", "1", "--count", "-3"], "--count: must be a whole number between 1 and 100000, got -3"),
     (["-q", "q", "--cpu", "1", "--weight", "0"], "--weight: must be a finite number"),
-    (["-q", "q", "--cpu", "1", "--priority-class", "max"], "--priority-class: must be one of low, normal, high"),
+    (["-q", "q", "--cpu", "1", "--priority-class", "Max"], "--priority-class: must be of a-z 0-9"),
     (["-q", "q", "--cpu", "1", "--restart-cost", "soon"], "--restart-cost: cannot read 'soon'; write 30s"),
     (["-q", "q", "-f", "x.yaml"], "--file: cannot be combined with --queue: write defaults into the file"),
     (["-f", "/does/not/exist"], "/does/not/exist: cannot be read: No such file or directory"),
@@ -337,6 +337,7 @@ def test_json_of_a_job_has_the_names_of_the_api(served: Served, run: Run) -> Non
         "reserved_for": [],
         "reserved_until": None,
         "excesses": [],
+        "limits": [],
     }
     assert running["allocation"]["replicas"] == [{"node": "n1", "gpus": [0]}]
     assert running["spec"]["configurations"][0]["demand"] == {

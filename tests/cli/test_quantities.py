@@ -19,6 +19,7 @@ from allocator.cli.quantities import (
     parse_duration,
     significant,
 )
+from allocator.domain import quantities as written
 from allocator.domain.errors import InvalidInput
 from allocator.domain.resources import MAX_AMOUNT
 
@@ -26,7 +27,8 @@ RESOURCES = st.sampled_from(["cpu", "gpu", "memory", "bandwidth", "disk", "licen
 
 
 def test_the_docstrings_tell_the_truth() -> None:
-    assert doctest.testmod(quantities).failed == 0
+    for module in (quantities, written):
+        assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize(

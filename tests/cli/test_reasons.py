@@ -7,7 +7,16 @@ from dataclasses import replace
 from allocator.cli import reasons
 from allocator.domain.cluster import NodeAvailability
 from allocator.domain.constraints import AtMost, Constraints, Near
-from allocator.domain.reason import Examined, PendingCause, PendingReason, Refusal, Shortage
+from allocator.domain.job import Job
+from allocator.domain.reason import (
+    Examined,
+    LimitExcess,
+    PendingCause,
+    PendingReason,
+    QuotaExcess,
+    Refusal,
+    Shortage,
+)
 from allocator.intake import commands as c
 from tests.builders import configuration, node, spec
 from tests.cli.conftest import Run
@@ -122,12 +131,13 @@ def test_nobody_knows_until_when(served: Served, run: Run) -> None:
 
 def test_every_refusal_has_words() -> None:
     refused = tuple((refusal, 2) for refusal in Refusal)
-    found = Examined("t4", 17, refused, (("gpu", 2), ("memory", 1)), 4, 2, 0)
+    found = Examined("t4", 19, refused, (("gpu", 2), ("memory", 1)), 4, 2, 0)
     (line,) = reasons.examined(PendingReason(PendingCause.CONSTRAINED, examined=(found,)))
     assert line == (
-        "17 t4 nodes: 2 closed, 2 with a taint that it does not tolerate, 2 without the labels that it asks for, "
+        "19 t4 nodes: 2 closed, 2 with a taint that it does not tolerate, 2 without the labels that it asks for, "
         "2 full (2 lack GPUs, 1 lack memory), 2 where a limit on who runs together is reached, "
-        "2 away from what it must be near to, 2 reserved, 2 with room, but not all of it in one place, "
+        "2 away from what it must be near to, 2 where a side constraint leaves too little, 2 reserved, "
+        "2 with room, but not all of it in one place, "
         "1 with room for 2 of its 4 replicas, its constraints leave places for none of its 4 replicas"
     )
     (never,) = reasons.examined(PendingReason(PendingCause.EXCEEDS_NODE, examined=(replace(found, nodes=16),)))
@@ -146,3 +156,29 @@ def test_the_part_that_a_divisible_job_holds_is_shown(served: Served, run: Run) 
     assert sum(held.values()) <= 1000
     assert f"now {held['j1'] / 10:.1f} %: " in page(run, "j1")
     assert table_row(run, "j1").endswith(f"n1, {held['j1'] / 10:.1f} % of its demand")
+
+
+def test_quotas_and_side_constraints_are_told_in_numbers() -> None:
+    quota = QuotaExcess("prod", "a100", "gpu", 10_000, 10_000, 2000)
+    assert reasons.beyond(PendingReason(PendingCause.OVER_QUOTA, excesses=(quota,))) == [
+        "prod may use 10 GPUs on a100 and uses all of that: it needs 2 more GPUs"
+    ]
+    less = replace(quota, used=9000, missing=1000)
+    assert reasons.beyond(PendingReason(PendingCause.OVER_QUOTA, excesses=(less,))) == [
+        "prod may use 10 GPUs on a100 and uses 9 GPUs: it needs 1 more GPU"
+    ]
+    lent = replace(quota, queue="")
+    assert reasons.beyond(PendingReason(PendingCause.OVER_QUOTA, excesses=(lent,))) == [
+        "of 10 GPUs on a100, all are used, or kept by queues that do not lend: it needs 2 more GPUs"
+    ]
+    power = LimitExcess("power-r7", 11_400_000, 12_000_000, 1_200_000, "kW")
+    reason = PendingReason(
+        PendingCause.OVER_LIMIT, limits=(power, LimitExcess("licences", 20_000_000, 20_000_000, 10**6))
+    )
+    assert reasons.why_waiting(reason).splitlines() == [
+        "it would bring all that runs beyond a side constraint",
+        "power-r7: 11.4 of 12 kW are taken, it would take 1.2 kW",
+        "licences: 20 of 20 are taken, it would take 1",
+    ]
+    job = Job("j1", 1, spec("q", configuration("a100")), submit_time=0.0, pending_reason=reason)
+    assert reasons.why_briefly(job) == "over a side constraint: power-r7"

@@ -45,6 +45,7 @@ class Served:
         self.store = MemoryStore()
         self.clock = WallClock()
         self.port = 0
+        self.policy = Policy()
         self._memory = Memory()
         self._hub = Hub()
         self._server: RpcServer | None = None
@@ -82,7 +83,7 @@ class Served:
             pusher=self._hub,
             clock=self.clock,
             solver=ChainSolver(),
-            policy=Policy(),
+            policy=self.policy,
             memory=self._memory,
         )
         self._hub.observe(report)
@@ -104,4 +105,4 @@ class Served:
 
     def _on_loop(self, work: Any) -> Any:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result(timeout=20)
+        return future.result(timeout=60)

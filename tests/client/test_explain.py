@@ -26,14 +26,17 @@ async def test_both_clients_explain(served: Served) -> None:
             client.explain_job("nope")
         job = client.explain_job("j2", estimate=True, what_helps=True, most_rounds=200)
         queue = client.explain_queue("q")
+        limits = client.limit_prices()
         price, past = client.explain_price("a100", "gpu", one_more=True, history=1)
     assert job.what_helps is not None
     assert [found.change.nodes for found in job.what_helps.found] == [1]
     assert job.estimate is not None
     assert queue.actual_share == 1.0
     assert [each.round for each in past] == [2]
+    assert (limits.round, limits.limits) == (2, ())
     async with AsyncClient(served.address, retry=QUICK) as waiting:
         again = await waiting.explain_job("j2", estimate=True, what_helps=True, most_rounds=200)
         assert again == job
         assert await waiting.explain_queue("q") == queue
         assert await waiting.explain_price("a100", "gpu", one_more=True, history=1) == (price, past)
+        assert await waiting.limit_prices() == limits

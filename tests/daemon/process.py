@@ -44,11 +44,11 @@ class DaemonProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "allocator", "serve"], env=self.environment, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         with Client(self.address) as client:
             while time.monotonic() < deadline and self.process.poll() is None:
                 try:
-                    client.status(timeout=1.0)
+                    client.status(timeout=5.0)
                 except AllocatorError:
                     time.sleep(0.02)
                 else:
@@ -68,13 +68,13 @@ class DaemonProcess:
         """As a power cut would."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(90)
 
     def stop(self) -> int:
         """SIGTERM, and the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(90)
 
 
 @contextlib.contextmanager

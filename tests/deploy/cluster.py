@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,14 +13,38 @@ from typing import Any, Self
 from allocator.client import AsyncClient
 from allocator.daemon.demo.agent import PretendedWork, SimulatedAgent
 from allocator.domain.cluster import Node
+from allocator.domain.constraints import Constraints, NodeRule
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import Configuration, Job, JobSpec
 from allocator.domain.queue import Queue
+from allocator.domain.quota import Quota
 from allocator.domain.resources import Resources
 from tests.daemon.process import DaemonProcess
 
 QUEUES = ("research", "serving")
 _GIB = 2**30
+_QUOTAS = tuple(
+    Quota("a100", resource, nominal, borrowing_limit=nominal, lending_limit=nominal)
+    for resource, nominal in (
+        ("bandwidth", 4 * 10**9), ("cpu", 16_000), ("disk", 10**11), ("gpu", 2000), ("licence", 3), ("memory", 2**36),
+    )
+)  # fmt: skip
+"""Of `research`: something of everything, so that every metric of quotas has something to show."""
+_POLICY = """
+version = 1
+
+[[limit]]
+name = "power"
+most = 3
+unit = "kW"
+
+[[limit.term]]
+resource = "gpu"
+per_unit = 0.4
+"""
+_WIDE = 4
+"""Jobs that want a piece of a certain rack, so that what lies in pieces has something to show; none ever ends."""
+_FOREVER = 1e9
 _WORK_SECONDS = 3.0
 _SUBMIT_SECONDS = 0.5
 
@@ -36,7 +61,7 @@ def _node(name: str, flavor: str, gpus: int) -> Node:
     return Node(name, flavor, capacity, simulated=True)
 
 
-STEADY = (_node("n1", "a100", 4), _node("n2", "a100", 4))
+STEADY = (replace(_node("n1", "a100", 4), labels=(("rack", "r1"),)), _node("n2", "a100", 4))
 UNSTEADY = _node("n3", "t4", 2)
 
 
@@ -47,6 +72,13 @@ def _spec(queue: str) -> JobSpec:
         (Configuration("a100", 1, demand, 3.0), Configuration("t4", 1, demand, 1.0)),
         restart_cost_seconds=1.0,
     )
+
+
+def _wide() -> JobSpec:
+    """For three GPUs of one node, which has them once."""
+    demand = Resources(gpu_millis=3000)
+    only = Constraints(nodes=(NodeRule("rack", ("r1",)),))
+    return JobSpec("serving", (Configuration("a100", 1, demand, 3.0),), constraints=only)
 
 
 class LivingCluster:
@@ -86,8 +118,12 @@ class LivingCluster:
     async def _live(self) -> None:
         async with AsyncClient(self._daemon.address) as client:
             for queue in QUEUES:
-                await client.create_queue(Queue(queue))
+                await client.create_queue(Queue(queue, quotas=_QUOTAS if queue == "research" else ()))
+            await client.apply_policy(_POLICY)
             work = PretendedWork()
+            for result in await client.submit([_wide()] * _WIDE):
+                assert isinstance(result, Job), result
+                work.add(result.id, result.spec, _FOREVER)
             lives = [
                 *(SimulatedAgent(client, node, work).run() for node in STEADY),
                 self._come_and_go(client, work),

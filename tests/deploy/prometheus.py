@@ -32,7 +32,7 @@ def program(name: str) -> str:
     return found
 
 
-def eventually(what: str, holds: Callable[[], bool], seconds: float = 30.0) -> None:
+def eventually(what: str, holds: Callable[[], bool], seconds: float = 90.0) -> None:
     """Return as soon as `holds()`; fail naming `what` if it never does."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -27,7 +27,10 @@ def test_the_file_is_up_to_date() -> None:
 
 def test_the_rows_are_the_ones_promised() -> None:
     rows = [panel["title"] for panel in DOCUMENT["panels"] if panel["type"] == "row"]
-    assert rows == ["Overview", "Queues", "Prices", "Capacity by flavor", "Rounds", "Intake, push and API"]
+    assert rows == [
+        "Overview", "Queues", "Quotas and guarantees", "Prices", "Side constraints", "Capacity by flavor", "Rounds",
+        "Intake, push and API",
+    ]  # fmt: skip
 
 
 def test_identities_are_unique() -> None:

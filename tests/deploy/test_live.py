@@ -97,22 +97,32 @@ def test_every_metric_of_the_table_is_scraped_and_no_other(prometheus: Prometheu
         return {sample["metric"]["__name__"] for sample in samples}
 
     eventually("every metric is there", lambda: scraped() >= expected)
-    assert scraped() == expected
+    assert scraped() <= expected
 
 
 def test_what_is_scraped_adds_up(prometheus: Prometheus) -> None:
-    shared_out = "sum(allocator_price_budget_ratio)"
+    shared_out = " + ".join(f"sum(allocator_{part}price_budget_ratio)" for part in ("", "side_constraint_", "pieces_"))
     eventually(
-        "with more work than room, proportional fairness spends every budget: prices x capacities are all of it",
+        "with more work than room, proportional fairness spends every budget: prices x what there is are all of it",
         lambda: any(abs(float(sample["value"][1]) - 1) < 0.01 for sample in prometheus.query(shared_out)),
     )
     overfull = "allocator_utilization_ratio > 1"
     assert prometheus.query(overfull) == []
-    by_flavor = prometheus.query("sum by (flavor) (allocator_nodes)")
-    assert {sample["metric"]["flavor"]: sample["value"][1] for sample in by_flavor} == {"a100": "2", "t4": "1"}
+
+    def by_flavor() -> dict[str, str]:
+        samples = prometheus.query("sum by (flavor) (allocator_nodes)")
+        return {sample["metric"]["flavor"]: sample["value"][1] for sample in samples}
+
+    eventually("nodes by flavor", lambda: by_flavor() == {"a100": "2", "t4": "1"})
 
 
 def test_the_scrape_itself_is_clean(prometheus: Prometheus) -> None:
+    """One that came late on a busy machine is forgiven; the next one is clean."""
     (target,) = prometheus.targets()
-    assert (target["health"], target["lastError"]) == ("up", "")
     assert target["labels"]["job"] == "allocator"
+
+    def clean() -> bool:
+        (now,) = prometheus.targets()
+        return (now["health"], now["lastError"]) == ("up", "")
+
+    eventually("a clean scrape", clean)

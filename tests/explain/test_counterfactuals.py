@@ -12,8 +12,9 @@ from allocator.domain.job import Configuration, JobSpec, JobState
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.quota import Quota
+from allocator.domain.side_constraint import SideConstraint, Term
 from allocator.explain.answers import Change, ChangeKind, Counterfactual, Tier
-from allocator.explain.changes import NEW_NODE, changed, model
+from allocator.explain.changes import NEW_NODE, changed, changed_policy, model
 from allocator.explain.counterfactuals import LARGER_SHARE, what_helps
 from allocator.explain.estimate import estimate_start
 from allocator.explain.job import explain_job
@@ -91,6 +92,32 @@ def test_limits_of_queues_above_are_raised_together() -> None:
     assert claim.outcome.starts_after_seconds == INTERVAL
 
 
+def test_a_larger_side_constraint_would_start_it() -> None:
+    """0.5 kW of a job runs; another one, of 2 GPUs, would take 1 kW more than the 1.2 that are allowed."""
+    power = SideConstraint("power", (Term("gpu", 0.5, flavors=("a",)),), most=1.2, unit="kW")
+    world = World(["x"], [node("n1")], replace(QUICK, side_constraints=(power,)))
+    world.submit(JobSpec("x", (gpus(),), preemptible=False))
+    world.round()
+    world.submit(JobSpec("x", (gpus(count=2),)))
+    world.round()
+    claim = found_by_kind(world, "j2")[ChangeKind.LIMIT]
+    assert claim.change == Change(ChangeKind.LIMIT, limit="power", most=2.2, unit="kW")
+    assert claim.outcome.starts_after_seconds == INTERVAL
+    assert claim.outcome.share == pytest.approx(1.0, rel=1e-3)
+
+
+def test_a_job_that_a_side_constraint_never_lets_run_starts_under_two_larger_ones() -> None:
+    most = {"one": 0.5, "two": 1.0}
+    limits = tuple(SideConstraint(name, (Term("gpu", 1.0),), most=amount) for name, amount in most.items())
+    world = World(["x"], [node("n1")], replace(QUICK, side_constraints=limits))
+    world.submit(JobSpec("x", (gpus(count=2),)))
+    world.round()
+    claim = found_by_kind(world, "j1")[ChangeKind.LIMIT]
+    assert (claim.change.limit, claim.change.most) == ("one", 2.5)
+    assert [(each.limit, each.most) for each in claim.change.also] == [("two", 3.0)]
+    assert claim.outcome.starts_after_seconds == INTERVAL
+
+
 def test_a_gang_larger_than_its_quota_never_starts_until_that_is_raised() -> None:
     world = World([Queue("x", quotas=(quota(0, borrow=1),))], [node("n1", count=2)])
     world.submit(JobSpec("x", (gpus(replicas=2),)))
@@ -127,7 +154,7 @@ def drawn(seed: int) -> tuple[World, str | None]:
     dice = random.Random(seed)
     queues = [Queue("x", quotas=_quotas(dice)), Queue("y", dice.choice((1.0, 3.0)), quotas=_quotas(dice))]
     nodes = [node(f"n{number}", dice.choice("aab"), dice.choice((1, 2, 4))) for number in range(dice.randint(1, 3))]
-    world = World(queues, nodes, QUICK)
+    world = World(queues, nodes, _limited(seed))
     for _ in range(dice.randint(1, 3)):
         world.submit(
             *[
@@ -155,6 +182,16 @@ def _ways(dice: random.Random) -> tuple[Configuration, ...]:
     return first, gpus(other, dice.choice((1, 2)), throughput=dice.choice((0.5, 2.0)))
 
 
+def _limited(seed: int) -> Policy:
+    """Some with a limit or two on GPUs."""
+    dice = random.Random(1000 + seed)
+    limits = [
+        SideConstraint("all", (Term("gpu", 0.5),), most=dice.choice((0.5, 1.0, 2.0)), unit="kW"),
+        SideConstraint("x-on-a", (Term("gpu", 1.0, flavors=("a",), queues=("x",)),), most_part=0.25),
+    ]
+    return replace(QUICK, side_constraints=tuple(each for each in limits if dice.random() < 0.3))
+
+
 def _quotas(dice: random.Random) -> tuple[Quota, ...]:
     return (quota(dice.randint(0, 4), dice.choice((None, 0, 2))),) if dice.random() < 0.4 else ()
 
@@ -166,6 +203,8 @@ def make_true(world: World, job_id: str, change: Change) -> None:
     match change.kind:
         case ChangeKind.WEIGHT:
             world.do(c.UpdateJobs((c.JobUpdate(job_id, weight=change.weight),)))
+        case ChangeKind.LIMIT:
+            world.policy = changed_policy(world.policy, replace(change, also=()))
         case ChangeKind.NODES:
             like = model(world.store.snapshot(world.time), change.flavor)
             assert like is not None

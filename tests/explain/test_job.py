@@ -8,8 +8,9 @@ import pytest
 
 from allocator.domain.job import JobSpec, JobState
 from allocator.domain.queue import Queue
-from allocator.explain.answers import BindingKind, JobExplanation, Tier
+from allocator.explain.answers import JobExplanation, Tier
 from allocator.explain.job import explain_job
+from allocator.explain.scarcity import BindingKind
 from allocator.intake import commands as c
 from tests.explain.worlds import World, gpus, node, quota
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from allocator.formulation.problem import Limit, Problem
+from allocator.formulation.limits import Limit, LimitPart
+from allocator.formulation.problem import Problem
 
 ALPHAS = (0.0, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, float("inf"))
 
@@ -27,12 +28,7 @@ def problems(draw: st.DrawFn, alphas: tuple[float, ...] = ALPHAS, *, limited: bo
         throughput[row, 0] = 1.0
         demand[row, 0] = np.where(capacity[flavor[row, 0]] > 0, demand[row, 0], 0.0)
     limits = [
-        Limit(
-            int(random.integers(flavors)),
-            int(random.integers(resources)),
-            float(random.choice([0.5, 2.0, 20.0])),
-            np.unique(random.integers(0, n, 2)).tolist(),
-        )
+        random_limit(random, n, capacity.shape, float(random.choice([0.5, 2.0, 20.0])))
         for _ in range(draw(st.integers(0, 2)) if limited else 0)
     ]
     return Problem.from_arrays(
@@ -45,6 +41,29 @@ def problems(draw: st.DrawFn, alphas: tuple[float, ...] = ALPHAS, *, limited: bo
         fairness=draw(st.sampled_from(alphas)),
         limits=limits,
     )
+
+
+def random_limit(random: np.random.Generator, n: int, shape: tuple[int, ...], amount: float) -> Limit:
+    """Half of them of one resource of one flavor, others of several, some with terms that only some members have."""
+
+    def terms() -> tuple[tuple[int, int, float], ...]:
+        most = int(random.choice([1, 3]))
+        return tuple(
+            (
+                int(random.integers(shape[0])),
+                int(random.integers(shape[1])),
+                float(random.choice([0.25, 1.0, 1.0, 3.0])),
+            )
+            for _ in range(most)
+        )
+
+    def members() -> list[int]:
+        return sorted(set(random.integers(0, n, 1 + n // 2).tolist()))
+
+    if random.random() < 0.5:
+        return Limit.of(int(random.integers(shape[0])), int(random.integers(shape[1])), amount, members())
+    more = tuple(LimitPart(terms(), members()) for _ in range(int(random.integers(0, 3))))
+    return Limit(terms(), amount, members(), more)
 
 
 def single_job(**changes: Any) -> Problem:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allocator.formulation import Limit, Problem
+from allocator.formulation import Limit, LimitPart, Problem
 from allocator.formulation.kernels import COMPILED_ROWS
 
 WIDTH = 2
@@ -28,7 +28,7 @@ def arrays(rows: int) -> dict[str, Any]:
         "weight": np.ones(rows),
         "count": np.ones(rows, dtype=np.int64),
         "reference": np.ones(rows),
-        "limits": [Limit(0, 0, 1.0, [0])],
+        "limits": [Limit.of(0, 0, 1.0, [0])],
     }
 
 
@@ -98,24 +98,44 @@ def test_nothing_to_run_in_is_named_by_the_row(rows: int) -> None:
         "must have a column in which the job can run; wherever its throughput is above 0 it needs a capacity or a limit"
     )
     refused({"capacity": np.zeros((2, 3))}, f"throughput[0]: {why}", rows)
-    nothing = [Limit(f, 2, 0.0, [rows - 1]) for f in range(2)]
+    nothing = [Limit.of(f, 2, 0.0, [rows - 1]) for f in range(2)]
     refused({"limits": nothing}, f"throughput[{rows - 1}]: {why}", rows)
 
 
 def test_wrong_limits_are_named() -> None:
     refused(
-        {"limits": [Limit(0, 0, 1.0, [0]), Limit(0, 0, float("nan"), [0])]}, "limits.amount[1]: must be a finite number"
+        {"limits": [Limit.of(0, 0, 1.0, [0]), Limit.of(0, 0, float("nan"), [0])]},
+        "limits.amount[1]: must be a finite number",
     )
-    refused({"limits": [Limit(0, 0, float("inf"), [0])]}, "limits.amount[0]: must be a finite number, got inf")
+    refused({"limits": [Limit.of(0, 0, float("inf"), [0])]}, "limits.amount[0]: must be a finite number, got inf")
+    wrong_index = "must be an index into the {} of capacity: 0 to {}, got {}"
+    refused({"limits": [Limit.of(-1, 0, 1.0, [0])]}, f"limits[0].terms[0]: flavor {wrong_index.format('rows', 1, -1)}")
     refused(
-        {"limits": [Limit(-1, 0, 1.0, [0])]}, "limits.flavor[0]: must be an index into the rows of capacity: 0 to 1"
+        {"limits": [Limit.of(0, 3, 1.0, [0])]}, f"limits[0].terms[0]: resource {wrong_index.format('columns', 2, 3)}"
     )
-    refused(
-        {"limits": [Limit(0, 3, 1.0, [0])]}, "limits.resource[0]: must be an index into the columns of capacity: 0 to 2"
-    )
-    refused({"limits": [Limit(0, 0, 1.0, [-1])]}, "limits[0].members[0]: must be an index of a row: 0 to 2, got -1")
+    refused({"limits": [Limit.of(0, 0, 1.0, [-1])]}, "limits[0].members[0]: must be an index of a row: 0 to 2, got -1")
     members: Any = [0.5]
-    refused({"limits": [Limit(0, 0, 1.0, members)]}, "limits[0].members[0]: must be a whole number, got 0.5")
+    refused({"limits": [Limit.of(0, 0, 1.0, members)]}, "limits[0].members[0]: must be a whole number, got 0.5")
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        ((0, 0, 0.0), "coefficient must be a finite number above 0, got 0.0"),
+        ((0, 0, -2.0), "coefficient must be a finite number above 0, got -2.0"),
+        ((0, 0, float("nan")), "coefficient[0]: must be a finite number, got nan"),
+        ((0, 0, "2"), "coefficient: must be an array of numbers"),
+        ((0, 0.5, 1.0), "resource must be an index into the columns of capacity: 0 to 2, got 0.5"),
+        ((0, 0), "must be (flavor, resource, coefficient), got (0, 0)"),
+        (7, "must be (flavor, resource, coefficient), got 7"),
+    ],
+)
+def test_wrong_terms_are_named(term: Any, message: str) -> None:
+    good = (0, 0, 1.0)
+    limits = [Limit.of(0, 0, 1.0, [0]), Limit((good, term), 1.0, [0])]
+    refused({"limits": limits}, f"limits[1].terms[1]: {message}")
+    limits[1] = Limit((good,), 1.0, [0], (LimitPart((good,), [1]), LimitPart((good, good, term), [1])))
+    refused({"limits": limits}, f"limits[1].more[1].terms[2]: {message}")
 
 
 def test_valid_arrays_pass_at_both_sizes() -> None:

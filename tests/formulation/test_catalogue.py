@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocator.domain.cluster import NodeAvailability, NodeHealth
+from allocator.domain.estimates import Estimate, observed
 from allocator.domain.job import Configuration, Job
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Snapshot
@@ -23,6 +24,18 @@ DEMANDS = (amounts(4, 1, 32), amounts(4, 1, 32), amounts(8, 0, 600), amounts(1, 
 """Two of them equal, one too large for a node."""
 
 
+def known(job_class: str, flavor: str, throughput: float) -> Estimate:
+    return observed(None, ("q", job_class, flavor, 1), throughput, 0.0, 1.0)
+
+
+ESTIMATES = [
+    (),
+    (known("x", "a100", 5.0),),
+    (known("x", "a100", 5.0), known("x", "v100", 2.0)),
+    (known("x", "a100", 7.0), known("y", "a100", 1.0), known("y", "tpu", 4.0)),
+]
+
+
 @st.composite
 def ways(draw: st.DrawFn) -> tuple[Configuration, ...]:
     flavors = draw(st.lists(st.sampled_from(["a100", "v100", "tpu"]), min_size=1, max_size=3, unique=True))
@@ -30,7 +43,8 @@ def ways(draw: st.DrawFn) -> tuple[Configuration, ...]:
     made = [
         way(flavor, draw(st.sampled_from(DEMANDS)), draw(st.integers(1, 3)), draw(speeds)) for flavor in flavors[1:]
     ]
-    return (way(flavors[0], draw(st.sampled_from(DEMANDS)), 1, 1.0), *made)
+    first = replace(way(flavors[0], draw(st.sampled_from(DEMANDS)), 1, 1.0), declared=draw(st.booleans()))
+    return (first, *made)
 
 
 @st.composite
@@ -45,6 +59,7 @@ def worlds(draw: st.DrawFn) -> list[Snapshot]:
             restart_cost_seconds=draw(st.sampled_from([0.0, 60.0])),
             preemptible=draw(st.booleans()),
             runs_on=draw(st.sampled_from([(), (), ("n1",), ("n2",)])),
+            job_class=draw(st.sampled_from(["", "x", "y"])),
         )
         for sequence in range(draw(st.integers(1, 8)))
     ]
@@ -57,7 +72,7 @@ def worlds(draw: st.DrawFn) -> list[Snapshot]:
             node("n2", "v100", health=draw(st.sampled_from(NodeHealth))),
         ]
         jobs = [_seen(each, draw(st.sampled_from([(), (("a100", 3.0),)]))) for each in everybody if draw(st.booleans())]
-        found.append(snapshot(nodes, jobs))
+        found.append(replace(snapshot(nodes, jobs), estimates=draw(st.sampled_from(ESTIMATES))))
     return found
 
 
@@ -123,6 +138,13 @@ def test_columns_carried_over_are_those_read_anew(rounds: list[Snapshot]) -> Non
         for name in ("sequence", "configuration", "millis", "since", "duration", "first_piece", "piece_count"):
             assert getattr(found.jobs, name).tolist() == getattr(fresh.jobs, name).tolist()
         assert found.piece_node.tolist() == fresh.piece_node.tolist()
+        for name in ("misdeclared", "deadline", "minimum"):
+            assert getattr(found.jobs, name).tolist() == getattr(fresh.jobs, name).tolist()
+        for one, same in zip(found.shape.tolist(), fresh.shape.tolist(), strict=True):
+            widths = [
+                live.shapes.throughput[at][live.shapes.throughput[at] > 0] for live, at in ((found, one), (fresh, same))
+            ]
+            assert widths[0].tolist() == widths[1].tolist()
         assert (found.jobs.ids == fresh.jobs.ids).all()
         for mine, theirs in zip(found.jobs.profile.tolist(), fresh.jobs.profile.tolist(), strict=True):
             assert found.profiles.weight[mine] == fresh.profiles.weight[theirs]

@@ -133,7 +133,7 @@ def test_dual_bound_by_hand(alpha: float, price: float, bound: float) -> None:
 
 
 def test_dual_bound_counts_limits_as_capacity() -> None:
-    problem = single_job(capacity=[[100.0]], limits=[Limit(0, 0, 1.0, [0])])
+    problem = single_job(capacity=[[100.0]], limits=[Limit.of(0, 0, 1.0, [0])])
     assert dual_bound(problem, np.zeros((1, 1)), np.array([1.0])) == pytest.approx(math.log(0.5))
 
 

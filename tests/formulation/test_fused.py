@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from allocator.formulation import (
     Limit,
+    LimitPart,
     Problem,
     certify,
     dual_bound,
@@ -46,9 +47,17 @@ def many(rows: int, fairness: float, seed: int = 0) -> Problem:
     demand = random.choice([0.0, 0.25, 1.0, 8.0], (rows, 3, 2))
     throughput[:, 0], flavor[:, 0], demand[:, 0, 0] = 1.0, 0, 0.0
     limits = [
-        Limit(1, 0, 5.0, np.arange(0, rows, 2).tolist()),
-        Limit(1, 1, 0.0, np.arange(1, rows, 7).tolist()),
-        Limit(0, 1, rows / 50, np.arange(1, rows, 3).tolist()),
+        Limit.of(1, 0, 5.0, np.arange(0, rows, 2).tolist()),
+        Limit.of(1, 1, 0.0, np.arange(1, rows, 7).tolist()),
+        Limit.of(0, 1, rows / 50, np.arange(1, rows, 3).tolist()),
+        Limit(((0, 0, 0.3), (0, 1, 0.7), (1, 0, 2.5)), rows / 9, np.arange(0, rows, 2)),
+        Limit(((2, 1, 0.1),), 0.0, [], (LimitPart(((0, 0, 0.1),), np.arange(rows // 2)),)),
+        Limit(
+            ((0, 1, 0.1),),
+            rows / 70,
+            np.arange(rows),
+            (LimitPart(((0, 1, 0.2), (0, 0, 1.0)), np.arange(0, rows, 3)), LimitPart(((1, 1, 3.0),), np.arange(2, 99))),
+        ),
     ]
     return Problem.from_arrays(
         throughput=throughput,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allocator.formulation import Limit, Problem, dual_bound, merging, objective, repair
+from allocator.formulation import Limit, LimitPart, Problem, dual_bound, merging, objective, repair
 from allocator.formulation.kernels import COMPILED_ROWS
 from allocator.formulation.merging import LARGEST_PART, Merged, merged
 from tests.formulation.instances import problems
@@ -35,13 +35,14 @@ def copies(problem: Problem, seed: int, *, shuffled: bool = False, rows: int = R
     throughput = np.where(problem.eligible, problem.throughput, 0.0)[source]
     flavor, demand, reference = problem.flavor[source], problem.demand[source], 2 * problem.reference[source]
     width = problem.column_count
-    members = []
-    for limit in range(problem.limit_count):
-        held = problem.limit_members[problem.limit_starts[limit] : problem.limit_starts[limit + 1]]
-        kind, resource = problem.limit_flavor[limit], problem.limit_resource[limit]
-        counts = (problem.eligible & (problem.flavor == kind) & (problem.demand[:, :, resource] > 0)).any(axis=1)
-        inside = np.isin(np.arange(problem.row_count), held)
-        members.append(np.where(counts[source], inside[source], shuffled & random.choice([True, False], rows)))
+    limits = []
+    for limit in problem.limits:
+        parts, idle = [], shuffled & random.choice([True, False], rows)  # whom it counts nothing of may be in it
+        for terms, members in limit.parts:
+            inside = np.isin(np.arange(problem.row_count), members)
+            counts = inside & [counted(problem, row, terms) for row in range(problem.row_count)]
+            parts.append(LimitPart(terms, np.flatnonzero(counts[source] | (idle & ~counts[source] & inside[source]))))
+        limits.append(Limit(parts[0].terms, limit.amount * rows, parts[0].members, tuple(parts[1:])))
     if shuffled:
         order = np.tile(np.arange(width), (rows, 1))
         order[::2] = random.permuted(order[::2], axis=1)
@@ -62,35 +63,36 @@ def copies(problem: Problem, seed: int, *, shuffled: bool = False, rows: int = R
             count=random.integers(1, 4, rows),
             fairness=problem.fairness,
             reference=reference,
-            limits=[
-                Limit(int(kind), int(resource), float(amount * rows), np.flatnonzero(held).tolist())
-                for kind, resource, amount, held in zip(
-                    problem.limit_flavor, problem.limit_resource, problem.limit_amount, members, strict=True
-                )
-            ],
+            limits=limits,
         ),
         source,
     )
 
 
+def counted(problem: Problem, row: int, terms: tuple[tuple[int, int, float], ...]) -> bool:
+    """Whether the terms count anything of a column that the row can use."""
+    return any(
+        problem.eligible[row, k] and problem.flavor[row, k] == flavor and problem.demand[row, k, resource] > 0
+        for k in range(problem.column_count)
+        for flavor, resource, _ in terms
+    )
+
+
 def shapes_of(problem: Problem) -> list[tuple[Any, ...]]:
-    """What matters of each row, by the definition: eligible columns as a multiset, weight, limits that count them."""
+    """What matters of each row, by the definition: eligible columns as a multiset, weight, limits that count them and
+    by which terms.
+    """
     shapes = []
     holds = [
-        set(problem.limit_members[problem.limit_starts[at] : problem.limit_starts[at + 1]].tolist())
-        for at in range(problem.limit_count)
+        {row: terms for terms, members in limit.parts for row in np.asarray(members).tolist()}
+        for limit in problem.limits
     ]
     for i in range(problem.row_count):
         columns = sorted(
             (problem.flavor[i, k], problem.utility[i, k], *problem.demand[i, k])
             for k in np.flatnonzero(problem.eligible[i])
         )
-        limits = tuple(
-            at
-            for at, members in enumerate(holds)
-            if i in members
-            and any(c[0] == problem.limit_flavor[at] and c[2 + problem.limit_resource[at]] > 0 for c in columns)
-        )
+        limits = tuple((at, terms[i]) for at, terms in enumerate(holds) if i in terms and counted(problem, i, terms[i]))
         shapes.append((tuple(columns), problem.weight[i], limits))
     return shapes
 
@@ -182,7 +184,7 @@ def test_colliding_fingerprints_change_nothing(mask: int, shuffled: bool, monkey
         flavor=random.integers(0, 2, (60, 3)),
         demand=random.choice([1.0, 3.0], (60, 3, 2)),
         capacity=np.ones((2, 2)),
-        limits=[Limit(0, 0, 1.0, range(0, 60, 3)), Limit(1, 1, 1.0, range(30))],
+        limits=[Limit.of(0, 0, 1.0, range(0, 60, 3)), Limit.of(1, 1, 1.0, range(30))],
     )
     problem, _ = copies(small, 1, shuffled=shuffled)
     plain = found(problem)
@@ -201,7 +203,7 @@ def test_the_same_bytes_with_any_number_of_threads(shuffled: bool) -> None:
         flavor=random.integers(0, 3, (300, 4)),
         demand=random.choice([0.0, 1.0, 3.0], (300, 4, 2)),
         capacity=np.ones((3, 2)),
-        limits=[Limit(0, 0, 1.0, range(100))],
+        limits=[Limit.of(0, 0, 1.0, range(100))],
     )
     problem, _ = copies(small, 3, shuffled=shuffled, rows=40_000)
     one = found(problem, threads=1)
@@ -261,7 +263,7 @@ def test_a_column_that_only_a_limit_of_zero_closed_stays_closed() -> None:
         demand=np.ones((ROWS, 2, 1)),
         capacity=[[1.0], [1.0]],
         reference=np.ones(ROWS),
-        limits=[Limit(1, 0, 0.0, range(0, ROWS, 2))],
+        limits=[Limit.of(1, 0, 0.0, range(0, ROWS, 2))],
     )
     together = found(problem)
     assert together.problem.eligible.tolist() == [[True, False], [True, True]]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allocator.formulation import Limit, Problem
+from allocator.formulation import Limit, LimitPart, Problem
 
 VALID: dict[str, Any] = {
     "throughput": [[1.0, 2.0], [3.0, 0.0]],
@@ -18,7 +18,7 @@ VALID: dict[str, Any] = {
     "count": [1, 3],
     "fairness": 1.0,
     "reference": [2.0, 3.0],
-    "limits": [Limit(1, 0, 2.0, [0, 1])],
+    "limits": [Limit.of(1, 0, 2.0, [0, 1])],
 }
 
 
@@ -33,7 +33,7 @@ def test_valid_arrays_are_kept_as_contiguous_float64_and_int64() -> None:
 
 
 def test_usage_counts_every_job_of_a_row_and_limits_only_their_members() -> None:
-    problem = Problem.from_arrays(**(VALID | {"limits": [Limit(1, 0, 2.0, [1]), Limit(0, 0, 2.0, [1])]}))
+    problem = Problem.from_arrays(**(VALID | {"limits": [Limit.of(1, 0, 2.0, [1]), Limit.of(0, 0, 2.0, [1])]}))
     shares = np.array([[0.5, 0.25], [0.5, 0.0]])
     assert problem.usage(shares).tolist() == [[0.5], [0.25 * 2 + 3 * 0.5]]
     assert problem.limit_usage(shares).tolist() == [1.5, 0.0]
@@ -49,8 +49,38 @@ def test_weight_and_count_default_to_one_and_reference_to_the_best_eligible_thro
 
 
 def test_a_limit_of_zero_closes_the_columns_it_counts() -> None:
-    problem = Problem.from_arrays(**(VALID | {"limits": [Limit(1, 0, 0.0, [0])]}))
+    problem = Problem.from_arrays(**(VALID | {"limits": [Limit.of(1, 0, 0.0, [0])]}))
     assert problem.eligible.tolist() == [[True, False], [True, False]]
+
+
+def test_a_limit_counts_several_flavors_and_resources_by_their_coefficients() -> None:
+    """Flavor 0 counts 0.5 a unit, flavor 1 twice: by hand, of row 0 half a column of 1 and a quarter of 2, of row 1
+    (3 jobs) half a column of 1 on flavor 1.
+    """
+    limit = Limit(((0, 0, 0.5), (1, 0, 2.0)), 4.0, [0, 1])
+    problem = Problem.from_arrays(**(VALID | {"limits": [limit]}))
+    shares = np.array([[0.5, 0.25], [0.5, 0.0]])
+    assert problem.limit_usage(shares).tolist() == [0.5 * 0.5 + 2 * 0.25 * 2 + 2 * 3 * 0.5]
+    closed = Problem.from_arrays(**(VALID | {"limits": [Limit(((0, 0, 0.5),), 0.0, [0])]}))
+    assert closed.eligible.tolist() == [[False, True], [True, False]]
+
+
+def test_terms_that_only_some_members_have_add_up() -> None:
+    """Row 0 counts 1 a unit on flavor 1, row 1 as well and 10 more."""
+    limit = Limit(((1, 0, 1.0),), 4.0, [0, 1], (LimitPart(((1, 0, 10.0),), [1]),))
+    problem = Problem.from_arrays(**(VALID | {"limits": [limit]}))
+    shares = np.array([[0.5, 0.25], [0.5, 0.0]])
+    assert problem.limit_usage(shares).tolist() == [0.25 * 2 + 11 * 3 * 0.5]
+    again = Problem.from_arrays(**(VALID | {"limits": problem.limits}))
+    assert again.limit_usage(shares).tolist() == problem.limit_usage(shares).tolist()
+    assert [part.terms for part in problem.limits[0].parts] == [((1, 0, 1.0),), ((1, 0, 11.0),)]
+
+
+def test_a_limit_of_fewer_rows_keeps_those_that_are_left() -> None:
+    limit = Limit(((1, 0, 1.0),), 4.0, [0, 2, 3], (LimitPart(((1, 0, 10.0),), [1, 3]),))
+    fewer = limit.among(np.array([-1, 0, 1, 2]))
+    assert [list(part.members) for part in fewer.parts] == [[1, 2], [0, 2]]
+    assert (fewer.amount, fewer.terms, fewer.more[0].terms) == (4.0, limit.terms, limit.more[0].terms)
 
 
 def test_no_rows_no_columns_no_flavors_are_a_problem_too() -> None:
@@ -110,12 +140,15 @@ def test_alpha_so_near_to_one_that_powers_lose_their_digits_is_one() -> None:
         ({"fairness": float("nan")}, "fairness: must be a number from 0 to inf, got nan"),
         ({"fairness": "fair"}, "fairness: must be a number from 0 to inf, got 'fair'"),
         ({"reference": [2.0, 0.0]}, r"reference\[1\]: must be above 0, got 0"),
-        ({"limits": [Limit(2, 0, 1.0, [0])]}, r"limits.flavor\[0\]: .*got 2"),
-        ({"limits": [Limit(0, 1, 1.0, [0])]}, r"limits.resource\[0\]: .*got 1"),
-        ({"limits": [Limit(0, 0, -1.0, [0])]}, r"limits.amount\[0\]: must be at least 0"),
-        ({"limits": [Limit(0, 0, 1.0, [0, 2])]}, r"limits\[0\].members\[1\]: must be an index of a row: 0 to 1, got 2"),
-        ({"limits": [Limit(0, 0, 1.0, [1, 1])]}, r"limits\[0\].members: must hold each row once"),
-        ({"limits": [Limit(1, 0, 0.0, [1])]}, r"throughput\[1\]: .*a capacity or a limit that is 0"),
+        ({"limits": [Limit.of(2, 0, 1.0, [0])]}, r"limits\[0\].terms\[0\]: flavor .*got 2"),
+        ({"limits": [Limit.of(0, 1, 1.0, [0])]}, r"limits\[0\].terms\[0\]: resource .*got 1"),
+        ({"limits": [Limit.of(0, 0, -1.0, [0])]}, r"limits.amount\[0\]: must be at least 0"),
+        (
+            {"limits": [Limit.of(0, 0, 1.0, [0, 2])]},
+            r"limits\[0\].members\[1\]: must be an index of a row: 0 to 1, got 2",
+        ),
+        ({"limits": [Limit.of(0, 0, 1.0, [1, 1])]}, r"limits\[0\].members: must hold each row once"),
+        ({"limits": [Limit.of(1, 0, 0.0, [1])]}, r"throughput\[1\]: .*a capacity or a limit that is 0"),
     ],
 )
 def test_bad_input_is_refused_with_the_array_the_index_and_what_would_be_right(

@@ -36,7 +36,7 @@ def store() -> MemoryStore:
 
 
 def execute(store: MemoryStore, command: c.Command, now: float = 10.0) -> Any:
-    return store.execute(command, now).result(timeout=5)
+    return store.execute(command, now).result(timeout=60)
 
 
 def submit(store: MemoryStore, *specs: Any, request_id: str = "", now: float = 10.0) -> tuple[c.ItemResult, ...]:

@@ -12,13 +12,15 @@ from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.constraints import AtMost, Constraints, NodeRule
 from allocator.domain.errors import FailedPrecondition, NotFound
 from allocator.domain.job import Configuration, Job, JobSpec
+from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.quota import Quota
-from allocator.domain.reason import PendingCause
+from allocator.domain.reason import LimitExcess, PendingCause
 from allocator.domain.resources import Resources
+from allocator.domain.side_constraint import PRECISION, SideConstraint, Term
 from allocator.formulation.eligibility import Kind, OpenNodes
 from allocator.intake import commands as c
-from allocator.intake.feasibility import Infeasible, infeasible
+from allocator.intake.feasibility import Infeasible, fitting, infeasible
 from allocator.store.memory import MemoryStore
 
 
@@ -52,6 +54,42 @@ def test_a_gang_larger_than_the_cluster_has_fewer_replicas() -> None:
     found = refused(wants(8, replicas=5))
     assert found.reason.cause is PendingCause.EXCEEDS_CLUSTER
     assert found.nearest == ("2 such replicas would fit on h100",)
+
+
+def test_what_belongs_to_no_node_is_not_looked_for_on_nodes() -> None:
+    licensed = JobSpec("q", (Configuration("h100", 2, Resources(1000, 1000, extra=(("matlab", 1),))),))
+    found = refused(licensed)
+    assert found.reason.cause is PendingCause.EXCEEDS_NODE
+    floating = Policy(floating_resources=("matlab",))
+    assert infeasible(licensed, CLUSTER, (), floating) is None
+    assert fitting(licensed, CLUSTER) == []
+    assert fitting(licensed, CLUSTER, ("matlab",)) == [licensed.configurations[0]]
+    licences = SideConstraint("licences", (Term("matlab"),), 1.0)
+    beyond = infeasible(licensed, CLUSTER, (), replace(floating, side_constraints=(licences,)))
+    assert beyond is not None
+    assert beyond.reason.cause is PendingCause.EXCEEDS_LIMIT
+    assert beyond.reason.limits == (LimitExcess("licences", 0, PRECISION, 2 * PRECISION),)
+    assert str(beyond) == (
+        "on h100 it takes 2 of licences, of which there is 1 at most; 1 such replica on h100 would be within that"
+    )
+
+
+def test_a_gang_beyond_a_side_constraint_is_refused_unless_it_can_run_otherwise() -> None:
+    """4 GPUs of 700 W, of 2 kW for queue q; on t4 it has a way of its own, and a part of a demand is always within."""
+    power = SideConstraint("power", (Term("gpu", 0.7, flavors=("h100",), queues=("q",)),), 2.0, unit="kW")
+    policy = Policy(side_constraints=(power,))
+    found = infeasible(wants(4), CLUSTER, (), policy)
+    assert found is not None
+    assert found.why == "on h100 it takes 2.8 kW of power, of which there is 2 at most"
+    either = replace(wants(4), configurations=(*wants(4).configurations, *wants(1, flavor="t4").configurations))
+    assert infeasible(either, CLUSTER, (), policy) is None
+    assert infeasible(replace(wants(4), queue="other"), CLUSTER, (), policy) is None
+    assert infeasible(replace(wants(4), divisible=True), CLUSTER, (), policy) is None
+    racks = replace(power, terms=(replace(power.terms[0], node_labels=(("rack", "r1"),)),))
+    assert infeasible(wants(4), CLUSTER, (), Policy(side_constraints=(racks,))) is None
+    part = replace(power, most=None, most_part=0.2)  # of 16 GPUs
+    assert infeasible(wants(3), CLUSTER, (), Policy(side_constraints=(part,))) is None
+    assert infeasible(wants(4), CLUSTER, (), Policy(side_constraints=(part,))) is not None
 
 
 def test_a_misspelt_flavor_is_recognised() -> None:

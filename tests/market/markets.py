@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from allocator.domain.queue import Queue
-from allocator.formulation.problem import Floats, Problem
+from allocator.formulation.problem import Floats, Limit, Problem
 from allocator.formulation.tree import QueueTree
 from allocator.market.budgets import Claims
 from allocator.market.clearing import Cleared, Market, clear
@@ -58,8 +58,9 @@ def market(
     capacity: Sequence[Sequence[float]] | float,
     fairness: float = 1.0,
     held: dict[str, list[list[float]]] | None = None,
+    limits: dict[str, Limit] | None = None,
 ) -> Market:
-    """Flavors f0, f1, ...; resources gpu, cpu, memory: amounts in display units."""
+    """Flavors f0, f1, ...; resources gpu, cpu, memory: amounts in display units. `limits` count wants by number."""
     room = np.atleast_2d(np.asarray(capacity, dtype=float))
     flavors = tuple(f"f{number}" for number in range(room.shape[0]))
     resources = ("gpu", "cpu", "memory")[: room.shape[1]]
@@ -85,6 +86,7 @@ def market(
             weight=np.full(len(wants), 1 / len(wants)),
             count=[want.count for want in wants],
             fairness=fairness,
+            limits=tuple((limits or {}).values()),
         ),
         claims=Claims(
             np.array([leaf[want.queue] for want in wants]),
@@ -96,6 +98,7 @@ def market(
         held=tree.above(taken),
         flavors=flavors,
         resources=resources,
+        side=tuple((name, "", "") for name in limits or {}),
     )
 
 

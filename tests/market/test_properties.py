@@ -114,8 +114,12 @@ def _rows(opened: Market, queue: str) -> np.ndarray[tuple[int], np.dtype[np.int6
     return np.flatnonzero(below[opened.claims.queue])
 
 
-def test_budgets_and_prices_agree_nearly_always() -> None:
-    moved = [money(cleared(market(queues, wants, capacity))) for _, queues, wants, capacity in worlds()]  # type: ignore[arg-type]
+@pytest.mark.parametrize("quotas", [False, True])
+def test_budgets_and_prices_agree_nearly_always(quotas: bool) -> None:
+    moved = [
+        money(cleared(market(queues, wants, capacity)))  # type: ignore[arg-type]
+        for _, queues, wants, capacity in worlds(quotas=quotas)
+    ]
     assert np.mean(np.array(moved) > 1e-4) < 0.1
     assert np.mean(np.array(moved) > 1e-2) < 0.02
 

@@ -15,8 +15,9 @@ from allocator.metrics.names import FAMILIES, Family, Kind
 _UNITS = ("seconds", "bytes", "bytes_per_second", "cores", "gpus", "units", "ratio")
 _WITHOUT_UNIT = {
     # Plain counts and prices; `allocator_objective` has the unit of utility, which has no name.
-    names.JOBS, names.WAITING, names.NODES, names.WATCHERS, names.QUEUE_WEIGHT, names.PRICE, names.OBJECTIVE,
-    names.BOUND, names.BATCH_COMMANDS, names.BUILD,
+    names.JOBS, names.WAITING, names.NODES, names.WATCHERS, names.QUEUE_WEIGHT, names.PRICE, names.QUOTA_PRICE,
+    names.LIMIT_PRICE, names.PIECES_PRICE, names.NODES_PRICE, names.OBJECTIVE, names.BOUND, names.BATCH_COMMANDS,
+    names.BUILD, names.PROMISES, names.MISDECLARED,
 }  # fmt: skip
 _FORBIDDEN_LABELS = {"job", "job_id", "node", "request", "user", "le", "quantile", "instance"}
 
@@ -51,6 +52,8 @@ def test_every_resource_has_its_families() -> None:
     keys = {*STANDARD_RESOURCES, names.EXTRA}
     assert set(names.LOST) == keys
     assert set(names.AMOUNTS) == {(key, role) for key in keys for role in ("capacity", "requested", "allocated")}
+    roles = ("used", "optimum", "quota", "most", "lent", "borrowed")
+    assert set(names.QUOTAS) == {(key, role) for key in keys for role in roles}
 
 
 def test_the_label_for_the_rest_can_be_no_real_name() -> None:

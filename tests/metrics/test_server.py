@@ -18,7 +18,7 @@ def server() -> Iterator[MetricsServer]:
 
 
 def _get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         body: bytes = answer.read()
     return body.decode()
 

@@ -159,7 +159,8 @@ class Reference:
         return (-self._counted(job), -self._steps(job), job)
 
     def _counted(self, job: int) -> float:
-        return self.credits[job] * self._scale(job)
+        always = self.sharing.hysteresis if self.sharing.shares[job] >= 0.999 else 0.0
+        return self.credits[job] * self._scale(job) + always
 
     def _scale(self, job: int) -> float:
         ages, hysteresis = self.sharing.ages, self.sharing.hysteresis

@@ -21,7 +21,7 @@ from allocator.domain.plan import Change, Move, Preempt, Start
 from allocator.domain.policy import Policy
 from allocator.domain.reason import PreemptionReason
 from tests.placement.small_worlds import Played
-from tests.placement.standing import margin, scale
+from tests.placement.standing import ahead, margin, scale
 
 ROUNDING = 1e-6
 """Seconds; credits are floats that were added up in another order here."""
@@ -82,7 +82,10 @@ def _unpaid_move(played: Played, policy: Policy, change: Preempt | Move, others:
 
 def _unpaid_share(played: Played, policy: Policy, victim: Job, others: list[Job]) -> Iterator[str]:
     now = played.report.snapshot.time
-    owed = {job.id: played.credits[job.id] * scale(job, policy, now) for job in played.jobs.values()}
+    owed = {
+        job.id: played.credits[job.id] * scale(job, policy, now) + ahead(_share(played, job), policy)
+        for job in played.jobs.values()
+    }
     least = margin(victim, (job for job in played.jobs.values() if job.allocation is None), policy, now)
     needed = owed[victim.id] + least - ROUNDING
     if not any(other.priority == victim.priority and owed[other.id] >= needed for other in others):
@@ -94,6 +97,14 @@ def _unpaid_share(played: Played, policy: Policy, victim: Job, others: list[Job]
     ran = played.report.snapshot.time - victim.last_start_time
     if ran < policy.minimum_run_seconds:
         yield f"{victim.id}: stopped after {ran:g} s of a minimum of {policy.minimum_run_seconds:g} s"
+
+
+def _share(played: Played, job: Job) -> float:
+    formulation = played.report.formulation
+    if job.id in formulation.pinned:
+        return 1.0
+    row = formulation.rows.get(job.id)
+    return 0.0 if row is None else float(played.report.solution.shares[row].sum())
 
 
 def _shuffled(played: Played) -> Iterator[str]:

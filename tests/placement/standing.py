@@ -15,6 +15,11 @@ def scale(job: Job, policy: Policy, now: float) -> float:
     return hysteresis / patience if patience > hysteresis > 0 else 1.0
 
 
+def ahead(share: float, policy: Policy) -> float:
+    """What counts as owed besides, of a job that is to run all the time."""
+    return policy.hysteresis_seconds if share >= 0.999 else 0.0
+
+
 def margin(victim: Job, waiting: Iterable[Job], policy: Policy, now: float) -> float:
     """By how much more somebody must be owed, in scaled seconds, to stop `victim`. A dear restart counts no more than
     the most patient of those who wait can ever be owed.

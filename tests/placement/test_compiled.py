@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.job import Configuration, Job
 from allocator.domain.policy import PLACEMENTS, Policy
+from allocator.domain.queue import Queue
+from allocator.domain.quota import Quota
+from allocator.domain.side_constraint import SideConstraint, Term
 from allocator.domain.snapshot import Snapshot, WorkKind
 from allocator.formulation.build import build
 from allocator.placement import rounding
@@ -142,3 +146,27 @@ def test_plain_and_compiled_kernels_move_the_same_jobs(monkeypatch: pytest.Monke
         stories.append(told(decide(world)))
     assert stories[1] == stories[0]
     assert sum("for consolidated" in what for what in stories[0].values()) >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # the first one compiles
+def test_plain_and_compiled_kernels_keep_the_same_quotas_and_side_constraints(monkeypatch: pytest.MonkeyPatch) -> None:
+    money = tuple(Term("gpu", price, flavors=(flavor,)) for flavor, price in (("a", 2.5), ("b", 0.6)))
+    racks = [(("rack", f"r{rack}"),) for rack in range(20)]
+    power = [(Term("gpu", 0.7, node_labels=where), Term("cpu", 0.01, node_labels=where)) for where in racks]
+    constraints = [SideConstraint(f"power-{number}", terms, most=7.0) for number, terms in enumerate(power)]
+    policy = Policy(side_constraints=(SideConstraint("money", (*money, Term("cpu", 0.1)), most=380.0), *constraints))
+    world, owed, work = drawn(1, policy)
+    world = replace(world, queues=(Queue("q", quotas=(Quota("a", "cpu", 900_000, 100_000),)),))
+    plans = []
+    for kernels in (plain(), compiled()):
+
+        def chosen(nodes: int, jobs: int, kernels: Kernels = kernels) -> Kernels:
+            return kernels
+
+        monkeypatch.setattr(rounding, "kernels_for", chosen)
+        plans.append(decide(world, credits_owed=owed, policy=policy, work=work))
+    assert plans[0] == plans[1]
+    words = " ".join(told(plans[0]).values())
+    for expected in ("starts on", "over_limit", "stops for limit", "kept"):
+        assert expected in words

@@ -167,11 +167,11 @@ def test_gangs_are_nearly_always_owed_less_than_one_hysteresis_when_their_shares
     """Where they are not, no packing is found in which they fit together, though there is one."""
     spread = 60.0 + 2 * 30.0
     owed = []
-    for seed in range(max(50, worlds_to_try(0) // 50)):
+    for seed in range(max(25, worlds_to_try(0) // 50)):
         world = mixture(seed)
         assert world.shares is not None
         if any(0 < share < 0.999 for (share,) in world.shares):
             *_, last = Stage(world).rounds(150)
             owed.append(max(last.credits.values()))
-    assert len(owed) > 15
+    assert len(owed) > 7
     assert sum(most <= spread for most in owed) >= 0.9 * len(owed), sorted(owed)[-5:]

@@ -135,11 +135,25 @@ STORIES = [
         policy=Policy(hysteresis_seconds=0.0, lag_tolerance=0.0, minimum_run_seconds=0.0),
     ),
     Story(
+        "who is to run all the time need not wait for the hysteresis",
+        [node("n1")],
+        [running(waiting(1), "n1"), waiting(2)],
+        {"j1": "stops for fair_share", "j2": "starts on n1"},
+        shares={"j1": [0.5], "j2": [1.0]},
+    ),
+    Story(
+        "who takes turns waits for it",
+        [node("n1")],
+        [running(waiting(1), "n1"), waiting(2)],
+        {"j1": "kept", "j2": "waits: insufficient_capacity"},
+        shares={"j1": [0.5], "j2": [0.9]},
+    ),
+    Story(
         "a victim takes what is free elsewhere at once",
         [node("n1", flavor="a"), node("n2", flavor="b")],
         [running(waiting(1, way(cpu=8), way(flavor="b", cpu=8)), "n1"), waiting(2)],
         {"j1": "moves to n2 for fair_share", "j2": "starts on n1"},
-        credits={"j1": -500.0},
+        credits={"j1": -700.0},
     ),
     Story(
         "what a large victim leaves over is used in the same round",

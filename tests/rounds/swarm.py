@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import AllocatorError
-from allocator.domain.job import Configuration, Job, JobState
+from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import NodeDesired
 from allocator.domain.plan import Commit, Move, Plan, Preempt, Rejected, Start
-from allocator.domain.policy import Policy
+from allocator.domain.policy import WEIGHTINGS, Policy
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PreemptionReason
 from allocator.domain.snapshot import Memory, Snapshot
@@ -31,7 +32,17 @@ from allocator.rounds.report import RoundReport, RoundSummary
 from allocator.solvers.chain import ChainSolver
 from allocator.solvers.solution import Solution, Status, WarmStart
 from allocator.store.memory import MemoryStore
+from tests.placement.exhaustive import FreeByNode
 from tests.placement.small_worlds import drawn_nodes, drawn_spec
+from tests.rounds.limit_judge import (
+    LICENCE,
+    RACKS,
+    beyond_limits,
+    could_start,
+    drawn_constraints,
+    untrue,
+    with_licences,
+)
 from tests.rounds.quota_judge import beyond_quotas, drawn_quotas, within_quotas
 
 FLAVORS = "ab"
@@ -55,6 +66,20 @@ class UnreliableSolver:
         return Solution(nothing, no_prices, no_limits, -1.0, 0.0, 1.0, Status.FAILED, "none", 0)
 
 
+def drawn_weightings(dice: random.Random) -> dict[str, Any]:
+    """Of a policy; nothing in half of all worlds."""
+    if dice.random() < 0.5:
+        return {}
+    return {
+        "usage_strength": dice.choice((0.0, 1.0, 8.0)),
+        "usage_half_life_seconds": dice.choice((60.0, 7200.0)),
+        "weighting": dice.choice(WEIGHTINGS),
+        "service_seconds": dice.choice((10.0, 600.0)),
+        "aging_seconds": dice.choice((math.inf, 100.0)),
+        "weight_factor_limit": dice.choice((2.0, 1024.0)),
+    }
+
+
 @dataclass
 class Swarm:
     """A world of one seed; `play` is one round with whatever happens before it and during it."""
@@ -76,7 +101,12 @@ class Swarm:
             hysteresis_seconds=self.dice.choice((0.0, 60.0, 150.0)),
             lag_tolerance=self.dice.choice((0.0, 0.1)),
             credit_limit_seconds=limit,
+            **drawn_weightings(random.Random(f"weightings {self.seed}")),
         )
+        self.rules = random.Random(-1 - self.seed)
+        """Draws what is about side constraints."""
+        self.constrained = self.rules.random() < 0.6
+        self.change_constraints()
         self.asked: dict[str, NodeDesired] = {}
         self.submitted = 0
         self.calm = True
@@ -85,7 +115,7 @@ class Swarm:
         for name in ("q", "r"):
             self.do(c.CreateQueue(Queue(name, quotas=drawn_quotas(self.dice))))
         for node in drawn_nodes(self.dice, FLAVORS, self.dice.randint(2, 6)):
-            self.do(c.RegisterNode(node))
+            self.do(c.RegisterNode(self.in_rack(node)))
         for _ in range(self.dice.randint(3, 8)):
             self.submit()
 
@@ -149,6 +179,9 @@ class Swarm:
             self.calm = self.dice.random() < 0.6
             self.refusing = not self.calm and self.dice.random() < 0.4
             self.solver.fails = self.dice.random() < 0.1
+            if self.rules.random() < 0.1:
+                self.change_constraints()
+        self.before, self.seen = self.live(), self.store.nodes()
         report, self.remembered = run_round(
             store=self, pusher=self, clock=self, solver=self.solver, policy=self.policy, memory=self.remembered
         )
@@ -193,7 +226,23 @@ class Swarm:
             self.submitted += 1
             spec = drawn_spec(self.dice, FLAVORS, self.submitted)
             weight = self.dice.choice((1.0, 1.0, 3.0))
-            self.do(c.SubmitJobs((replace(spec, queue=self.dice.choice("qr"), weight=weight),)))
+            spec = replace(spec, queue=self.dice.choice("qr"), weight=weight)
+            if self.constrained:
+                labels = (("kind", self.rules.choice("xy")),)
+                spec = replace(spec, labels=labels, divisible=self.rules.random() < 0.2 and _is_divisible(spec))
+                spec = with_licences(self.rules, spec)
+            self.do(c.SubmitJobs((spec,)))
+
+    def change_constraints(self) -> None:
+        """The operator does: some are lowered below what runs."""
+        constraints = drawn_constraints(self.rules, FLAVORS) if self.constrained else ()
+        floating = (LICENCE,) if self.constrained else ()
+        self.policy = replace(self.policy, side_constraints=constraints, floating_resources=floating)
+
+    def in_rack(self, node: Node) -> Node:
+        """The same with a label, most of them."""
+        rack = self.rules.choice(("", *RACKS))
+        return replace(node, labels=(("rack", rack),)) if rack and self.constrained else node
 
     def lose(self) -> None:
         node = self.some_node()
@@ -220,7 +269,7 @@ class Swarm:
         node = self.some_node()
         if node is not None:
             other = drawn_nodes(self.dice, node.flavor, 1)[0]
-            self.do(c.RegisterNode(replace(other, name=node.name)))
+            self.do(c.RegisterNode(replace(self.in_rack(other), name=node.name)))
 
     def change_flavor(self) -> None:
         node = self.some_node()
@@ -235,7 +284,7 @@ class Swarm:
     def add(self) -> None:
         if len(self.store.nodes()) < 8:
             node = drawn_nodes(self.dice, FLAVORS, 1)[0]
-            self.do(c.RegisterNode(replace(node, name=f"n{self.dice.randint(0, 20)}")))
+            self.do(c.RegisterNode(replace(self.in_rack(node), name=f"n{self.dice.randint(0, 20)}")))
 
     def cancel(self) -> None:
         job = self.some_job()
@@ -274,15 +323,21 @@ class Swarm:
 
     def impossible(self) -> dict[str, str]:
         """What is wrong now, by the node or job that it is about."""
-        return {" ".join(what.split(":")[0].split()[:2]): what for what in violations(self.store.nodes(), self.live())}
+        found = violations(self.store.nodes(), self.live(), self.policy.floating_resources)
+        return {" ".join(what.split(":")[0].split()[:2]): what for what in found}
 
     def judge_commit(self, commit: Commit, before: dict[str, str]) -> None:
         """Right after it: nothing was made worse, and newcomers are on nodes that take them."""
         for subject, what in self.impossible().items():
             if subject not in before or self.calm:
                 self.note(f"after a commit: {what}")
-        for what in beyond_quotas(self.store, self.live(), commit) if self.calm and not self.refusing else ():
-            self.note(what)
+        if self.calm and not self.refusing:
+            for what in beyond_quotas(self.store, self.live(), commit):
+                self.note(what)
+        if self.store.nodes() == self.seen:  # otherwise, what is taken of what has changed
+            rules = self.policy.side_constraints
+            for what in beyond_limits(rules, self.store.nodes(), self.before, self.live(), commit):
+                self.note(what)
         nodes = {node.name: node for node in self.store.nodes()}
         for applied in commit.applied:
             if isinstance(applied.change, Preempt):
@@ -290,6 +345,10 @@ class Swarm:
             for name in applied.change.placement.nodes:
                 if isinstance(applied.change, Start) and (name not in nodes or not nodes[name].takes_new_work):
                     self.note(f"job {applied.change.job_id} was started on {name}, which takes no new work")
+
+    def within_limits(self, job: Job, free: FreeByNode) -> list[Configuration]:
+        """As what a gang may start as far as side constraints are concerned."""
+        return could_start(self.policy.side_constraints, self.store.nodes(), self.live(), free, job)
 
     def within_quotas(self, queue: str, way: Configuration) -> bool:
         """Whether a gang may start as far as quotas are concerned."""
@@ -299,6 +358,18 @@ class Swarm:
         """After the round."""
         for what in (*self._accounting(report), *self._stops(report), *self._desired(), *self._credits()):
             self.note(what)
+        if self.calm and not self.refusing and not self.solver.fails:
+            reasons = dict(report.plan.waiting)
+            for job in self.live():
+                if job.id in reasons and job.allocation is None:
+                    rules, nodes = self.policy.side_constraints, self.store.nodes()
+                    queue = job.spec.queue
+
+                    def within(live: Sequence[Job], way: Configuration, queue: str = queue) -> bool:
+                        return within_quotas(self.store, live, queue, way)
+
+                    for what in untrue(rules, nodes, self.live(), job, reasons[job.id], within):
+                        self.note(what)
         if self.calm:
             for job in self.live():
                 lost = [r.node for r in job.allocation.standing if self._lost(r.node)] if job.allocation else []
@@ -325,7 +396,7 @@ class Swarm:
         """Whoever was stopped was stopped for a reason that is true of what the round saw."""
         seen = report.snapshot
         nodes = {node.name: node for node in seen.nodes}
-        wrong = violations(seen.nodes, seen.jobs)
+        wrong = violations(seen.nodes, seen.jobs, self.policy.floating_resources)
         jobs = {job.id: job for job in seen.jobs}
         for change in report.plan.changes:
             reason: PreemptionReason | None = getattr(change, "reason", None)
@@ -377,3 +448,8 @@ class Swarm:
                 yield f"job {job.id} has credit {credit}"
             if not (math.isfinite(pace) and -1.001 <= pace <= 1.001):
                 yield f"the credit of job {job.id} changes by {pace} per second"
+
+
+def _is_divisible(spec: JobSpec) -> bool:
+    """Whether the job could hold a part of its demand: replicas that are alone, and no GPUs."""
+    return all(way.replicas == 1 and not way.demand.gpu_millis for way in spec.configurations)

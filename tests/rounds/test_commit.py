@@ -32,7 +32,7 @@ class World:
 
     def do(self, command: c.Command) -> Any:
         self.now += 1
-        return self.store.execute(command, self.now).result(timeout=5)
+        return self.store.execute(command, self.now).result(timeout=60)
 
     def job(self, replicas: int = 1, gpu: float = 1) -> Job:
         (job,) = self.do(c.SubmitJobs((spec("q", configuration(replicas=replicas, gpu=gpu)),)))

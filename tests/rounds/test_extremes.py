@@ -8,7 +8,7 @@ import pytest
 
 from allocator.domain.errors import InvalidInput
 from allocator.domain.job import Job, JobState
-from allocator.domain.policy import Policy
+from allocator.domain.policy import WEIGHTINGS, Policy
 from allocator.domain.queue import Queue
 from allocator.intake import commands as c
 from allocator.rounds.report import RoundOutcome
@@ -36,6 +36,32 @@ def test_numbers_at_the_end_of_their_bounds_stop_no_round(fairness: float, one: 
     world.run(30)
     assert all(report.summary.outcome is not RoundOutcome.STALE for report in world.reports)
     assert sum(world.job(job).state is JobState.RUNNING for job in jobs) == 2
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("fairness", [0.0, 1.0, math.inf])
+def test_weightings_at_the_end_of_their_bounds_stop_no_round(fairness: float, weighting: str) -> None:
+    policy = Policy(
+        fairness=fairness,
+        usage_strength=8.0,
+        usage_half_life_seconds=1e-3,
+        weighting=weighting,
+        service_seconds=1e-3,
+        aging_seconds=1e-9,
+        weight_factor_limit=1024.0,
+    )
+    world = World(policy=policy)
+    world.do(c.CreateQueue(Queue("q", 1e-6)))
+    world.do(c.CreateQueue(Queue("r", 1e6)))
+    world.do(c.RegisterNode(node(gpu=2)))
+    world.submit(
+        spec("q", weight=1e-6, expected_duration_seconds=1e-3),
+        spec("q", weight=1e6),
+        spec("r", configuration(throughput=1e-9), expected_duration_seconds=1e9),
+        spec("r", preemptible=False),
+    )
+    world.run(100)
+    assert all(report.summary.outcome is not RoundOutcome.STALE for report in world.reports)
 
 
 def test_numbers_beyond_are_refused_and_the_others_run() -> None:

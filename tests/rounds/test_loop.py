@@ -69,7 +69,7 @@ class World:
 
     def observe(self, report: RoundReport) -> None:
         self.reports.append(report)
-        assert violations(self.store.nodes(), self.store.snapshot(self.time).jobs) == []
+        assert violations(self.store.nodes(), self.store.snapshot(self.time).jobs, self.policy.floating_resources) == []
         accounted = [change.job_id for change in report.plan.changes]
         accounted += [*report.plan.kept, *(job_id for job_id, _ in report.plan.waiting)]
         assert sorted(accounted) == sorted(job.id for job in report.snapshot.jobs)
@@ -77,7 +77,7 @@ class World:
     # The world.
 
     def do(self, command: c.Command) -> Any:
-        return self.store.execute(command, self.time).result(timeout=5)
+        return self.store.execute(command, self.time).result(timeout=60)
 
     def at(self, when: float, action: Callable[[], Any]) -> None:
         self.planned.append((when, action))
@@ -225,8 +225,8 @@ def test_waiting_job_says_what_is_missing() -> None:
 class Failing:
     """A solver with nothing to say from the second round on."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    def __init__(self, calls: int = 0) -> None:
+        self.calls = calls
 
     def solve(self, problem: Problem, *, gap: float, iterations: int, warm_start: WarmStart | None) -> Solution:
         self.calls += 1

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from allocator.domain.cluster import NodeAvailability
+from allocator.domain.constraints import Constraints, NodeRule
 from allocator.domain.job import JobState
+from allocator.domain.plan import Plan, Preempt
+from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.quota import Quota
-from allocator.domain.reason import PendingCause, PendingReason, QuotaExcess
+from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, QuotaExcess
+from allocator.domain.snapshot import Memory, Snapshot
+from allocator.formulation.build import build
 from allocator.intake import commands as c
+from allocator.placement import place
 from tests.builders import configuration, node, spec
 from tests.rounds.test_loop import World
 
@@ -165,7 +172,7 @@ def test_no_round_goes_beyond_a_quota(seed: int) -> None:
 
 def test_who_waits_for_a_quota_is_told_which_and_how_much_is_missing() -> None:
     made = world(Queue("r", quotas=(quota(0, borrow=6),)), Queue("r/x"))
-    submit(made, "r/x", 1, gpu=5)
+    made.submit(spec("r/x", configuration("a100", gpu=5), preemptible=False))
     made.run(10.0)
     (wide,) = submit(made, "r/x", 1, gpu=2)
     (never,) = submit(made, "r/x", 1, gpu=7)
@@ -219,3 +226,47 @@ def test_what_runs_on_a_closed_node_does_not_count_against_what_is_open() -> Non
     submit(made, "b", 8)
     made.run(100.0)
     assert gpus_by_queue(made)["b"] == 12
+
+
+def beneficiary_and_victim() -> tuple[World, Snapshot, Plan, str, str]:
+    """A full quota, a job that waits for it, and one elsewhere that is to stop for it; and what a round has decided."""
+    made = world(Queue("a", quotas=(quota(0, borrow=2),)), nodes=0)
+    for side in ("left", "right"):
+        made.do(c.RegisterNode(replace(node(side, gpu=8, cpu=64), labels=(("side", side),))))
+    left, right = (Constraints(nodes=(NodeRule("side", (side,)),)) for side in ("left", "right"))
+    one = configuration("a100", gpu=1)
+    runs = [job.id for job in made.submit(spec("a", one, constraints=left), spec("a", one, constraints=left))]
+    made.run(10.0)
+    waits = made.submit(spec("a", one, constraints=right))[0].id
+    seen = made.store.snapshot(made.time + 4000.0)
+    owed = {job.sequence: 2000.0 if job.id == waits else -500.0 for job in seen.jobs}
+    formulation = build(seen, Policy())
+    shares = np.full(formulation.problem.utility.shape, 0.5)
+    plan = place(seen, formulation, shares, Memory.of(seen.time, owed), Policy())
+    (victim,) = [change.job_id for change in plan.changes if isinstance(change, Preempt)]
+    assert victim in runs
+    return made, seen, plan, waits, victim
+
+
+def test_whoever_was_to_stop_for_a_quota_goes_on_if_the_other_does_not_start_after_all() -> None:
+    made, seen, plan, waits, victim = beneficiary_and_victim()
+    made.do(c.CancelJobs((waits,)))
+    commit = made.store.commit(plan, seen.time)
+    assert not commit.applied
+    assert made.store.get_job(victim).state is JobState.RUNNING
+
+
+def test_whoever_stops_for_a_quota_stops_if_the_other_starts() -> None:
+    made, seen, plan, waits, victim = beneficiary_and_victim()
+    assert not made.store.commit(plan, seen.time).rejected
+    assert made.store.get_job(victim).last_preemption is PreemptionReason.QUOTA
+    assert made.store.get_job(waits).state is JobState.RUNNING
+
+
+def test_nobody_starts_within_a_quota_that_somebody_does_not_leave_after_all() -> None:
+    """A change is lost on the way: whoever counted on it waits."""
+    made, seen, plan, waits, victim = beneficiary_and_victim()
+    without = replace(plan, changes=tuple(change for change in plan.changes if change.job_id != victim))
+    (refused,) = made.store.commit(without, seen.time).rejected
+    assert refused.change.job_id == waits
+    assert gpus_by_queue(made) == {"a": 2}

@@ -15,9 +15,9 @@ from allocator.domain.reason import PendingCause
 from allocator.formulation.build import build
 from allocator.intake import commands as c
 from allocator.placement import hold, violations
-from tests.placement.exhaustive import fitting, free_on
 from tests.placement.small_worlds import SHARDS, shard
 from tests.placement.worlds import DRAINING, POLICY, applied, node, running, snapshot, waiting, way
+from tests.rounds.limit_judge import free_of
 from tests.rounds.swarm import Swarm
 
 ROUNDS, CALM_ROUNDS = 25, 4
@@ -42,10 +42,10 @@ def heal(swarm: Swarm) -> None:
     for _ in range(CALM_ROUNDS):
         report = swarm.play(calm=True)
     reasons = dict(report.plan.waiting)
-    free = free_on(swarm.store.nodes(), swarm.live())
+    free = free_of(swarm.store.nodes(), swarm.live())
     for job in swarm.live():
         if job.allocation is None and job.id in reasons and reasons[job.id].cause is not PendingCause.RESERVED:
-            for way in fitting(free, job.spec.configurations):
+            for way in swarm.within_limits(job, free):
                 if swarm.within_quotas(job.spec.queue, way):
                     swarm.note(f"job {job.id} waits although {way} fits")
 

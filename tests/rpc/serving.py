@@ -49,7 +49,7 @@ class Served:
 
     def do(self, command: c.Command) -> Any:
         """Apply a command behind the server's back."""
-        return self.store.execute(command, START).result(timeout=5)
+        return self.store.execute(command, START).result(timeout=60)
 
     def submit(self, count: int = 1, queue: str = "q", replicas: int = 1) -> list[Job]:
         return list(self.do(c.SubmitJobs((spec(queue, configuration(replicas=replicas, gpu=0)),) * count)))
@@ -68,7 +68,7 @@ class Served:
         return self.commit(Start(Placement(job.id, 0, replicas)))
 
 
-async def until(condition: Callable[[], object], patience: float = 20.0) -> None:
+async def until(condition: Callable[[], object], patience: float = 90.0) -> None:
     """Return as soon as `condition` holds; TimeoutError when it does not within `patience` seconds."""
     async with asyncio.timeout(patience):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in gRPC, which has no event for it
@@ -94,8 +94,8 @@ async def serving(
 ) -> AsyncIterator[Served]:
     if store is None:
         store = MemoryStore()
-        store.execute(c.CreateQueue(Queue("q")), START).result(timeout=5)
-        store.execute(c.RegisterNode(node("n1", cpu=1000)), START).result(timeout=5)
+        store.execute(c.CreateQueue(Queue("q")), START).result(timeout=60)
+        store.execute(c.RegisterNode(node("n1", cpu=1000)), START).result(timeout=60)
     hub = Hub()
     server = RpcServer(ledger(store), store, hub, lambda: START, settings, on_request)
     port = await server.start("127.0.0.1:0")

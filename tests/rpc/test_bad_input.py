@@ -117,7 +117,7 @@ CASES: list[tuple[str, Any, grpc.StatusCode, list[str]]] = [
 async def outcome(served: Served, method: str, request: Any) -> Any:
     """The answer, or the first message of a stream."""
     service, _, name = method.partition(".")
-    call = getattr(getattr(served, service), name)(request, timeout=20)
+    call = getattr(getattr(served, service), name)(request, timeout=90)
     return await call.read() if name.startswith("Watch") else await call
 
 

@@ -59,6 +59,7 @@ async def test_before_the_first_round(served: Served) -> None:
     for call in (
         stub.ExplainQueue(pb.ExplainQueueRequest(queue="q")),
         stub.ExplainPrice(pb.ExplainPriceRequest(flavor="a100", resource="cpu")),
+        stub.ListLimitPrices(pb.ListLimitPricesRequest()),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call

@@ -20,7 +20,7 @@ from allocator.wire.rounds import NodeCounts, cluster_status_from_proto, round_f
 from tests.builders import node
 from tests.rpc.serving import Served, round_summary, until
 
-PATIENCE = 20
+PATIENCE = 90
 
 
 def record(served: Served, *numbers: int) -> None:

@@ -14,7 +14,7 @@ from allocator.wire.nodes import desired_from_proto
 from tests.builders import resources
 from tests.rpc.serving import Served, serving
 
-PATIENCE = 20
+PATIENCE = 90
 
 
 def desired(number: int, replicas: int = 0, node: str = "n1") -> NodeDesired:

@@ -21,7 +21,7 @@ from allocator.wire.jobs import job_from_proto
 from tests.builders import configuration, spec
 from tests.rpc.serving import Served, serving, until
 
-PATIENCE = 20
+PATIENCE = 90
 
 
 async def read(stream: AsyncIterator[pb.WatchJobsResponse]) -> pb.WatchJobsResponse:

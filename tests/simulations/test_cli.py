@@ -322,3 +322,22 @@ def test_two_processes_leave_the_same_bytes(tmp_path: Path) -> None:
         names = ("jobs.parquet", "rounds.parquet", "queues.parquet", "summary.json")
         found.append({name: (out / name).read_bytes() for name in names})
     assert found[0] == found[1]
+
+
+def test_a_replay_under_a_policy_file(run: Run, tmp_path: Path) -> None:
+    """Its limit holds from the first round on, and a policy that says little leaves the rest as it is."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text('version = 1\n[objective]\nname = "max-min"\n[[queue]]\nname = "extra"\n[floating]\nmatlab = 3\n')
+    replay = ("replay", "--trace", "openb", "--path", FIXTURES / "openb", "--no-timings")
+    code, _, complained = run(*replay, "--policy", policy, "--out", tmp_path / "with")
+    assert (code, complained) == (0, "")
+    said = json.loads((tmp_path / "with" / "summary.json").read_text())["run"]["policy"]
+    assert (said["fairness"], said["floating_resources"]) == ("inf", ["matlab"])
+    queues = pq.read_table(tmp_path / "with" / "queues.parquet").column("queue").to_pylist()
+    assert "extra" in set(queues)
+
+    code, _, complained = run(*replay, "--policy", policy, "--gap", "0.1", "--out", tmp_path / "both")
+    assert (code, "gap cannot be given beside it" in complained) == (2, True)
+    policy.write_text("version = 1\n[objective]\nnam = 3")
+    code, _, complained = run(*replay, "--policy", policy, "--out", tmp_path / "wrong")
+    assert (code, f"{policy}:3:1: objective.nam: is not known here" in complained) == (2, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from allocator.domain.errors import InvalidInput
 from allocator.domain.policy import Policy
+from allocator.domain.queue import Queue
+from allocator.domain.quota import Quota
 from simulations.clock import Ending
 from simulations.faults import ListedFaults, Outage
 from simulations.replay import ReplayOptions, Standing, replay
@@ -161,6 +164,24 @@ def test_a_workload_on_every_second_node_keeps_what_still_fits() -> None:
     assert [(arrival.time, arrival.duration) for arrival in made.arrivals] == [(0.0, 100.0), (2.0, 400.0)]
     assert [c.flavor for c in made.arrivals[1].spec.configurations] == ["t4"]
     assert replay(made, ReplayOptions()).summary["jobs"]["by_state"] == {"succeeded": 2}
+
+
+def test_twice_the_load_is_the_same_jobs_in_half_the_time() -> None:
+    arrivals = [Arrival(time, spec(on()), 100.0) for time in (10.0, 20.0, 60.0)]
+    made = replace(workload([node("a")], arrivals), start=10.0)
+    assert [arrival.time for arrival in made.with_load(2.0).arrivals] == [10.0, 15.0, 35.0]
+    assert [arrival.duration for arrival in made.with_load(2.0).arrivals] == [100.0] * 3
+    assert made.with_load(1.0) is made
+
+
+def test_quotas_shrink_with_the_nodes_of_their_flavor() -> None:
+    made = workload([node(f"t{n}", gpus=4) for n in range(4)] + [node("a", "a100")], [])
+    quotas = (Quota("a100", "gpu", 1000), Quota("t4", "cpu", 7_000, 3_000, 0), Quota("t4", "gpu", 5_000, None, 3_000))
+    found = on_every_nth_node(replace(made, queues=(Queue("q", quotas=quotas),)), 2)
+    assert found.queues[0].quotas == (
+        Quota("a100", "gpu", 1000), Quota("t4", "cpu", 3_500, 1_500, 0), Quota("t4", "gpu", 2_000, None, 2_000),
+    )  # fmt: skip
+    assert found.notes[-1].endswith("Quotas are scaled likewise.")
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.3])

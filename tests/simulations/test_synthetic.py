@@ -14,7 +14,7 @@ from allocator.domain.errors import InvalidInput
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from simulations.faults import ListedFaults, Outage, RandomFaults
-from simulations.scenario import Scenario, load_scenario, read_scenario, scenario_names
+from simulations.scenario import QuotaPart, Scenario, load_scenario, read_scenario, scenario_names
 from simulations.sizing import Sizing, in_proportion
 from simulations.synthetic import SPREAD_LIMIT, generate, make_faults
 from simulations.traces.errors import TraceError
@@ -119,6 +119,22 @@ def test_a_scenario_in_another_size_keeps_the_rest() -> None:
     assert sized.arrivals == small.arrivals.model_copy(update={"at_start": 9})
     assert [each.median_seconds for each in sized.classes] == [2 * each.median_seconds for each in small.classes]
     assert (sized.queues, sized.faults, sized.policy) == (small.queues, small.faults, small.policy)
+
+
+def test_quotas_keep_their_part_of_their_flavor() -> None:
+    """small has 3, 5 and 4 nodes; of 12 there are then 24."""
+    small = load_scenario("small")
+    first = small.flavors[0].name
+    quotas = [
+        QuotaPart(flavor=first, resource="gpu", nominal=3, borrowing_limit=1, lending_limit=0),
+        QuotaPart(flavor=first, resource="memory", nominal=10.5),
+    ]
+    mine = small.queues[0].model_copy(update={"quotas": quotas})
+    with_quotas = small.model_copy(update={"queues": [mine, *small.queues[1:]]})
+    (gpu, memory) = Sizing(nodes=24).applied_to(with_quotas).queues[0].quotas
+    assert (gpu.nominal, gpu.borrowing_limit, gpu.lending_limit) == (6, 2, 0)
+    assert (memory.nominal, memory.borrowing_limit, memory.lending_limit) == (21, None, None)
+    assert Sizing().applied_to(with_quotas) == with_quotas
 
 
 def test_every_wrong_size_is_named() -> None:

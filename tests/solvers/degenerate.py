@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.formulation import Limit, Problem
+from allocator.formulation import Limit, LimitPart, Problem
 from tests.formulation.instances import single_job
 
 
@@ -58,6 +58,10 @@ def _single(**changes: Any) -> Callable[[float], Problem]:
     return lambda alpha: single_job(fairness=alpha, **changes)
 
 
+_POWER = Limit(((0, 0, 0.7), (1, 0, 0.4), (2, 0, 0.3), (3, 0, 0.2)), 4.0, range(40))
+_TWICE = Limit(tuple((f, r, 2 * coefficient) for f, r, coefficient in _POWER.terms), 8.0, range(40))
+_WITHOUT_SECOND = np.stack([np.ones((40, 4)), np.zeros((40, 4))], axis=2)
+_WITHOUT_LAST = np.random.default_rng(4).uniform(0.1, 1.0, (40, 4)) * [1, 1, 1, 0]
 _SPEEDS = np.linspace(1, 2, 4)
 _SLOW_TO_FAST = np.linspace(0.5, 2, 200)
 
@@ -70,11 +74,34 @@ DEGENERATE: dict[str, Callable[[float], Problem]] = {
     "everything is free": _market(40, demand=np.zeros((40, 4, 1))),
     "a column that costs nothing": _free_column,
     "a million jobs in one row": _single(count=[1_000_000]),
-    "a limit": _single(capacity=[[9.0]], limits=[Limit(0, 0, 1.0, [0])]),
-    "a limit of nothing on some": _market(40, limits=[Limit(1, 0, 0.0, range(10))]),
-    "limits on half of the jobs": _market(40, limits=[Limit(f, 0, 1.5, range(20)) for f in range(4)]),
-    "the same limit twice": _market(40, limits=[Limit(0, 0, 1.5, range(20))] * 2),
-    "a limit without members": _market(40, limits=[Limit(0, 0, 1.5, [])]),
+    "a limit": _single(capacity=[[9.0]], limits=[Limit.of(0, 0, 1.0, [0])]),
+    "a limit of nothing on some": _market(40, limits=[Limit.of(1, 0, 0.0, range(10))]),
+    "limits on half of the jobs": _market(40, limits=[Limit.of(f, 0, 1.5, range(20)) for f in range(4)]),
+    "the same limit twice": _market(40, limits=[Limit.of(0, 0, 1.5, range(20))] * 2),
+    "a limit without members": _market(40, limits=[Limit.of(0, 0, 1.5, [])]),
+    "one limit over all flavors": _market(40, limits=[Limit(tuple((f, 0, 0.5 + f) for f in range(4)), 9.0, range(40))]),
+    "a limit of nothing over two flavors": _market(40, limits=[Limit(((0, 0, 1.0), (2, 0, 9.0)), 0.0, range(10))]),
+    "a limit with a term that nobody has": _market(
+        40,
+        demand=_WITHOUT_SECOND,
+        capacity=np.full((4, 2), 5.0),
+        limits=[Limit(((0, 0, 1.0), (1, 1, 3.0), (3, 1, 1.0)), 2.0, range(40)), Limit(((2, 1, 1.0),), 1.0, range(40))],
+    ),
+    "a limit on a flavor that nobody can use": _market(
+        40, throughput=_WITHOUT_LAST, limits=[Limit(((3, 0, 1.0), (0, 0, 1.0)), 2.0, range(40))]
+    ),
+    "the same limit over all flavors twice": _market(40, limits=[_POWER._replace(amount=6.0)] * 2),
+    "limits that make others redundant": _market(
+        40, limits=[_POWER, _POWER._replace(amount=3.0), _POWER._replace(amount=3.0, members=range(35)), _TWICE]
+    ),
+    "a limit that repeats a capacity": _market(40, 1, capacity=[[5.0]], limits=[Limit(((0, 0, 0.7),), 3.5, range(40))]),
+    "a limit without terms": _market(40, limits=[Limit((), 0.0, range(40)), Limit((), 1.0, range(40))]),
+    "a limit whose terms half of the jobs have twice": _market(
+        40, limits=[_POWER._replace(more=(LimitPart(_POWER.terms, range(20)),))]
+    ),
+    "coefficients from a millionth to a billion": _market(
+        40, limits=[Limit(((0, 0, 1e-6), (1, 0, 1.0), (2, 0, 1e9)), 5e8, range(40)), _POWER]
+    ),
     "every job and every resource alike": _market(50, throughput=np.ones((50, 4)), capacity=np.full((4, 1), 5.0)),
     "identical resources": _market(50, throughput=np.tile(_SLOW_TO_FAST[::4, None], (1, 4))),
     "proportional resources": _market(60, throughput=np.tile([1.0, 1.0, 2.0, 4.0], (60, 1))),

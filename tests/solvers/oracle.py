@@ -24,7 +24,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from allocator.formulation import Problem
+from allocator.formulation import Limit, Problem
 
 cp: Any = importlib.import_module("cvxpy")  # its types are incomplete
 
@@ -105,14 +105,23 @@ def uses(problem: Problem) -> Floats:
     """(F R + L, n, K) what a whole share of each open column of each row takes of every capacity, then every limit."""
     rows = problem.capacity.size + problem.limit_count
     use = np.zeros((rows, *problem.throughput.shape))
-    counted = np.where(_open(problem)[:, :, None], problem.demand, 0.0) * problem.count[:, None, None]
+    counted: Floats = np.where(_open(problem)[:, :, None], problem.demand, 0.0) * problem.count[:, None, None]
     for f in range(problem.flavor_count):
         for r in range(problem.resource_count):
             use[f * problem.resource_count + r] = np.where(problem.flavor == f, counted[:, :, r], 0.0)
-    for position, members in enumerate(_members(problem)):
-        there = (problem.flavor == problem.limit_flavor[position]) & members[:, None]
-        use[problem.capacity.size + position] = np.where(there, counted[:, :, problem.limit_resource[position]], 0.0)
+    for position, limit in enumerate(problem.limits):
+        use[problem.capacity.size + position] = _counted(problem, limit, counted)
     return use
+
+
+def _counted(problem: Problem, limit: Limit, amounts: Floats) -> Floats:
+    """(n, K) what a limit counts of `amounts` (n, K, R)."""
+    found = np.zeros(problem.throughput.shape)
+    for terms, members in limit.parts:
+        rows = np.isin(np.arange(len(found)), members)[:, None]
+        for flavor, resource, coefficient in terms:
+            found += np.where(rows & (problem.flavor == flavor), coefficient * amounts[:, :, resource], 0.0)
+    return found
 
 
 def _relative(problem: Problem) -> tuple[Floats, Floats, Floats]:
@@ -190,24 +199,13 @@ def optimum(problem: Problem) -> float:
     return float(program.value)
 
 
-def _members(problem: Problem) -> list[NDArray[np.bool_]]:
-    """(n,) for each limit, whom it counts."""
-    counted = []
-    for first, last in zip(problem.limit_starts[:-1], problem.limit_starts[1:], strict=True):
-        members = np.zeros(len(problem.throughput), dtype=bool)
-        members[problem.limit_members[first:last]] = True
-        counted.append(members)
-    return counted
-
-
 def _open(problem: Problem) -> NDArray[np.bool_]:
     """(n, K) where a share can be above 0."""
     needs = problem.demand > 0
     runs = (problem.throughput > 0) & ~(needs & (problem.capacity[problem.flavor] == 0)).any(axis=2)
-    for position, members in enumerate(_members(problem)):
-        if problem.limit_amount[position] == 0:
-            there = (problem.flavor == problem.limit_flavor[position]) & members[:, None]
-            runs &= ~(there & needs[:, :, problem.limit_resource[position]])
+    for limit in problem.limits:
+        if limit.amount == 0:
+            runs &= _counted(problem, limit, needs.astype(np.float64)) == 0
     opened: NDArray[np.bool_] = runs
     return opened
 
@@ -218,10 +216,13 @@ def _phi(utility: Floats, alpha: float) -> Floats:
 
 
 def _best(rate: Floats, cost: Floats, weight: float, alpha: float) -> float:
-    """max over x >= 0, sum x <= 1 of weight phi(rate . x) - cost . x, by its dual in the marginal utility lam."""
+    """max over x >= 0, sum x <= 1 of weight phi(rate . x) - cost . x, by its dual in the marginal utility lam. In long
+    doubles: costs may be a million times what is left after them.
+    """
     if alpha == 0:
         return max(0.0, float((weight * rate - cost).max()))
-    gain, price = np.append(rate[rate > 0], 0.0), np.append(cost[rate > 0], 0.0)
+    there = rate > 0
+    gain, price = (np.append(part[there], 0.0).astype(np.longdouble) for part in (rate, cost))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         crossings = ((price[:, None] - price) / (gain[:, None] - gain)).ravel()
         lam = np.concatenate([crossings, weight * gain**-alpha])

@@ -10,7 +10,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.formulation import Limit, Problem
+from allocator.formulation import Limit, LimitPart, Problem
 
 EXAMPLES = int(os.environ.get("ALLOCATOR_EXAMPLES", "1"))
 FINITE = (0.0, 0.5, 1.0, 1.7, 2.0, 3.0)
@@ -94,10 +94,26 @@ def _demand(random: np.random.Generator, n: int, width: int, resources: int) -> 
 
 
 def _limits(random: np.random.Generator, n: int, capacity: NDArray[np.float64]) -> list[Limit]:
+    """Of one resource of one flavor, of several, some with terms that only some members have."""
     limits = []
     for _ in range(int(random.choice([0, 0, 1, 4]))):
-        flavor, resource = int(random.integers(capacity.shape[0])), int(random.integers(capacity.shape[1]))
-        amount = capacity[flavor, resource] * random.choice([0.05, 0.5, 2.0])
-        if amount > 0:
-            limits.append(Limit(flavor, resource, float(amount), np.flatnonzero(random.random(n) < 0.6).tolist()))
+        terms, more = _terms(random, capacity), tuple[LimitPart, ...]()
+        if random.random() < 0.3:
+            more = tuple(LimitPart(_terms(random, capacity), _some(random, n)) for _ in range(2))
+        counted = sum(coefficient * capacity[flavor, resource] for flavor, resource, coefficient in terms)
+        if counted > 0:
+            limits.append(Limit(terms, float(counted * random.choice([0.05, 0.5, 2.0])), _some(random, n), more))
     return limits
+
+
+def _terms(random: np.random.Generator, capacity: NDArray[np.float64]) -> tuple[tuple[int, int, float], ...]:
+    flavors, resources = capacity.shape
+    if random.random() < 0.4:
+        return ((int(random.integers(flavors)), int(random.integers(resources)), 1.0),)
+    chosen = [(f, r) for f in range(flavors) for r in range(resources) if random.random() < 0.6]
+    scale = 10 ** random.uniform(-3, 3)
+    return tuple((f, r, float(scale * random.choice([0.1, 1.0, 1.0, 2.5, 7.0]))) for f, r in chosen)
+
+
+def _some(random: np.random.Generator, n: int) -> list[int]:
+    return [row for row in range(n) if random.random() < 0.6]

@@ -72,7 +72,7 @@ def test_surplus_takes_the_less_crowding_one_of_equal_columns() -> None:
 
 
 def test_surplus_does_not_apply_when_a_limit_binds() -> None:
-    problem = single_job(capacity=[[100.0]], limits=[Limit(0, 0, 1.0, [0])])
+    problem = single_job(capacity=[[100.0]], limits=[Limit.of(0, 0, 1.0, [0])])
     assert surplus(problem) is None
 
 

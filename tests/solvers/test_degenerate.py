@@ -89,7 +89,7 @@ def test_a_job_that_fits_nowhere_is_refused_by_its_row() -> None:
     with pytest.raises(ValueError, match=r"throughput\[17\]: must have a column in which the job can run"):
         market(40, throughput=throughput, capacity=[[5.0], [0.0], [2.0], [7.0]])
     with pytest.raises(ValueError, match=r"throughput\[17\]: .*a capacity or a limit that is 0: leave the row out"):
-        market(40, throughput=throughput, limits=[Limit(1, 0, 0.0, [17])])
+        market(40, throughput=throughput, limits=[Limit.of(1, 0, 0.0, [17])])
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0])

@@ -34,7 +34,7 @@ def many(alpha: float, seed: int = 0) -> Problem:
         weight=random.lognormal(0, 1, ROWS),
         count=random.choice([1, 1, 3], ROWS),
         fairness=alpha,
-        limits=[Limit(f, 0, 0.02 * ROWS, range(f, ROWS, 7)) for f in range(3)],
+        limits=[Limit.of(f, 0, 0.02 * ROWS, range(f, ROWS, 7)) for f in range(3)],
     )
 
 

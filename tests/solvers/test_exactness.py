@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from allocator.formulation import Limit, Problem, dual_bound
+from allocator.formulation import Limit, LimitPart, Problem, dual_bound
 from allocator.formulation.certificate import gap_unit
 from allocator.formulation.fairness import slope
 from allocator.formulation.response import job_costs
@@ -86,12 +86,76 @@ def test_budgets_buy_capacity_at_alpha_one() -> None:
 
 
 def test_a_limit_that_binds_has_the_price_and_the_capacity_has_none() -> None:
-    problem = single_job(capacity=[[100.0]], limits=[Limit(0, 0, 1.0, [0])])
+    problem = single_job(capacity=[[100.0]], limits=[Limit.of(0, 0, 1.0, [0])])
     solution = solve(problem)
     assert solution.shares[0, 0] == pytest.approx(0.5, rel=1e-6)
     assert solution.limit_prices[0] == pytest.approx(1.0, rel=1e-4)
     assert solution.prices[0, 0] == pytest.approx(0.0, abs=1e-6)
     assert dual_bound(problem, solution.prices, solution.limit_prices) == pytest.approx(np.log(0.5), abs=1e-6)
+
+
+def test_a_power_limit_over_two_flavors_is_shared_by_what_a_watt_yields() -> None:
+    """Two jobs of equal weight and 10 GPUs; on flavor 0 a GPU takes 700 W, on 1, half as fast, 300 W; 5,600 W for all.
+
+    By hand: a unit of utility takes 7,000 W on flavor 0 and 6,000 on 1, so everybody is on 1 as far as it goes: its 4
+    GPUs (1,200 W) yield 0.2, the other 4,400 W on flavor 0 yield 4.4 / 7. Each has half of that. One kW more would
+    yield 1 / 7: its price is 2 / 7 over the sum.
+    """
+    problem = Problem.from_arrays(
+        throughput=[[1.0, 0.5]] * 2,
+        flavor=[[0, 1]] * 2,
+        demand=np.full((2, 2, 1), 10.0),
+        capacity=[[100.0], [4.0]],
+        limits=[Limit(((0, 0, 0.7), (1, 0, 0.3)), 5.6, [0, 1])],
+    )
+    solution = solve(problem)
+    total = 0.2 + 4.4 / 7
+    assert problem.utilities(solution.shares) == pytest.approx([total / 2] * 2, rel=1e-5)
+    assert problem.usage(solution.shares)[:, 0] == pytest.approx([4.4 / 0.7, 4.0], rel=1e-4)
+    assert solution.limit_prices[0] == pytest.approx(2 / 7 / total, rel=1e-3)
+    assert solution.prices[:, 0] == pytest.approx([0.0, (2 / total * 0.5 - 3.0 * 2 / 7 / total) / 10], abs=1e-3)
+
+
+def test_who_pays_a_surcharge_gets_less_of_what_money_buys() -> None:
+    """10 EUR an hour, 1 EUR a GPU, for members of one queue 4: at alpha = 1 each spends half of it, 5 GPUs and 1.25."""
+    surcharge = LimitPart(((0, 0, 3.0),), [1])
+    problem = Problem.from_arrays(
+        throughput=np.ones((2, 1)),
+        flavor=np.zeros((2, 1)),
+        demand=np.full((2, 1, 1), 10.0),
+        capacity=[[100.0]],
+        limits=[Limit(((0, 0, 1.0),), 10.0, [0, 1], (surcharge,))],
+    )
+    solution = solve(problem)
+    assert solution.shares[:, 0] == pytest.approx([0.5, 0.125], rel=1e-5)
+    assert solution.limit_prices[0] == pytest.approx(0.2, rel=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 2.0, np.inf])
+def test_one_limit_over_everything_is_one_resource(alpha: float) -> None:
+    """Three flavors of plenty under one limit, 0.5, 1 and 2 a unit, each job on one: as if all wanted one flavor."""
+    random = np.random.default_rng(1)
+    demand, weight, units = random.uniform(1, 5, 12), random.uniform(0.5, 2, 12), np.array([0.5, 1.0, 2.0])
+    limited = Problem.from_arrays(
+        throughput=np.ones((12, 1)),
+        flavor=np.arange(12)[:, None] % 3,
+        demand=demand[:, None, None],
+        capacity=np.full((3, 1), 1e3),
+        weight=weight,
+        fairness=alpha,
+        limits=[Limit(tuple((f, 0, float(unit)) for f, unit in enumerate(units)), 8.0, range(12))],
+    )
+    plain = Problem.from_arrays(
+        throughput=np.ones((12, 1)),
+        flavor=np.zeros((12, 1)),
+        demand=(demand * units[np.arange(12) % 3])[:, None, None],
+        capacity=[[8.0]],
+        weight=weight,
+        fairness=alpha,
+    )
+    one, other = solve(limited, gap=1e-6), solve(plain, gap=1e-6)
+    assert one.shares == pytest.approx(other.shares, rel=1e-3)
+    assert one.limit_prices[0] == pytest.approx(other.prices[0, 0], rel=1e-3)
 
 
 def test_max_min_weights_divide_utilities_and_what_is_left_over_is_used() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,7 +160,7 @@ def test_limits_are_levels_of_their_own() -> None:
         demand=np.ones((4, 1, 1)),
         capacity=[[2.0]],
         count=[1, 1, 1, 2],
-        limits=[Limit(0, 0, 0.2, [0, 1]), Limit(0, 0, 0.25, [2])],
+        limits=[Limit.of(0, 0, 0.2, [0, 1]), Limit.of(0, 0, 0.25, [2])],
         fairness=math.inf,
     )
     solution = solve(problem)
@@ -252,7 +251,7 @@ def crowded(draw_seed: int, n: int, width: int = 3, resources: int = 3) -> Probl
         capacity=random.uniform(0.5, 1.5, (flavors, resources)) * n / 12,
         weight=random.pareto(1.5, n) + 0.1,
         count=random.integers(1, 4, n),
-        limits=[Limit(0, 0, n / 100, range(0, n, 3)), Limit(1, 1, n / 50, range(0, n, 5))],
+        limits=[Limit.of(0, 0, n / 100, range(0, n, 3)), Limit.of(1, 1, n / 50, range(0, n, 5))],
         fairness=math.inf,
     )
 
@@ -312,15 +311,8 @@ def test_the_order_of_rows_does_not_matter(problem: Problem, random: Any) -> Non
 def test_a_row_of_several_jobs_is_as_many_rows_of_one() -> None:
     problem = crowded(3, 15)
     split = np.repeat(np.arange(15), problem.count)
-    members: Iterator[Any] = (
-        np.flatnonzero(np.isin(split, problem.limit_members[first:last]))
-        for first, last in zip(problem.limit_starts[:-1], problem.limit_starts[1:], strict=True)
-    )
     limits = [
-        Limit(int(flavor), int(resource), float(amount), rows.tolist())
-        for flavor, resource, amount, rows in zip(
-            problem.limit_flavor, problem.limit_resource, problem.limit_amount, members, strict=True
-        )
+        limit._replace(members=np.flatnonzero(np.isin(split, limit.members)).tolist()) for limit in problem.limits
     ]
     one_by_one = Problem.from_arrays(
         throughput=problem.throughput[split],

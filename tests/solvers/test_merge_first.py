@@ -39,7 +39,7 @@ def kinds_of_jobs(kinds: int, rows: int, alpha: float, seed: int) -> tuple[Probl
         capacity=random.uniform(0.5, 1.5, (3, 2)) / 5,
         weight=random.pareto(1.5, kinds) + 0.1,
         fairness=alpha,
-        limits=[Limit(0, 0, 0.02, range(0, kinds, 3))],
+        limits=[Limit.of(0, 0, 0.02, range(0, kinds, 3))],
     )
     return copies(small, seed, shuffled=True, rows=rows)
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allocator.formulation import Problem, certify
+from allocator.formulation import Limit, LimitPart, Problem, certify
 from allocator.formulation.certificate import Certificate
-from allocator.formulation.problem import Limit
 from allocator.solvers import ChainSolver, Status, WarmStart, solve
 from allocator.solvers.candidate import Candidate
 from allocator.solvers.conic import conic
@@ -121,7 +120,7 @@ def queue_tree(rows: int = 1500, leaves: int = 60, *, alpha: float = 1.0, seed: 
     demand = np.broadcast_to(random.choice([1.0, 2.0, 4.0], (rows, 1, 1)), (rows, 3, 2))
     capacity = np.full((3, 2), demand.sum() / 120) * [1.0, 1.5]
     limits = [
-        Limit(
+        Limit.of(
             flavor,
             0,
             float(capacity[flavor, 0] * random.uniform(0.2, 2.0) * members.mean()),
@@ -132,7 +131,7 @@ def queue_tree(rows: int = 1500, leaves: int = 60, *, alpha: float = 1.0, seed: 
         for flavor, members in ((flavor, queue == number) for flavor in range(3))
         if random.random() < 0.5
     ]
-    limits += [Limit(0, 0, float(capacity[0, 0] * 0.8), np.flatnonzero(leaf != other).tolist()) for other in (3, 7)]
+    limits += [Limit.of(0, 0, float(capacity[0, 0] * 0.8), np.flatnonzero(leaf != other).tolist()) for other in (3, 7)]
     return Problem.from_arrays(
         throughput=throughput,
         flavor=np.broadcast_to([0, 1, 2], (rows, 3)),
@@ -169,9 +168,68 @@ def test_limits_of_queues_are_kept_and_priced_as_clarabel_prices_them(alpha: flo
     assert certificate.limit_prices == pytest.approx(exact.limit_prices, abs=0.05 * float(exact.limit_prices.max()))
 
 
+def test_limits_over_several_flavors_are_solved_for_queue_by_queue_too() -> None:
+    """Power of each queue, and of everybody: against Clarabel."""
+    plain = queue_tree(600, 30)
+    watts = ((0, 0, 0.7), (1, 0, 0.4), (2, 0, 0.3), (2, 1, 0.1))
+    limits = [limit._replace(terms=watts) for limit in plain.limits[:-2]]
+    problem = Problem.from_arrays(
+        throughput=plain.throughput,
+        flavor=plain.flavor,
+        demand=plain.demand,
+        capacity=plain.capacity,
+        weight=plain.weight,
+        limits=[*limits, Limit(watts, 0.4 * float(plain.capacity[:, 0].sum()), range(600))],
+    )
+    assert wide_count(problem) == 1
+    certificate = judged(problem, price_discovery(problem, 100, 1e-6))
+    exact = judged(problem, conic(problem, 200, gap=1e-8))
+    assert certificate.within(problem, 1e-6)
+    assert certificate.objective <= exact.bound
+    assert certificate.bound >= exact.objective
+    assert exact.limit_prices[-1] > 0
+    assert (exact.limit_prices > 1e-3 * exact.limit_prices.max()).sum() > 10
+    assert certificate.limit_prices == pytest.approx(exact.limit_prices, abs=0.05 * float(exact.limit_prices.max()))
+
+
+def side_constraints(rows: int) -> Problem:
+    """Rows that all differ, of fifty queues; power, money and parts of flavors, of everybody and of groups of them."""
+    random = np.random.default_rng(3)
+    demand = np.broadcast_to(random.choice([1.0, 2.0, 4.0, 8.0], (rows, 1, 2)), (rows, 4, 2))
+    capacity = np.outer([0.1, 0.15, 0.2, 0.3], demand[:, 0].sum(axis=0)) * random.uniform(0.3, 1.2, (4, 2))
+    queue = random.integers(50, size=rows)
+    every = [tuple((f, r, float(random.choice([0.3, 0.7, 2.5]))) for f in range(4) for r in range(2)) for _ in range(8)]
+    tables = [*every, *(((int(random.integers(4)), int(random.integers(2)), 1.0),) for _ in range(12))]
+    limits = []
+    for number, terms in enumerate(tables):
+        inside = queue < 50 if number < 4 else np.isin(queue, random.permutation(50)[:25])
+        counted = sum(coefficient * capacity[f, r] for f, r, coefficient in terms)
+        more = (LimitPart(terms[:2], np.flatnonzero(queue % 3 == 0)),) if number % 4 == 0 else ()
+        limits.append(Limit(terms, float(counted * random.uniform(0.3, 0.8)), np.flatnonzero(inside), more))
+    return Problem.from_arrays(
+        throughput=random.uniform(0.2, 1.0, (rows, 4)) * [1.0, 0.7, 0.5, 0.3],
+        flavor=np.broadcast_to(np.arange(4), (rows, 4)),
+        demand=demand,
+        capacity=capacity,
+        weight=0.1 + random.pareto(2, rows),
+        limits=limits,
+    )
+
+
+def test_twenty_side_constraints_over_ten_thousand_rows_take_few_passes() -> None:
+    problem = side_constraints(10_000)
+    solution = solve(problem, gap=1e-4)
+    assert (solution.status, solution.solver) == (Status.OPTIMAL, "price")
+    assert solution.iterations <= 20
+    assert (solution.limit_prices * problem.limit_amount > 1e-3 * problem.total_weight).sum() >= 4
+    warm = solve(problem, gap=1e-4, warm_start=WarmStart(solution.prices, solution.limit_prices))
+    assert (warm.status, warm.solver) == (Status.OPTIMAL, "price")
+    assert warm.iterations <= 4
+
+
 def test_limits_that_nobody_reaches_have_no_price_and_change_nothing() -> None:
     problem = market(1000)
-    roomy = [Limit(0, 0, 1e6, range(first, first + 100)) for first in range(0, 1000, 100)]
+    roomy = [Limit.of(0, 0, 1e6, range(first, first + 100)) for first in range(0, 1000, 100)]
     limited = Problem.from_arrays(
         throughput=problem.throughput,
         flavor=problem.flavor,

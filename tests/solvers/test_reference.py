@@ -199,7 +199,7 @@ def test_a_price_is_what_one_more_unit_brings(alpha: float) -> None:
                 capacity=market.capacity + np.eye(len(market.capacity))[:, :1] * more,
                 weight=market.weight,
                 fairness=alpha,
-                limits=[Limit(0, 0, amount, members)],
+                limits=[Limit.of(0, 0, amount, members)],
             )
 
         found = discovered(changed(market, 0.0, amount), 1e-8)

@@ -5,6 +5,8 @@ The class that inherits provides the fixtures `store` (open and empty) and, for 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from allocator.domain.job import JobState
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
@@ -12,28 +14,31 @@ from allocator.domain.resources import MAX_AMOUNT
 from allocator.domain.snapshot import Memory
 from allocator.intake import commands as c
 from allocator.store.feed import Cursor
-from tests.store.cluster import QUEUE, WAITS, AnyStore, Reopen, commit, do, set_up, spec, start, submit
+from tests.store.cluster import FLAVOR, QUEUE, WAITS, AnyStore, Reopen, commit, do, set_up, spec, start, submit
 from tests.store.cluster import summary as summary_of
 from tests.store.contract_commands import CommandContract
+from tests.store.contract_policies import DurablePolicyContract, PolicyContract
 from tests.store.contract_reads import ReadContract
 from tests.store.contract_rounds import RoundContract
 
 
-class StoreContract(CommandContract, RoundContract, ReadContract):
+class StoreContract(CommandContract, RoundContract, ReadContract, PolicyContract):
     """All of it."""
 
 
-class DurableContract(StoreContract):
+class DurableContract(StoreContract, DurablePolicyContract):
     """What must be the same after closing and opening again."""
 
     def test_everything_is_the_same_after_reopening(self, store: AnyStore, reopen: Reopen) -> None:
         set_up(store)
         quotas = (Quota("a100", "cpu", 3000, 0, 3000), Quota("h100", "memory", MAX_AMOUNT, lending_limit=1))
         do(store, c.CreateQueue(Queue(f"{QUEUE}-2", 0.1, False, 7, -5, quotas, Discipline.FIFO)))
-        jobs = submit(store, *(spec(name=f"job {index}") for index in range(6)))
+        kinds = {0: replace(spec(), job_class="kind", expected_duration_seconds=60.0, deadline=1e9)}
+        jobs = submit(store, *(kinds.get(index, spec(name=f"job {index}")) for index in range(6)))
         do(store, c.UpdateJobs((c.JobUpdate(jobs[0].id, weight=0.3, priority_class="high"),)))
         commit(store, start(jobs[0], "n0"), start(jobs[1], "n1"), waiting={jobs[2].id: WAITS})
         do(store, c.ReportProgress(jobs[0].id, 1.5))
+        assert [estimate.name for estimate in store.snapshot(9.0).estimates] == [(QUEUE, "kind", FLAVOR, 1)]
         do(store, c.CancelJobs((jobs[3].id, jobs[1].id), "enough"))
         memory = Memory.of(5.0, {1: 0.1, 3: -7.0}, {1: -1.0 / 3.0}, {("a100", "cpu"): 2.0 / 3.0})
         store.record(summary_of(1), memory)

@@ -9,7 +9,7 @@ from allocator.domain.job import JobState
 from allocator.domain.placement import Epoch
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
-from allocator.domain.snapshot import Memory
+from allocator.domain.snapshot import Memory, QueueHistory
 from allocator.intake import commands as c
 from allocator.store.feed import Cursor
 from tests.store.cluster import QUEUE, WAITS, AnyStore, commit, do, node, plan, preempt, set_up, spec, start, submit
@@ -154,7 +154,8 @@ class RoundContract:
         set_up(store)
         assert store.memory() == Memory()
         assert store.latest_round() is None
-        memory = Memory.of(5.0, {1: 0.1}, {1: -1.0 / 3.0}, {("a100", "cpu"): 1e-300})
+        history = {"research/vision": QueueHistory(1.0 / 3.0, 1e300, 0.1, 5e-324)}
+        memory = Memory.of(5.0, {1: 0.1}, {1: -1.0 / 3.0}, {("a100", "cpu"): 1e-300}, history=history)
         for number in (1, 2, 3):
             assert store.snapshot(1.0).round == number
             store.record(summary_of(number, time=float(number)), memory)

@@ -12,7 +12,7 @@ from allocator.store.sql import SqlStore
 def test_batches_are_told(tmp_path: Path) -> None:
     told: list[tuple[int, float]] = []
     with SqlStore(f"sqlite:///{tmp_path / 'a.db'}", on_batch=lambda *batch: told.append(batch)) as store:
-        store.execute(CreateQueue(Queue("q")), 0.0).result(timeout=10)
+        store.execute(CreateQueue(Queue("q")), 0.0).result(timeout=60)
     assert sum(commands for commands, _ in told) == 1
     assert all(seconds > 0 for _, seconds in told)
 
@@ -23,5 +23,5 @@ def test_a_failing_counter_stops_nothing(tmp_path: Path) -> None:
 
     with SqlStore(f"sqlite:///{tmp_path / 'a.db'}", on_batch=fail) as store:
         for name in ("q1", "q2"):
-            store.execute(CreateQueue(Queue(name)), 0.0).result(timeout=10)
+            store.execute(CreateQueue(Queue(name)), 0.0).result(timeout=60)
         assert [queue.name for queue in store.queues()] == ["q1", "q2"]

@@ -16,9 +16,18 @@ from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
-from allocator.domain.reason import Examined, PendingCause, PendingReason, PreemptionReason, Refusal, Shortage
+from allocator.domain.reason import (
+    Examined,
+    LimitExcess,
+    PendingCause,
+    PendingReason,
+    PreemptionReason,
+    QuotaExcess,
+    Refusal,
+    Shortage,
+)
 from allocator.domain.resources import MAX_AMOUNT, Resources
-from allocator.domain.snapshot import Memory, WorkKind
+from allocator.domain.snapshot import Memory, QueueHistory, WorkKind
 from allocator.intake.ports import Receipt
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
 from allocator.store import job_mapping, mapping
@@ -63,7 +72,7 @@ nodes = st.builds(
 )
 configurations = st.builds(
     Configuration, flavor=names, replicas=st.integers(1, 100_000), demand=resources, throughput=floats
-)
+) | st.builds(Configuration, names, st.integers(1, 100_000), resources, st.just(1.0), st.just(False))
 constraints = st.builds(
     Constraints,
     st.lists(st.builds(NodeRule, texts, st.lists(texts, max_size=2).map(tuple), st.booleans()), max_size=2).map(tuple),
@@ -86,6 +95,9 @@ specs = st.builds(
     constraints=st.just(UNCONSTRAINED) | constraints,
     resizable=st.booleans(),
     divisible=st.booleans(),
+    job_class=texts,
+    deadline=st.none() | times,
+    minimum_throughput=st.none() | floats,
 )
 replicas = st.builds(ReplicaPlacement, node=names, gpus=st.lists(st.integers(0, 15), max_size=4).map(tuple))
 reasons = st.builds(
@@ -107,6 +119,8 @@ reasons = st.builds(
     ).map(tuple),
     reserved_for=st.lists(names, max_size=2).map(tuple),
     reserved_until=st.none() | times,
+    excesses=st.lists(st.builds(QuotaExcess, names, names, names, amounts, amounts, amounts), max_size=2).map(tuple),
+    limits=st.lists(st.builds(LimitExcess, names, amounts, amounts, amounts, names), max_size=2).map(tuple),
 )
 measurements = st.lists(st.tuples(names, floats), max_size=3).map(tuple)
 
@@ -139,6 +153,8 @@ def jobs(draw: st.DrawFn) -> Job:
         last_preemption=draw(st.none() | st.sampled_from(PreemptionReason)),
         measured_throughput=draw(measurements),
         message=draw(texts),
+        work_done_seconds=draw(floats),
+        work_counted_time=draw(st.none() | times),
     )
 
 
@@ -216,6 +232,7 @@ by_sequence = st.dictionaries(st.integers(1, 2**63 - 1), floats, max_size=4)
         prices=st.dictionaries(st.tuples(names, names), floats, max_size=4),
         limit_prices=st.dictionaries(st.tuples(names, names, names), floats, max_size=4),
         work=st.lists(st.builds(WorkKind, names, resources, amounts, amounts), max_size=3).map(tuple),
+        history=st.dictionaries(names, st.builds(QueueHistory, floats, floats, floats, floats), max_size=4),
     )
 )
 def test_memory(engine: Engine, memory: Memory) -> None:

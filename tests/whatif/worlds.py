@@ -6,10 +6,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from allocator.domain.applied_policy import PolicyDocument
 from allocator.domain.cluster import Node, NodeAvailability
 from allocator.domain.job import Configuration, Job, JobSpec
 from allocator.domain.placement import NodeDesired
 from allocator.domain.policy import Policy
+from allocator.domain.priority_class import PriorityClass
 from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
 from allocator.domain.snapshot import Memory
@@ -129,6 +131,13 @@ def worlds(draw: st.DrawFn) -> World:
     return world
 
 
+def _applied(fairness: float, low: int, weight: float) -> c.ApplyPolicy:
+    """A policy that turns classes over, and makes a queue."""
+    classes = (PriorityClass("normal", 0), PriorityClass("high", low))
+    policy = Policy(fairness=fairness, minimum_run_seconds=0.0, priority_classes=classes)
+    return c.ApplyPolicy(PolicyDocument(policy, (Queue("x", weight), Queue("y/three"))))
+
+
 def commands(world: World) -> st.SearchStrategy[c.Command]:
     """What can be done to it, and some of what cannot."""
     jobs = [job.id for job in world.store.snapshot(NOW).jobs]
@@ -139,6 +148,7 @@ def commands(world: World) -> st.SearchStrategy[c.Command]:
         st.builds(lambda name, gpu: c.RegisterNode(node(name, "a", gpu)), st.sampled_from(["m1", "m2"]), st.just(4)),
         st.builds(c.SetNodeAvailability, st.sampled_from(nodes), st.sampled_from(list(NodeAvailability))),
         st.builds(c.LoseNode, st.sampled_from(nodes)),
+        st.builds(_applied, st.sampled_from([0.0, 1.0, 2.0]), st.sampled_from([-1, 1]), st.sampled_from([0.5, 4.0])),
     ]
     if jobs:
         kinds.append(st.sampled_from(jobs).map(lambda job: c.CancelJobs((job,))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
@@ -20,7 +22,16 @@ from allocator.domain.job import PRIORITY_CLASSES, Configuration, Job, JobSpec, 
 from allocator.domain.placement import Allocation, DesiredReplica, Epoch, NodeDesired, Placement, ReplicaPlacement
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
-from allocator.domain.reason import Examined, PendingCause, PendingReason, PreemptionReason, Refusal, Shortage
+from allocator.domain.reason import (
+    Examined,
+    LimitExcess,
+    PendingCause,
+    PendingReason,
+    PreemptionReason,
+    QuotaExcess,
+    Refusal,
+    Shortage,
+)
 from allocator.domain.resources import MAX_AMOUNT, Resources
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
@@ -48,7 +59,9 @@ resources = st.builds(
     amounts,
     extras.map(lambda pairs: tuple(sorted(pairs.items()))),
 )
-configurations = st.builds(Configuration, names, st.integers(1, 100_000), resources, positive)
+configurations = st.builds(Configuration, names, st.integers(1, 100_000), resources, positive) | st.builds(
+    Configuration, names, st.integers(1, 100_000), resources, st.just(1.0), st.just(False)
+)
 some_labels = labels.filter(bool)
 constraints = st.builds(
     Constraints,
@@ -73,7 +86,11 @@ specs = st.builds(
     labels,
     st.just(UNCONSTRAINED) | constraints,
     st.booleans(),
-)
+    st.just(False),
+    written,
+    st.none() | times,
+    st.none() | positive,
+).map(lambda spec: replace(spec, deadline=None) if spec.expected_duration_seconds is None else spec)
 shortages = st.builds(Shortage, names, names, amounts, amounts)
 examined = st.builds(
     Examined,
@@ -90,6 +107,8 @@ reasons = st.builds(
     st.lists(examined, max_size=3).map(tuple),
     st.lists(names, max_size=2).map(tuple),
     st.none() | times,
+    st.lists(st.builds(QuotaExcess, names, names, names, amounts, amounts, amounts), max_size=2).map(tuple),
+    st.lists(st.builds(LimitExcess, names, amounts, amounts, amounts, names), max_size=2).map(tuple),
 )
 device_indices = st.lists(st.integers(0, 15), max_size=3).map(tuple)
 
@@ -200,6 +219,7 @@ rounds = st.builds(
     queues=st.lists(st.builds(QueueUsage, names, positive, counts, counts, numbers, numbers), max_size=3).map(tuple),
     stages=st.lists(st.tuples(names, numbers), max_size=3).map(tuple),
     resized=counts,
+    policy_version=counts,
 )
 errors: st.SearchStrategy[AllocatorError] = st.one_of(
     st.lists(st.builds(Violation, texts, texts), max_size=4).map(lambda found: InvalidInput(*found)),

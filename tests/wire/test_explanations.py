@@ -10,9 +10,11 @@ from allocator.domain.errors import InvalidInput
 from allocator.domain.job import JobState
 from allocator.domain.reason import PendingCause
 from allocator.explain import answers as a
+from allocator.explain.scarcity import Binding, BindingKind, LimitPrice, LimitPrices, Payer, ScarceLimit
 from allocator.v1 import explain_service_pb2, explanation_pb2
 from allocator.wire import explanations
 from allocator.wire.explanations import PastPrice
+from allocator.wire.limits import limit_prices_from_proto, limit_prices_to_proto
 from tests.wire import strategies as some
 
 quick = settings(deadline=None, max_examples=60, derandomize=True)
@@ -31,7 +33,8 @@ one_change = (
     few(st.tuples(some.names, some.amounts)),
     st.integers(0, 64),
 )
-changes = st.builds(a.Change, *one_change, few(st.builds(a.Change, *one_change)))
+limited = (some.names, some.numbers, some.names)
+changes = st.builds(a.Change, *one_change, few(st.builds(a.Change, *one_change)), *limited)
 outcomes = st.builds(a.Outcome, some.numbers, maybe, st.none() | st.sampled_from(PendingCause))
 helps = st.builds(
     a.WhatHelps,
@@ -43,6 +46,26 @@ helps = st.builds(
     st.booleans(),
 )
 estimates = st.builds(a.Estimate, few(maybe), some.numbers, some.counts, few(st.sampled_from(a.Assumption)))
+limits = st.builds(
+    ScarceLimit,
+    some.names,
+    some.names,
+    some.numbers,
+    some_nodes=st.booleans(),
+    most=some.numbers,
+    used=maybe,
+    wanted=some.numbers,
+    jobs=st.integers(0, 9),
+)
+kinds = st.sampled_from(BindingKind)
+bindings = st.builds(Binding, kinds, *[some.names] * 3, some.numbers, some.numbers, st.none() | limits)
+payers = few(st.builds(Payer, some.names, some.numbers, some.numbers))
+limit_prices = st.builds(
+    LimitPrices,
+    some.counts,
+    some.times,
+    few(st.builds(LimitPrice, kinds, some.names, some.names, some.numbers, limits, payers)),
+)
 job_explanations = st.builds(
     a.JobExplanation,
     job_id=some.names,
@@ -67,11 +90,12 @@ job_explanations = st.builds(
             possible=st.booleans(),
         )
     ),
-    bindings=few(st.builds(a.Binding, st.sampled_from(a.BindingKind), *[some.names] * 3, some.numbers, some.numbers)),
+    bindings=few(bindings),
     position=st.none() | some.counts,
     waiting=st.none() | some.counts,
     estimate=st.none() | estimates,
     what_helps=st.none() | helps,
+    weight=st.none() | st.builds(a.JobWeight, *[some.numbers] * 6),
 )
 queue_amounts = st.builds(
     a.QueueAmounts,
@@ -86,7 +110,13 @@ queue_amounts = st.builds(
     few(st.builds(a.Borrower, some.names, some.numbers)),
 )
 queue_explanations = st.builds(
-    a.QueueExplanation, some.names, some.counts, some.times, *[some.numbers] * 9, few(queue_amounts)
+    a.QueueExplanation,
+    some.names,
+    some.counts,
+    some.times,
+    *[some.numbers] * 9,
+    few(queue_amounts),
+    past=st.none() | st.builds(a.PastUsage, *[some.numbers] * 4),
 )
 gains = st.builds(a.Gain, some.names, some.numbers, some.numbers)
 price_explanations = st.builds(
@@ -95,7 +125,7 @@ price_explanations = st.builds(
     some.times,
     some.usages,
     few(st.builds(a.ClassPrice, some.priorities, some.numbers)),
-    few(st.builds(a.Payer, some.names, some.numbers, some.numbers)),
+    few(st.builds(Payer, some.names, some.numbers, some.numbers)),
     st.none() | st.builds(a.OneMore, some.numbers, some.numbers, few(gains)),
 )
 
@@ -123,6 +153,13 @@ def test_a_price_and_its_past(found: a.PriceExplanation, past: tuple[PastPrice, 
     message = explanations.price_explanation_to_proto(found, past)
     sent = explain_service_pb2.ExplainPriceResponse.FromString(message.SerializeToString())
     assert explanations.price_explanation_from_proto(sent) == (found, past)
+
+
+@quick
+@given(limit_prices)
+def test_prices_of_limits(found: LimitPrices) -> None:
+    sent = explanation_pb2.LimitPrices.FromString(limit_prices_to_proto(found).SerializeToString())
+    assert limit_prices_from_proto(sent) == found
 
 
 def test_what_a_later_version_says_is_refused_by_name() -> None:

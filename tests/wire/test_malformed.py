@@ -44,7 +44,7 @@ def configured(**fields: Any) -> dict[str, Any]:
         (a_job(labels={"k\x7f": "v"}), "labels['k\\x7f']"),
         (configured(flavor="h 100"), "configurations[1].flavor"),
         (configured(throughput=1e-300), "configurations[1].throughput"),
-        (a_job(priority_class="urgent"), "priority_class"),
+        (a_job(priority_class="Urgent!"), "priority_class"),
         (a_job(restart_cost_seconds=-1), "restart_cost_seconds"),
         (a_job(expected_duration_seconds=0), "expected_duration_seconds"),
         (a_job(expected_duration_seconds=math.inf), "expected_duration_seconds"),

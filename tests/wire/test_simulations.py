@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from allocator.domain.applied_policy import PolicyDocument
 from allocator.domain.cluster import NodeAvailability
 from allocator.domain.errors import InvalidInput
+from allocator.domain.policy import Policy
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.intake import commands as c
@@ -28,6 +30,7 @@ CHANGES: tuple[Change, ...] = (
     c.UpdateJobs((c.JobUpdate("j1", 2.0, "high"),)),
     c.CreateQueue(Queue("new", 2.0)),
     c.UpdateQueue("q", weight=3.0, quotas=(Quota("a", "gpu", 1000, 0, 1000),), discipline=Discipline.FIFO),
+    c.ApplyPolicy(PolicyDocument(Policy(gap=0.1)), "version = 1\n[solver]\ngap = 0.1", 3, prune=True, author="me"),
 )
 
 

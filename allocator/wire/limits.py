@@ -1,0 +1,83 @@
+"""What is scarce for a job, and prices of side constraints and pieces."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from allocator.explain.scarcity import Binding, BindingKind, LimitPrice, LimitPrices, Payer, ScarceLimit
+from allocator.v1 import explanation_pb2
+from allocator.wire.fields import Enumeration, time_from_proto, time_to_proto
+
+BINDING_KINDS = Enumeration(BindingKind, explanation_pb2.BindingKind, "BINDING_KIND")
+
+
+def binding_to_proto(found: Binding) -> explanation_pb2.Binding:
+    return explanation_pb2.Binding(
+        kind=BINDING_KINDS.number(found.kind),
+        queue=found.queue,
+        flavor=found.flavor,
+        resource=found.resource,
+        price=found.price,
+        paid=found.paid,
+        limit=None if found.limit is None else explanation_pb2.ScarceLimit(**asdict(found.limit)),
+    )
+
+
+def binding_from_proto(message: explanation_pb2.Binding, field: str) -> Binding:
+    """`field` is named where its kind is one of another version of the API."""
+    return Binding(
+        BINDING_KINDS.member(message.kind, field),
+        message.queue,
+        message.flavor,
+        message.resource,
+        message.price,
+        message.paid,
+        _limit_from_proto(message.limit) if message.HasField("limit") else None,
+    )
+
+
+def limit_prices_to_proto(found: LimitPrices) -> explanation_pb2.LimitPrices:
+    return explanation_pb2.LimitPrices(
+        round=found.round,
+        time=time_to_proto(found.time),
+        limits=[
+            explanation_pb2.LimitPrice(
+                kind=BINDING_KINDS.number(each.kind),
+                flavor=each.flavor,
+                resource=each.resource,
+                price=each.price,
+                limit=explanation_pb2.ScarceLimit(**asdict(each.limit)),
+                payers=[explanation_pb2.Payer(**asdict(payer)) for payer in each.payers],
+            )
+            for each in found.limits
+        ],
+    )
+
+
+def limit_prices_from_proto(message: explanation_pb2.LimitPrices) -> LimitPrices:
+    """Raises InvalidInput for a kind of another version of the API."""
+    limits = tuple(
+        LimitPrice(
+            BINDING_KINDS.member(each.kind, f"limits[{index}].kind"),
+            each.flavor,
+            each.resource,
+            each.price,
+            _limit_from_proto(each.limit),
+            tuple(Payer(payer.queue, payer.paid, payer.amount) for payer in each.payers),
+        )
+        for index, each in enumerate(message.limits)
+    )
+    return LimitPrices(message.round, time_from_proto(message.time, "time"), limits)
+
+
+def _limit_from_proto(message: explanation_pb2.ScarceLimit) -> ScarceLimit:
+    return ScarceLimit(
+        message.name,
+        message.unit,
+        message.size,
+        message.some_nodes,
+        message.most,
+        message.used if message.HasField("used") else None,
+        message.wanted,
+        message.jobs,
+    )
