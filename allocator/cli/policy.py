@@ -25,7 +25,7 @@ from allocator.policyfile.compare import Difference
 policy = group(
     "policy",
     "Say what is wanted in a file: the objective, queues, priority classes, limits. Once one was applied, it is in "
-    "force, and the section [policy] of the daemon's configuration is not any more.",
+    "force, and the section \\[policy] of the daemon's configuration is not any more.",
     "Cluster",
 )
 
@@ -37,7 +37,7 @@ _Prune = Annotated[bool, typer.Option("--prune", help="Remove queues that the fi
 def _alone(context: typer.Context) -> None:
     """Say what is wanted in a file: the objective, queues, priority classes, limits; alone: show.
 
-    Once a policy was applied, it is in force, and the section [policy] of the daemon's configuration is not any more.
+    Once a policy was applied, it is in force, and the section \\[policy] of the daemon's configuration is not any more.
     """
     if context.invoked_subcommand is None:
         _show(context, None, as_sent=False)

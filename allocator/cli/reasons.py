@@ -83,6 +83,8 @@ _NOW = (
     PendingCause.FRAGMENTED,
     PendingCause.CONSTRAINED,
     PendingCause.RESERVED,
+    PendingCause.OVER_QUOTA,
+    PendingCause.OVER_LIMIT,
 )
 _PER_REPLICA = (PendingCause.FRAGMENTED, PendingCause.EXCEEDS_NODE)
 

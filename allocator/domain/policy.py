@@ -136,6 +136,10 @@ class Policy:
             if constraint.name in seen:
                 found.append(Violation(where, f"{constraint.name!r} was given before: each name once"))
             seen.add(constraint.name)
+            floats = sorted({term.resource for term in constraint.terms} & {*self.floating_resources})
+            if constraint.most_part is not None and floats:
+                why = f"{', '.join(floats)} floats and no node has any, so there is no part of it: give most"
+                found.append(Violation(f"{where}.most_part", why))
         return found
 
     def _floating_violations(self) -> list[Violation]:

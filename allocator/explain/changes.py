@@ -13,7 +13,7 @@ from allocator.domain.job import Configuration, Job, revised
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.resources import GPU_MILLIS, Resources
-from allocator.domain.side_constraint import SideConstraint
+from allocator.domain.side_constraint import PRECISION, SideConstraint
 from allocator.domain.snapshot import Snapshot
 from allocator.explain.answers import Change, ChangeKind
 from allocator.explain.quotas import with_amounts
@@ -64,7 +64,7 @@ def limit_changes(snapshot: Snapshot, policy: Policy, job: Job, names: Iterable[
         takes = max(_taken(constraint, job, each) for each in job.spec.configurations)
         if constraint.name in names and takes:
             there = (node for node in snapshot.nodes if node.health is NodeHealth.READY)
-            most = _rounded_up(most_taken(constraint, there) + takes)
+            most = _rounded_up(most_taken(constraint, there) / PRECISION + takes)
             found.append(Change(ChangeKind.LIMIT, limit=constraint.name, most=most, unit=constraint.unit))
     yield from found
     if len(found) > 1:

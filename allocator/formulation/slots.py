@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Self
 
 import numpy as np
@@ -33,9 +34,11 @@ from allocator.formulation.live import Live
 
 MOST_ROWS = 64
 """Those that are asked for most; what the others would have said, placement finds out."""
+MOST_SETS = 32
+"""Of a flavor's nodes, those that most jobs are kept to: jobs may name single nodes."""
 LEAST_SLOTS, LEAST_PART = 0.1, 0.01
 """Where there is no slot at all, or next to nothing on the nodes that admit a job, so much is promised all the same, of
-a slot and of the flavor's capacity: who was promised nothing would have no claim on the next one, and small jobs that
+a slot and of what the nodes have: who was promised nothing would have no claim on the next one, and small jobs that
 nobody may stop would take every GPU that comes free.
 """
 MOST_PARTS = 4
@@ -151,13 +154,16 @@ def _of_flavor(flavor: int, live: Live, pieces: FreePieces, open_nodes: OpenNode
         return
     nodes = np.arange(*live.nodes.flavor_starts[flavor : flavor + 2].tolist())
     sets, of_shape = _admitted(live, flavor, nodes, open_nodes, ways.kind[shapes], here[shapes])
-    for number, (key, admitted) in enumerate(sets):
-        inside = admitted if key else np.ones(len(nodes), dtype=np.bool_)
+    asked = np.bincount(of_shape, weights=ways.jobs[shapes], minlength=len(sets))
+    every = np.array([each for _, each in sets])
+    for number in sorted(
+        np.argsort(-asked, kind="stable")[:MOST_SETS].tolist() if len(sets) > MOST_SETS else range(len(sets))
+    ):
+        key, inside = sets[number]
         about = np.zeros(len(here), dtype=np.bool_)
-        fits = np.array([bool((each <= inside).all()) if k else not key for k, each in sets], dtype=np.bool_)
-        about[shapes] = fits[of_shape]
+        about[shapes] = (~(every & ~inside).any(axis=1))[of_shape]
         where = nodes[inside]
-        some = f":{number}" if key else ""
+        some = f":{_named(live, where)}" if key else ""
         if key:
             yield from _capacities(flavor, live, pieces, ways, here & about[:, None], where, some)
         yield from _sizes(flavor, live, pieces, ways, here & about[:, None], where, some)
@@ -169,6 +175,11 @@ def told_by(name: str) -> tuple[float, bool]:
     """
     sort, first, *more = name.split(":")
     return (float(first), bool(more)) if sort == SLOTS else (0.0, True)
+
+
+def _named(live: Live, nodes: Integers) -> str:
+    """Short, and the same for the same nodes whoever asks for them, in whatever order."""
+    return blake2b("\n".join(live.nodes.names[nodes].tolist()).encode(), digest_size=3).hexdigest()
 
 
 Admitted = tuple[bytes, Booleans]
@@ -222,13 +233,14 @@ def _capacities(
 ) -> Iterator[SlotRow]:
     """What these nodes have of each resource."""
     about = here.any(axis=1)
+    whole = np.column_stack([live.nodes.capacity, live.nodes.devices.sum(axis=1)])
     for column, name in enumerate((*live.nodes.resources, "gpu")):
         if name not in ways.resources:
             continue
         resource = ways.resources.index(name)
         amount = float(pieces.room[nodes, column].sum()) / display_unit(name)[1]
-        least = LEAST_PART * float(ways.capacity[flavor, resource])
-        if amount < ways.capacity[flavor, resource] * _NEARLY:
+        least = LEAST_PART * float(whole[nodes, column].sum()) / display_unit(name)[1]
+        if least > 0 and amount < ways.capacity[flavor, resource] * _NEARLY:
             rate = np.where(about & (np.where(here, ways.gang[:, :, resource], 0.0).max(axis=1) > 0), 1.0, 0.0)
             yield _row(
                 (f"{NODES}{some}", live.nodes.flavors[flavor], name),

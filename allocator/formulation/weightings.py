@@ -133,7 +133,7 @@ def equal_paces(live: Live, part: Floats, capacity: Floats, flavor: Integers, am
     """
     shape = live.profiles.shape
     throughput = np.where(live.fits[live.shapes.kind], live.shapes.throughput, 0.0) if len(live.fits) else None
-    if throughput is None or not len(shape):
+    if throughput is None or not len(shape) or not len(capacity):
         return np.zeros(len(shape))
     room = capacity[flavor]
     times = np.divide(room, amounts, out=np.full(amounts.shape, np.inf), where=amounts > 0).min(axis=1, initial=np.inf)

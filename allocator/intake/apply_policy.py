@@ -33,6 +33,7 @@ def apply_policy(command: ApplyPolicy, facts: Facts, now: float) -> Outcome:
     queues = _queues(command, before)
     gone = sorted(before.keys() - queues.keys())
     refusals = [*_of_queues(queues, before, gone, facts), *_of_classes(command.document.policy, facts)]
+    refusals += _of_floating(command.document.policy, applied, facts)
     refusals += _of_limits(command.document.policy, queues)
     if refusals:
         raise FailedPrecondition(SUBJECT, "; ".join(refusals))
@@ -100,6 +101,23 @@ def _of_classes(policy: Policy, facts: Facts) -> list[str]:
         for name, count in sorted(in_use.items())
         if count and name not in known
     ]
+
+
+def _of_floating(policy: Policy, applied: AppliedPolicy | None, facts: Facts) -> list[str]:
+    """Resources that would belong to nodes again while jobs run that ask for them: no node has them, so each job would
+    be stopped, also those that nobody may stop.
+    """
+    gone = () if applied is None else sorted({*applied.policy.floating_resources} - {*policy.floating_resources})
+    if not gone:
+        return []
+    running = {job.id: job.spec for node in facts.all_nodes() for job in facts.jobs_on(node.name)}
+    found = []
+    for name in gone:
+        count = sum(any(each.demand.get(name) for each in spec.configurations) for spec in running.values())
+        if count:
+            asks = "1 running job asks" if count == 1 else f"{count} running jobs ask"
+            found.append(f"resource {name} cannot stop floating: {asks} for it; cancel or let them end first")
+    return found
 
 
 def _of_limits(policy: Policy, queues: Mapping[str, Queue]) -> list[str]:

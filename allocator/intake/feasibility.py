@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import Labels, Node, NodeAvailability, NodeHealth
+from allocator.domain.constraints import carries
 from allocator.domain.job import Configuration, JobSpec
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
@@ -20,12 +21,11 @@ from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS, Resources, display_unit
 from allocator.domain.side_constraint import PRECISION, SideConstraint
 from allocator.formulation.eligibility import Kind, OpenNodes, Verdict, parted, why_never
-from allocator.formulation.side_constraints import most_taken, taken_anywhere
+from allocator.formulation.side_constraints import most_taken, taken_anywhere, taken_in_area
 
 _POSSIBLE = Verdict(None)
 _MOST_PIECES = 64
 """Into more a replica is not thought to be cut."""
-_ROUNDING = 1e-9
 _MOST_TOLD = 3
 """Flavors that are spoken of."""
 
@@ -124,32 +124,58 @@ def _over_quota(kinds: Sequence[Kind], beyond: Sequence[QuotaExcess | None]) -> 
 def _over_limit(
     spec: JobSpec, kinds: Sequence[Kind], nodes: tuple[Node, ...], constraints: Sequence[SideConstraint]
 ) -> Infeasible | None:
-    """Of a job that in each of these kinds takes more of some side constraint than there may be in all; what it takes
-    on certain nodes only is not told here: it may run on others.
+    """Of a job that in each of these kinds takes more of some side constraint than there may be in all, or each replica
+    of it does on every node that it may be on.
     """
     found, told, nearest = [], [], []
     for kind in kinds:
         excess = None
         for limit in constraints:
             takes, most = taken_anywhere(limit, kind, spec.queue, spec.labels), most_taken(limit, nodes)
-            if takes > most * (1 + _ROUNDING):
+            if takes > most:
                 excess = limit, takes, most
                 break
+        local = excess is None
+        if excess is None:
+            excess = _in_every_area(spec, kind, nodes, constraints)
         if excess is None:
             return None
         limit, takes, most = excess
-        found.append(LimitExcess(limit.name, 0, round(most * PRECISION), round(takes * PRECISION), limit.unit))
+        found.append(LimitExcess(limit.name, 0, most, takes, limit.unit))
         unit = f" {limit.unit}" if limit.unit else ""
+        who = "each replica" if local else "it"
         told.append(
-            f"on {kind.flavor} it takes {takes:.6g}{unit} of {limit.name}, of which there is {most:.6g} at most"
+            f"on {kind.flavor} {who} takes {_millionths(takes)}{unit} of {limit.name}, "
+            f"of which there is {_millionths(most)} at most"
         )
-        fewer = int(kind.replicas * most / takes * (1 + _ROUNDING))
-        if fewer:
+        fewer = kind.replicas * most // takes
+        if fewer and not local:
             nearest.append(f"{_replicas(fewer, 'such ')} on {kind.flavor} would be within that")
     if not found:
         return None
     reason = PendingReason(PendingCause.EXCEEDS_LIMIT, limits=tuple(found))
     return Infeasible(reason, "; ".join(told[:_MOST_TOLD]), tuple(nearest[:_MOST_TOLD]))
+
+
+def _in_every_area(
+    spec: JobSpec, kind: Kind, nodes: tuple[Node, ...], constraints: Sequence[SideConstraint]
+) -> tuple[SideConstraint, int, int] | None:
+    """One of the side constraints that shut a single replica out, if they do on every node that admits it; what it
+    takes, and what there may be.
+    """
+    found: dict[Labels, tuple[SideConstraint, int, int]] = {}
+    for limit in constraints:
+        takes = taken_in_area(limit, kind, spec.queue, spec.labels)
+        if takes and takes > (most := most_taken(limit, nodes)):
+            found.setdefault(limit.terms[0].node_labels, (limit, takes, most))
+    if not found:
+        return None
+    short = {area[0] for area in found if len(area) == 1}
+    long = [area for area in found if len(area) > 1]
+    there = _as_if_open(nodes).admitted(kind.flavor, kind.constraints)
+    if any(short.isdisjoint(node.labels) and not any(carries(node.labels, area) for area in long) for node in there):
+        return None
+    return next((each for area, each in found.items() if any(carries(node.labels, area) for node in there)), None)
 
 
 def _fits(there: OpenNodes, kind: Kind) -> bool:
@@ -267,6 +293,10 @@ def _amount(resource: str, amount: int) -> str:
     return (
         f"{_bare(resource, amount)} {resource}" if unit == "units" else f"{_bare(resource, amount)} {unit} {resource}"
     )
+
+
+def _millionths(amount: int) -> str:
+    return f"{amount / PRECISION:.10g}"
 
 
 def _bare(resource: str, amount: int) -> str:

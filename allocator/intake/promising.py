@@ -28,10 +28,10 @@ def never_kept(spec: JobSpec, nodes: tuple[Node, ...], now: float, floating: tup
         needs = spec.expected_duration_seconds * (best / fastest.throughput if known else 1.0)
         left = spec.deadline - now
         if needs > left * _SLACK:
-            time = f"is in {left:.0f} s" if left > 0 else f"was {-left:.0f} s ago"
+            time = f"is in {_spoken(left)}" if left > 0 else f"is past, by {_spoken(-left)}"
             return (
-                f"its deadline {time}, and alone on {fastest.flavor} it needs {needs:.0f} s; "
-                f"a deadline {needs - left:.0f} s later could hold"
+                f"its deadline {time}, and alone on {fastest.flavor} it needs {_spoken(needs)}; "
+                f"one in {_spoken(needs)} could hold"
             )
     minimum = spec.minimum_throughput
     if minimum is not None and known and minimum > fastest.throughput * _SLACK:
@@ -40,3 +40,11 @@ def never_kept(spec: JobSpec, nodes: tuple[Node, ...], now: float, floating: tup
             f"fastest, it has {fastest.throughput:g}; a minimum of {fastest.throughput:g} or less could hold"
         )
     return None
+
+
+def _spoken(seconds: float) -> str:
+    """A length of time in its largest units: 90 s, 25 min, 3.5 h, 12 days."""
+    for unit, name in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.0f} s"

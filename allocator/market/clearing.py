@@ -22,18 +22,13 @@ from allocator.formulation.tree import QueueTree
 from allocator.market.budgets import Budgets, Claims, Entitled, plain, visible
 from allocator.market.equilibrium import Equilibrium, equilibrium
 from allocator.market.limited import Limited
-from allocator.market.limits import Bounds, use
+from allocator.market.limits import Bounds, use, without
 from allocator.market.prices import Prices
 from allocator.market.quotas import Fill, fill, within_capacity
 from allocator.market.side import within_side
 from allocator.solvers.solution import Solution, Status, WarmStart
 
 Solve = Callable[[Problem, WarmStart], Solution]
-
-_CRUMB = 1e-4
-"""Less than this part of a capacity is nothing: what a gap leaves of one that is used up. As a capacity of its own, so
-small beside others, it would be hard on solvers.
-"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,15 +97,10 @@ class _Left:
     def after(self, market: Market, part: Problem, leaf: Integers, shares: Floats) -> _Left:
         """What `shares` of a class's own problem leave."""
         return _Left(
-            _without(self.capacity, part.usage(shares), market.problem.capacity),
-            _without(self.amounts, part.limit_usage(shares), market.problem.limit_amount),
+            without(self.capacity, part.usage(shares), market.problem.capacity),
+            without(self.amounts, part.limit_usage(shares), market.problem.limit_amount),
             self.held + use(part, market.tree, leaf, shares),
         )
-
-
-def _without(amount: Floats, used: Floats, all_there_is: Floats) -> Floats:
-    rest = np.maximum(amount - used, 0.0)
-    return np.where(rest <= _CRUMB * all_there_is, 0.0, rest)
 
 
 def clear(

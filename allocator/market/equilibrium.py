@@ -28,6 +28,8 @@ either turn back or become shorter by less than that; and it is so many times as
 """
 SETTLED = 1e-4
 """So small a part of all money may still change hands."""
+_WORTH_TELLING = 10
+"""Where it is more than so many times what may, the solution says so."""
 _MANY_ROWS, _NEARLY_SETTLED, _NEARLY_KEPT = 1000, 1e-3, 2e-3
 """With so many rows, money and limits may be off by these parts; what goes beyond a limit is then cut off."""
 _SLIGHTLY = 0.05
@@ -102,7 +104,14 @@ def equilibrium(
         kept = answer.solution if answer.solution.status is Status.FAILED else solve.within(weighted, answer)
         return Equilibrium(weighted, kept, answer.prices, None, solves, 1.0)
     _, answer, found = best
-    return replace(found, solution=solve.within(found.problem, answer), solves=solves)
+    solution = solve.within(found.problem, answer)
+    if found.moved > _WORTH_TELLING * settled:
+        solution = replace(solution, attempts=(*solution.attempts, _unsettled(found.moved)))
+    return replace(found, solution=solution, solves=solves)
+
+
+def _unsettled(moved: float) -> str:
+    return f"budgets: {100 * moved:.2g} % of the money not settled"
 
 
 def _known(problem: Problem, solve: Limited, start: WarmStart) -> Prices | None:

@@ -21,6 +21,16 @@ KEPT = "kept:"
 """Begins the names of lending limits, before that of the queue; no queue is called so."""
 _TOLERANCE = 1e-7
 """Relative to the capacity: by so much an answer may be beyond a row that it does not know."""
+_CRUMB = 1e-4
+"""Less than this part of a capacity or limit is nothing: what a gap leaves of one that is used up. As a limit of its
+own, so small beside others, it would be hard on solvers, and its price beyond all measure.
+"""
+
+
+def without(amount: Floats, used: Floats, all_there_is: Floats) -> Floats:
+    """What is left of it, but for crumbs."""
+    rest = np.maximum(amount - used, 0.0)
+    return np.where(np.isfinite(rest) & (rest <= _CRUMB * all_there_is), 0.0, rest)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +60,7 @@ class Bounds:
 
     def after(self, used: Floats) -> Bounds:
         """When queues have had `used` (Q, F, R) of it."""
-        return Bounds(np.maximum(self.most - used, 0.0), np.maximum(self.kept - used, 0.0))
+        return Bounds(without(self.most, used, self.most), without(self.kept, used, self.kept))
 
     def keeping(self, tree: QueueTree, capacity: Floats, guaranteed: Floats) -> Bounds:
         """Also what others of the queue are guaranteed (Q, F, R), until their turn comes."""

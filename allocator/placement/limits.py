@@ -9,32 +9,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 
 from allocator.domain.cluster import Labels
 from allocator.domain.constraints import carries
-from allocator.domain.resources import GPU_MILLIS, display_unit
+from allocator.domain.resources import GPU_MILLIS
 from allocator.domain.side_constraint import PRECISION, SideConstraint, Term
 from allocator.formulation.live import Live
 from allocator.formulation.nodes import LOST, NodeArrays
+from allocator.formulation.side_constraints import exactly, numbered_labels, price_of, selects_queue
 from allocator.placement.limiting import CEILING
 from allocator.placement.space import Booleans, Integers, Kinds
 from allocator.placement.world import Limits
 
 _MOST_BITS = 2**62
-
-
-def exactly(number: float) -> Fraction:
-    """The number as it is written, not as it is stored: 0.1 is a tenth."""
-    return Fraction(Decimal(repr(number)))
-
-
-def price_of(term: Term) -> Fraction:
-    """Millionths of the constraint's unit for one integer unit of the resource."""
-    return exactly(term.per_unit) * PRECISION / display_unit(term.resource)[1]
 
 
 def most_of(constraint: SideConstraint, nodes: NodeArrays) -> int:
@@ -56,16 +46,6 @@ def most_of(constraint: SideConstraint, nodes: NodeArrays) -> int:
 def selects_node(term: Term, flavor: str, labels: Labels) -> bool:
     """Whether the term counts what is on such a node."""
     return (not term.flavors or flavor in term.flavors) and carries(labels, term.node_labels)
-
-
-def selects_job(term: Term, queue: str, labels: Labels) -> bool:
-    """Whether the term counts such a job."""
-    return selects_queue(term, queue) and carries(labels, term.job_labels)
-
-
-def selects_queue(term: Term, queue: str) -> bool:
-    """Whether the term counts jobs of this queue, if their labels suit it."""
-    return not term.queues or any(queue == name or queue.startswith(f"{name}/") for name in term.queues)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,10 +155,7 @@ def _groups(terms: Sequence[Term], live: Live) -> tuple[Integers, tuple[tuple[bo
     """(J,) group of each job, -1 where no term selects it, and for each group which terms do."""
     by_queue = np.array([[selects_queue(term, name) for term in terms] for name in live.queues], dtype=np.bool_)
     queue = live.profiles.queue[live.jobs.profile]
-    labels = np.zeros(len(live.jobs.jobs), dtype=np.int64)
-    known: dict[Labels, int] = {(): 0}
-    if any(term.job_labels for term in terms):
-        labels[:] = [known.setdefault(each, len(known)) for each in live.jobs.labels.tolist()]
+    labels, known = numbered_labels(terms, live)
     by_labels = np.array([[carries(each, term.job_labels) for term in terms] for each in known], dtype=np.bool_)
     key = queue * len(known) + labels
     there = np.zeros(len(live.queues) * len(known), dtype=np.bool_)

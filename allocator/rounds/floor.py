@@ -144,6 +144,7 @@ class Floor:
         last of the plan first.
         """
         after: dict[str, Tenants] = {}
+        counted: dict[int, int | None] = {}
         for change in reversed(self._plan.changes):
             if not isinstance(change, Preempt) or change.reason not in FOR_OTHERS or change.job_id in self._refusals:
                 continue
@@ -155,9 +156,12 @@ class Floor:
                     after[name] = self._with_newcomers(name)
                 after[name].add(victim, place[name])
             sound = all(self._is_sound(name, after[name]) for name in place)
-            if sound and not self._clashing(victim) and not self._is_needed(change.job_id):
+            if sound and not self._clashing(victim) and not self._is_needed(change.job_id, counted):
                 self._refusals[change.job_id] = "nobody takes its place any more"
                 self._leaving.discard(change.job_id)
+                for number, amount in self._takes.get(change.job_id, ()):
+                    before = counted.get(number)
+                    counted[number] = None if before is None else before - amount
             else:
                 for name in place:
                     after[name].remove(victim, place[name])
@@ -197,12 +201,19 @@ class Floor:
         job = self._facts.job(job_id)
         return amount < 0 and (job is None or job.allocation is None)
 
-    def _is_needed(self, job_id: str) -> bool:
-        """Whether others who come count on what a job gives back by leaving."""
-        return any(
-            amount < 0 and self._is_entered(number) and self._taken(number) - amount > self._plan.shared[number].left
-            for number, amount in self._takes.get(job_id, ())
-        )
+    def _is_needed(self, job_id: str, counted: dict[int, int | None]) -> bool:
+        """Whether others who come count on what a job gives back by leaving. `counted` has, of what was asked about
+        before, what is taken more than before; None where nobody comes.
+        """
+        for number, amount in self._takes.get(job_id, ()):
+            if amount >= 0:
+                continue
+            if number not in counted:
+                counted[number] = self._taken(number) if self._is_entered(number) else None
+            taken = counted[number]
+            if taken is not None and taken - amount > self._plan.shared[number].left:
+                return True
+        return False
 
     def _is_entered(self, number: int) -> bool:
         """Whether anybody takes more of something shared than before."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from allocator.domain.policy import Policy
+from allocator.domain.side_constraint import SideConstraint, Term
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,12 @@ def test_nothing_changes_weights_by_default() -> None:
     assert Policy(aging_seconds=60.0).weights_change
     assert Policy(weighting="finish-time").weights_change
     assert not Policy(weighting="finish-time").violations()
+
+
+def test_there_is_no_part_of_what_floats() -> None:
+    """No node has any: a part of all of it would be nothing."""
+    half = SideConstraint("half", (Term("gpu"), Term("matlab")), most_part=0.5)
+    assert [str(each) for each in Policy(side_constraints=(half,), floating_resources=("matlab",)).violations()] == [
+        "side_constraints[0].most_part: matlab floats and no node has any, so there is no part of it: give most"
+    ]
+    assert Policy(side_constraints=(half,)).violations() == ()

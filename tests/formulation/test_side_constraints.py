@@ -19,6 +19,7 @@ from allocator.domain.reason import LimitExcess, PendingCause
 from allocator.domain.resources import Resources
 from allocator.domain.side_constraint import PRECISION, SideConstraint, Term
 from allocator.formulation import Formulation, build
+from allocator.formulation.side_constraints import numbered_labels, side_rows
 from allocator.solvers import solve
 from tests.formulation.facts import amounts, job, node, snapshot, way
 
@@ -176,7 +177,8 @@ def test_what_exceeds_the_limit_of_a_rack_must_fit_on_the_other_nodes() -> None:
     assert rows_of(build(facts, under(power_of(1, 2.8, flavors=("a100",))))) == {
         "power-r1": pytest.approx(2.8 + 0.7 * 16)
     }
-    assert rows_of(build(facts, under(power_of(1, 2.8)))) == {"power-r1": pytest.approx(2.8 + 0.7 * 24)}
+    # no v100 is in the rack: what is free of them says nothing about those in it
+    assert rows_of(build(facts, under(power_of(1, 2.8)))) == {"power-r1": pytest.approx(2.8 + 0.7 * 16)}
     holder = job(2, way(demand=amounts(1, 4)), runs_on=("n3",), preemptible=False)
     assert rows_of(build(snapshot(nodes, [job(1), holder]), under(power_of(1, 2.8, flavors=("a100",))))) == {
         "power-r1": pytest.approx(2.8 + 0.7 * 12)
@@ -246,6 +248,58 @@ def test_licences_that_pinned_jobs_hold_are_gone() -> None:
     formulation = build(snapshot([node("n1")], jobs), under(licences, floating=("matlab",)))
     assert rows_of(formulation) == {"licences": 3.0}
     assert formulation.held[0, 0, formulation.resources.index("matlab")] == 2.0
+
+
+def test_what_is_too_large_is_judged_as_placement_counts() -> None:
+    """Each of 6 replicas takes a third of a unit, rounded up to millionths: placement finds more than 2."""
+    thirds = SideConstraint("thirds", (Term("gpu", 1 / 3),), 2.0)
+    gang = job(1, way(demand=amounts(1, 1), replicas=6))
+    reason = build(snapshot([node("n1")], [gang]), under(thirds)).never["j1"]
+    assert reason.cause is PendingCause.EXCEEDS_LIMIT
+    assert reason.limits == (LimitExcess("thirds", 0, 2_000_000, 2_000_004),)
+    assert build(snapshot([node("n1")], [gang]), under(replace(thirds, most=2.000004))).rows
+    tenths = SideConstraint("tenths", (Term("gpu", 0.1),), 0.6)
+    assert build(snapshot([node("n1")], [gang]), under(tenths)).rows, "6 times 0.1 is 0.6, and not a little more"
+
+
+def test_who_takes_more_than_any_rack_allows_never_runs() -> None:
+    """5.6 kW of 5 in either rack; one that allows more, or a node outside, or a way on another flavor, is enough."""
+    racks = (power_of(1, 5.0), power_of(2, 5.0))
+    nodes = [racked("n1", 1), racked("n2", 2)]
+    large = job(1, way(demand=amounts(1, 8)))
+    reason = build(snapshot(nodes, [large, job(2)]), under(*racks)).never["j1"]
+    assert reason.cause is PendingCause.EXCEEDS_LIMIT
+    assert reason.limits == (LimitExcess("power-r1", 0, 5_000_000, 5_600_000),)
+    assert "j2" in build(snapshot(nodes, [large, job(2)]), under(*racks)).rows
+    assert build(snapshot(nodes, [large]), under(racks[0], power_of(2, 5.6))).rows
+    assert build(snapshot([*nodes, node("n3")], [large]), under(*racks)).rows
+    assert not build(snapshot([*nodes, node("n3", "v100")], [large]), under(*racks)).rows
+    either = job(1, way(demand=amounts(1, 8)), way("v100"))
+    assert build(snapshot([*nodes, node("n3", "v100")], [either]), under(*racks)).rows
+    inside = job(1, way(demand=amounts(1, 8)), constraints=Constraints(nodes=(NodeRule("rack", ("r1",)),)))
+    assert not build(snapshot(nodes, [inside]), under(racks[0])).rows
+    assert build(snapshot(nodes, [inside]), under(racks[1])).rows
+    assert build(snapshot(nodes, [replace(large, spec=replace(large.spec, divisible=True))]), under(*racks)).rows
+
+
+def test_only_what_live_jobs_are_is_judged_and_only_labels_that_terms_name() -> None:
+    """Of 40 kinds, each of one queue and one label of its own, no table of all with all is made."""
+    jobs = [
+        job(number, way(demand=amounts(number)), queue="abc"[number % 3], labels=(("user", f"u{number}"),))
+        for number in range(1, 41)
+    ]
+    limits = [SideConstraint(f"q-{name}", (Term("cpu", queues=(name,)),), 20.0) for name in "abc"]
+    limits.append(SideConstraint("user", (Term("cpu", job_labels=(("user", "u7"),)),), 5.0))
+    formulation = build(snapshot([node("n1")], jobs, QUEUES), under(*limits))
+    assert set(formulation.never) == {f"j{number}" for number in (7, *range(21, 41))}
+    terms = [term for limit in limits for term in limit.terms]
+    numbers, known = numbered_labels(terms, formulation.live)
+    assert known == [(), (("user", "u7"),)]
+    assert numbers.sum() == 1
+    sides = side_rows(limits, formulation.live, np.zeros(40, dtype=np.bool_), formulation.resources, ())
+    assert sides is not None
+    assert len(sides.rows) == 4
+    assert sides.takes.shape[1] < 40 + len(set(sides.sort.tolist())) + 1
 
 
 # --- every placement that keeps the constraints keeps the rows ---

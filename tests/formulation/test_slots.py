@@ -14,7 +14,7 @@ from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
 from allocator.domain.snapshot import Memory
 from allocator.formulation.build import Formulation, build
-from allocator.formulation.slots import LEAST_SLOTS
+from allocator.formulation.slots import LEAST_SLOTS, MOST_ROWS
 from allocator.rounds.decide import decide
 from allocator.solvers import ChainSolver
 from tests.placement.small_worlds import Stage, drawn
@@ -46,6 +46,11 @@ def rows(nodes: list[Node], jobs: list[Job]) -> dict[str, tuple[float, dict[str,
         if found.slot_names
         else {}
     )
+
+
+def about_nodes(found: dict[str, tuple[float, dict[str, float]]]) -> tuple[float, dict[str, float]]:
+    (name,) = (name for name in found if name.startswith("nodes:"))
+    return found[name]
 
 
 def two_nodes() -> list[Node]:
@@ -113,14 +118,14 @@ def test_jobs_that_some_nodes_admit_have_those_alone() -> None:
     nodes = [node("n1", gpu=GPUS, labels=(("zone", "z1"),)), node("n2", gpu=GPUS)]
     jobs = [*(whole(number, 1, constraints=KEPT) for number in (1, 2, 3, 4, 5)), whole(6, 1)]
     found = rows(nodes, jobs)
-    assert found["nodes:1"] == (4.0, {f"j{number}": 1.0 for number in (1, 2, 3, 4, 5)})
+    assert about_nodes(found) == (4.0, {f"j{number}": 1.0 for number in (1, 2, 3, 4, 5)})
 
 
 def test_taints_keep_everybody_off_who_does_not_tolerate_them() -> None:
     nodes = [node("n1", gpu=GPUS, taints=(("for", "x"),)), node("n2", gpu=GPUS)]
     brave = whole(9, 1, constraints=Constraints(tolerations=(("for", "x"),)))
     found = rows(nodes, [*(whole(number, 1) for number in range(1, 7)), brave])
-    assert found["nodes:1"] == (4.0, {f"j{number}": 1.0 for number in range(1, 7)})
+    assert about_nodes(found) == (4.0, {f"j{number}": 1.0 for number in range(1, 7)})
 
 
 def test_the_optimum_gives_what_lies_in_pieces_to_those_who_can_use_it() -> None:
@@ -186,3 +191,21 @@ def test_the_money_of_who_can_have_nothing_now_is_its_siblings() -> None:
     share = {job: decision.solution.shares[row].sum() for job, row in decision.formulation.rows.items()}
     assert share["j4"] == share["j5"] == pytest.approx(1, abs=1e-2)
     assert share["j3"] <= LEAST_SLOTS + 1e-6
+
+
+def test_rows_of_some_nodes_are_called_the_same_whoever_asks_first() -> None:
+    nodes = [node(f"n{n}", gpu=1, labels=(("zone", f"z{n % 2}"),)) for n in range(8)]
+    zones = [Constraints(nodes=(NodeRule("zone", (f"z{n}",)),)) for n in (0, 1)]
+    forth = [whole(number, 1, constraints=zones[number % 2]) for number in range(1, 13)]
+    back = [whole(number, 1, constraints=zones[(number + 1) % 2]) for number in range(1, 13)]
+    assert sorted(rows(nodes, forth)) == sorted(rows(nodes, back))
+    assert len(rows(nodes, forth)) == 2
+
+
+def test_jobs_kept_to_a_node_each_add_few_rows() -> None:
+    nodes = [node(f"n{n:03}", gpu=2, labels=(("host", f"h{n}"),)) for n in range(200)]
+    jobs = [
+        whole(number, 1, constraints=Constraints(nodes=(NodeRule("host", (f"h{number % 200}",)),)))
+        for number in range(1, 801)
+    ]
+    assert 0 < len(rows(nodes, jobs)) <= MOST_ROWS

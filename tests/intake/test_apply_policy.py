@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from allocator.domain.applied_policy import AppliedPolicy, PolicyDocument
 from allocator.domain.errors import FailedPrecondition, InvalidInput
-from allocator.domain.job import Configuration, Job, JobSpec
+from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.policy import Policy
 from allocator.domain.priority_class import BUILT_IN, PriorityClass
 from allocator.domain.queue import Queue
@@ -17,6 +18,7 @@ from allocator.domain.side_constraint import SideConstraint, Term
 from allocator.intake import commands as c
 from allocator.store.memory import MemoryStore
 from tests.builders import node, resources, spec
+from tests.store.cluster import plan, start
 
 CLASSES = (PriorityClass("normal", 0), PriorityClass("serving", 9, preemptible=False))
 LIMIT = SideConstraint("l", (Term("gpu", queues=("q",)),), most=1.0)
@@ -163,3 +165,21 @@ def test_what_floats_no_node_needs_to_have(store: MemoryStore) -> None:
     apply(store, policy=Policy(floating_resources=("matlab",)))
     (job,) = execute(store, asking)
     assert isinstance(job, Job)
+
+
+def test_nothing_stops_floating_while_running_jobs_ask_for_it(store: MemoryStore) -> None:
+    """No node has it: each of them would be stopped, also those that nobody may stop."""
+    floating = Policy(floating_resources=("abaqus", "matlab"))
+    apply(store, policy=floating)
+    execute(store, c.RegisterNode(node()))
+    licensed = Configuration("a100", 1, resources(cpu=1, matlab=1))
+    (job,) = execute(store, c.SubmitJobs((JobSpec("q", (licensed,), preemptible=False),)))
+    apply(store, policy=Policy(floating_resources=("matlab",)))
+    store.commit(replace(plan(store.snapshot(10.0), start(job, "n1")), floating=("matlab",)), 10.0)
+    told = refused(store, policy=Policy())
+    assert told.endswith(
+        "resource matlab cannot stop floating: 1 running job asks for it; cancel or let them end first"
+    )
+    assert store.get_job(job.id).state is JobState.RUNNING
+    execute(store, c.CancelJobs((job.id,)))
+    apply(store, policy=Policy())

@@ -74,6 +74,36 @@ def test_what_belongs_to_no_node_is_not_looked_for_on_nodes() -> None:
     )
 
 
+def test_thirds_are_rounded_up_as_placement_does() -> None:
+    thirds = SideConstraint("thirds", (Term("gpu", 1 / 3),), 2.0)
+    found = infeasible(wants(1, replicas=6), CLUSTER, (), Policy(side_constraints=(thirds,)))
+    assert str(found) == (
+        "on h100 it takes 2.000004 of thirds, of which there is 2 at most; 5 such replicas on h100 would be within that"
+    )
+    assert infeasible(wants(1, replicas=6), CLUSTER, (), Policy(side_constraints=(replace(thirds, most=2.1),))) is None
+
+
+def test_a_replica_that_takes_more_than_any_rack_allows_is_refused() -> None:
+    """The nodes count that admit it: 5.6 kW of 5 in the first rack, of 6 in the second."""
+
+    def power(rack: str, most: float) -> SideConstraint:
+        return SideConstraint(f"power-{rack}", (Term("gpu", 0.7, node_labels=(("rack", rack),)),), most, unit="kW")
+
+    nodes = tuple(node(f"n{rack}", labels=(("rack", rack),)) for rack in "12")
+    policy = Policy(side_constraints=(power("1", 5.0), power("2", 6.0)))
+    assert infeasible(wants(8), nodes, (), policy) is None
+    inside = Constraints(nodes=(NodeRule("rack", ("1",)),))
+    found = infeasible(wants(8, constraints=inside), nodes, (), policy)
+    assert found is not None
+    assert found.reason.cause is PendingCause.EXCEEDS_LIMIT
+    assert found.reason.limits == (LimitExcess("power-1", 0, 5_000_000, 5_600_000, "kW"),)
+    assert str(found) == "on h100 each replica takes 5.6 kW of power-1, of which there is 5 at most"
+    assert infeasible(wants(7, constraints=inside), nodes, (), policy) is None
+    assert infeasible(wants(8), nodes, (), Policy(side_constraints=(power("1", 5.0), power("2", 5.0)))) is not None
+    outside = (*nodes, node("n3"))
+    assert infeasible(wants(8), outside, (), Policy(side_constraints=(power("1", 5.0), power("2", 5.0)))) is None
+
+
 def test_a_gang_beyond_a_side_constraint_is_refused_unless_it_can_run_otherwise() -> None:
     """4 GPUs of 700 W, of 2 kW for queue q; on t4 it has a way of its own, and a part of a demand is always within."""
     power = SideConstraint("power", (Term("gpu", 0.7, flavors=("h100",), queues=("q",)),), 2.0, unit="kW")

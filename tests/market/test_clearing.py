@@ -190,3 +190,37 @@ def test_what_is_cut_off_to_keep_a_limit_is_told_by_the_gap() -> None:
     assert kept.objective == pytest.approx(objective(opened.problem, kept.shares))
     assert kept.gap == pytest.approx(np.log(2), rel=1e-6)
     assert kept.status is Status.INACCURATE
+
+
+@pytest.mark.parametrize("fairness", [0.5, 1.0, 2.0])
+def test_what_a_gap_leaves_of_a_borrowing_limit_is_nothing_and_has_no_price(fairness: float) -> None:
+    queues = [Queue("a", quotas=(quota(4, borrow=2),)), Queue("b")]
+    wants = [gpus("a", count=MANY, priority=100), gpus("a", count=MANY), gpus("b", count=MANY)]
+    found = cleared(market(queues, wants, 16, fairness))
+    above, below = found.stages
+    assert used(found, "a")[0, 0] == pytest.approx(6, abs=1e-5)
+    assert used(found, "b")[0, 0] == pytest.approx(10, abs=1e-5)
+    assert found.solution.status is Status.OPTIMAL
+    assert found.solution.gap < 1e-6
+    assert 0 < above.limit_prices["a", "f0", "gpu"] < 1
+    assert not below.limit_prices
+
+
+def test_crumbs_of_limits_are_nothing_and_no_limit_stays_none() -> None:
+    bounds = Bounds(np.array([[[6.0, 6.0, np.inf, 0.0]]]), np.array([[[4.0, 4.0, 0.0, 0.0]]]))
+    left = bounds.after(np.array([[[6 - 1e-8, 3.0, 100.0, 1e-9]]]))
+    assert left.most.tolist() == [[[0.0, 3.0, np.inf, 0.0]]]
+    assert left.kept.tolist() == [[[0.0, 1.0, 0.0, 0.0]]]
+    assert bounds.after(np.array([[[0.0, 4 - 1e-8, 0.0, 0.0]]])).kept.tolist() == [[[4.0, 0.0, 0.0, 0.0]]]
+
+
+def test_money_that_is_not_settled_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = [Queue("a", quotas=(quota(8, borrow=2),)), Queue("b", 3.0)]
+    opened = market(queues, [gpus("a", count=MANY), gpus("b", count=MANY)], 16)
+    settled = cleared(opened)
+    assert not any("budgets" in attempt for attempt in settled.solution.attempts)
+    monkeypatch.setattr("allocator.market.equilibrium.MOST_SOLVES", 1)
+    found = cleared(opened)
+    assert found.stages[0].moved > 0.01
+    assert found.solution.attempts[-1] == f"budgets: {100 * found.stages[0].moved:.2g} % of the money not settled"
+    assert found.solution.status is Status.OPTIMAL

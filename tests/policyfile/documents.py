@@ -83,7 +83,8 @@ def limits(draw: st.DrawFn, names: list[str]) -> tuple[SideConstraint, ...]:
 def documents(draw: st.DrawFn) -> PolicyDocument:
     tree = draw(queues())
     rows = draw(limits([queue.name for queue in tree]))
-    floating = tuple(draw(st.lists(EXTRAS, max_size=2, unique=True)))
+    parts = {term.resource for row in rows if row.most_part is not None for term in row.terms}  # what floats has none
+    floating = tuple(name for name in draw(st.lists(EXTRAS, max_size=2, unique=True)) if name not in parts)
     taken = {row.name for row in rows}
     own = tuple(
         SideConstraint(name, (Term(name),), draw(st.floats(0, 1e9)))

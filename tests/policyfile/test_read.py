@@ -163,7 +163,7 @@ def test_everything_is_read_as_it_is_said() -> None:
         name = "part"
         most = "12.5 %"
         [[limit.term]]
-        resource = "matlab"
+        resource = "cpu"
         [floating]
         matlab = 20
         abaqus = inf
@@ -189,7 +189,7 @@ def test_everything_is_read_as_it_is_said() -> None:
                     most=12.5,
                     unit="kW",
                 ),
-                SideConstraint("part", (Term("matlab"),), most_part=0.125),
+                SideConstraint("part", (Term("cpu"),), most_part=0.125),
                 SideConstraint("matlab", (Term("matlab"),), most=20.0),
             ),
             floating_resources=("matlab", "abaqus"),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from allocator.domain.job import Job
-from allocator.domain.policy import Policy
+from allocator.domain.policy import WEIGHTINGS, Policy
 from allocator.domain.queue import Queue
 from allocator.formulation.usage_history import history_at, window
 from allocator.intake import commands as c
@@ -144,3 +144,17 @@ def test_max_min_which_has_no_prices_charges_too() -> None:
     world.run(world.interval)
     assert world.reports[-1].formulation.weightings.repaid["b"].factor == pytest.approx(2.0, abs=0.1)
     assert world.reports[-1].solution.shares[world.reports[-1].formulation.rows[late.id]].sum() > 0.6
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_rounds_without_any_node_go_on(weighting: str) -> None:
+    world = World(policy=replace(PAYING, weighting=weighting, aging_seconds=100.0), interval=100.0)
+    world.do(c.CreateQueue(Queue("a")))
+    world.do(c.SubmitJobs((spec("a", configuration(gpu=1)),)))
+    world.run(300.0)
+    (job,) = world.store.list_jobs()
+    assert job.allocation is None
+    world.do(c.RegisterNode(node(gpu=1)))
+    world.run(200.0)
+    (job,) = world.store.list_jobs()
+    assert job.allocation is not None
