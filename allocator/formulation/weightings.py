@@ -146,7 +146,8 @@ def equal_paces(live: Live, part: Floats, capacity: Floats, flavor: Integers, am
     for rank in range(order.shape[1]):
         column = order[shape, rank]
         kind = live.shapes.kind[shape, column]
-        share = np.minimum(time_left, part * times[kind])
+        fits = np.where(part > 0, times[kind], 0.0)  # nothing of everything is nothing
+        share = np.minimum(time_left, part * fits)
         share = np.where(taken[every, flavor[kind]] | (utility[shape, column] <= 0), 0.0, share)
         pace += share * utility[shape, column]
         time_left -= share
