@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from allocator.domain.job import Configuration, Job
+from allocator.domain.placement import held
 from allocator.domain.plan import Commit, Start
 from allocator.domain.quota import Quota
 from allocator.store.memory import MemoryStore
@@ -65,7 +66,8 @@ def _used(live: Sequence[Job], flavor: str) -> Counter[str]:
         if job.allocation is not None:
             way = job.spec.configurations[job.allocation.placement.configuration]
             if way.flavor == flavor:
-                found[job.spec.queue] += way.demand.cpu_millicores * len(job.allocation.standing)
+                each = held(way.demand, job.allocation.placement.millis)  # a divisible job may hold a part
+                found[job.spec.queue] += each.cpu_millicores * len(job.allocation.standing)
     return found
 
 
@@ -77,7 +79,7 @@ def _there(store: MemoryStore, live: Sequence[Job], flavor: str) -> int:
         if job.allocation is not None:
             way = job.spec.configurations[job.allocation.placement.configuration]
             closed = [r for r in job.allocation.standing if r.node in nodes and not nodes[r.node].takes_new_work]
-            found += way.demand.cpu_millicores * len(closed)
+            found += held(way.demand, job.allocation.placement.millis).cpu_millicores * len(closed)
     return found
 
 
