@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 PROTOS := $(wildcard protos/allocator/v1/*.proto)
 
-.PHONY: help run test check bench bench-solver protos generate requirements format clean
+.PHONY: help run test check reproduce report-picture bench bench-solver protos generate requirements format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,13 +33,21 @@ check: $(VENV)/.dev node_modules/.installed ## Lint, types, layers, API lint, ge
 	$(BIN)/python -m deploy.example_config --check
 	$(BIN)/python -m allocator.metrics.reference --check
 
+reproduce: $(VENV)/.dev ## Compute published tables again from the traces in ALLOCATOR_TRACES; downloads nothing (ARGS=easy openb gavel)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m simulations reproduce $(ARGS)
+
+report-picture: $(VENV)/.dev ## Replay six schedulers, and take the picture of their report anew, about a minute
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m simulations sweep schedulers --out build/schedulers
+	$(BIN)/python -m simulations report build/schedulers --out build/schedulers.html
+	$(BIN)/python -m tests.simulations.report.picture build/schedulers.html simulations/report/example.png
+
 bench: $(VENV)/.dev ## Measure: rounds, solver (up to 1,000 jobs), intake
 	OPENBLAS_NUM_THREADS=1 BENCH_MOST_JOBS=$${BENCH_MOST_JOBS:-1000} $(BIN)/python -m tests.bench $(ARGS)
 
 bench-solver: $(VENV)/.dev ## The solver's whole table, about 6 minutes (BENCH_ONLY, BENCH_SEEDS, BENCH_MOST_JOBS, BENCH_JSON)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench solver
 
-bench-%: $(VENV)/.dev ## One of the others, whole: bench-placement, bench-round, bench-intake
+bench-%: $(VENV)/.dev ## One of the others, whole: bench-placement, bench-round, bench-intake, bench-replay
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $*
 
 protos: $(VENV)/.dev ## Generate allocator/v1 from protos/

@@ -43,7 +43,10 @@ class VirtualClock:
     """Implements `allocator.rounds.ports.Clock` over an Agenda.
 
     `wait` lets everything due until then happen. When nothing would change before the next event, it goes on to the
-    first multiple of `interval` at or after that event, so that rounds stay where they are under a real clock.
+    first multiple of `interval` at or after that event, so that rounds stay where they are under a real clock. With an
+    interval of 0 it always goes to the next event, whatever `until` says, and everything due at that instant happens:
+    there is one round right after each instant at which something happened or to which things stay quiet, as the last
+    round said, and none at any other time.
     `on_wait` is called with the time after each wait; what it raises ends the replay.
     """
 
@@ -72,14 +75,18 @@ class VirtualClock:
         """Real seconds: how long stages take is the one thing a replay does not make up."""
         return time.perf_counter()
 
-    def wait(self, until: float, *, quiescent: bool) -> bool:
+    def wait(self, until: float, *, quiet_until: float) -> bool:
         """Move time to `until`, or further when nothing changes before; False when the replay is over."""
-        if not until > self._agenda.now:
+        if not until > self._agenda.now and self._interval:
             raise ValueError(f"cannot wait until {until}: it is {self._agenda.now} already")
-        if self._is_stalled(quiescent=quiescent):
+        asked = quiet_until if self._agenda.now < quiet_until < math.inf else None
+        if self._is_stalled(quiet=quiet_until == math.inf, asked=asked is not None):
             return self._end(Ending.STALLED)
-        if quiescent:
-            until = max(until, self._boundary_after_next_event())
+        due = [time for time in (self._agenda.next_time, asked) if time is not None]
+        if not self._interval:
+            until = min(due, default=self._agenda.now)
+        elif due and quiet_until > self._agenda.now:
+            until = max(until, math.ceil(min(due) / self._interval) * self._interval)
         if until > self._horizon:
             self._agenda.run_until(self._horizon)
             return self._end(Ending.HORIZON)
@@ -90,18 +97,16 @@ class VirtualClock:
             return self._end(Ending.FINISHED)
         return True
 
-    def _is_stalled(self, *, quiescent: bool) -> bool:
-        if not self._world.exhausted or self._world.finished:
+    def _is_stalled(self, *, quiet: bool, asked: bool) -> bool:
+        if self._world.finished:
+            return False
+        if not self._interval and self._agenda.next_time is None and not asked:
+            return True
+        if not self._world.exhausted:
             self._fruitless = 0
             return False
         self._fruitless += 1
-        return quiescent or self._fruitless > PATIENCE
-
-    def _boundary_after_next_event(self) -> float:
-        following = self._agenda.next_time
-        if following is None:
-            return -math.inf
-        return math.ceil(following / self._interval) * self._interval
+        return quiet or self._fruitless > PATIENCE
 
     def _end(self, ending: Ending) -> bool:
         self.ending = ending

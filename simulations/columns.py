@@ -46,6 +46,23 @@ class Table:
         ]
         self._append = [values.append for values in self._values]
 
+    @classmethod
+    def of(cls, name: str, columns: Sequence[Column], values: Sequence[Sequence[str] | NDArray[Any]]) -> Table:
+        """From whole columns of equal length: sequences of text, arrays of numbers."""
+        made = cls(name, columns)
+        made._values = [
+            list(found) if column.kind is Kind.TEXT else _packed(column.kind, found)
+            for column, found in zip(made.columns, values, strict=True)
+        ]
+        if len({len(found) for found in made._values}) > 1:
+            raise ValueError(f"the columns of {name} differ in length: {[len(found) for found in made._values]}")
+        made._append = [found.append for found in made._values]
+        return made
+
+    def widened(self, columns: Sequence[Column], values: Sequence[Sequence[str] | NDArray[Any]]) -> Table:
+        """The same rows, with these columns after the others."""
+        return Table.of(self.name, (*self.columns, *columns), (*self._values, *values))
+
     def __len__(self) -> int:
         return len(self._values[0])
 
@@ -62,8 +79,21 @@ class Table:
         """(rows,) the values of one numeric column, as a copy."""
         return np.array(self._values[self._index(name)], dtype=np.float64)
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a column."""
+        return any(column.name == name for column in self.columns)
+
     def _index(self, name: str) -> int:
         for index, column in enumerate(self.columns):
             if column.name == name:
                 return index
         raise KeyError(name)
+
+
+def _packed(kind: Kind, values: Any) -> array[Any]:
+    """The same numbers in an array of the kind."""
+    if isinstance(values, array) and values.typecode == kind.value:
+        return values
+    found = array(kind.value)
+    found.frombytes(np.ascontiguousarray(values, dtype=kind.value).tobytes())
+    return found

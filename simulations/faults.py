@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,9 +41,16 @@ class Faults(Protocol):
         """The first outage of `node` that starts at or after `after`; asked once at the start and after each outage."""
         ...
 
+    def told(self) -> dict[str, Any]:
+        """For the summary."""
+        ...
+
 
 class NoFaults:
     """Nothing ever breaks."""
+
+    def told(self) -> dict[str, Any]:
+        return {"kind": "none"}
 
     def next_outage(self, node: str, after: float) -> Outage | None:  # noqa: ARG002 - the port's signature
         return None
@@ -60,6 +69,9 @@ class ListedFaults:
                 )
                 raise InvalidInput.of("outages", what)
             earlier.append(outage)
+
+    def told(self) -> dict[str, Any]:
+        return {"kind": "listed", "outages": sum(map(len, self._by_node.values()))}
 
     def next_outage(self, node: str, after: float) -> Outage | None:
         outages = self._by_node.get(node, [])
@@ -88,7 +100,40 @@ class RandomFaults:
         self._mean_up_seconds = mean_up_seconds
         self._mean_down_seconds = mean_down_seconds
 
+    def told(self) -> dict[str, Any]:
+        return {"kind": "random", "mean_up_s": self._mean_up_seconds, "mean_down_s": self._mean_down_seconds}
+
     def next_outage(self, node: str, after: float) -> Outage | None:
         draws = self._draws[node]
         start = after + float(draws.exponential(self._mean_up_seconds))
         return Outage(node, start, 1.0 + float(draws.exponential(self._mean_down_seconds)))
+
+
+def read_outages(path: Path, nodes: Iterable[str], start: float) -> ListedFaults:
+    """Outages from a CSV file with the columns node, start_s and seconds; `start_s` counts from the replay's `start`.
+
+    Raises InvalidInput that names file and line, also for a node that is none of `nodes`.
+    """
+    known = frozenset(nodes)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            header = next(rows, [])
+            if header != ["node", "start_s", "seconds"]:
+                raise InvalidInput.of(f"{path}:1", f"must be node,start_s,seconds; got {','.join(header)!r}")
+            return ListedFaults(_outage(row, f"{path}:{line}", known, start) for line, row in enumerate(rows, start=2))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput.of("outages", f"{path} cannot be read: {error}") from None
+
+
+def _outage(row: list[str], where: str, nodes: frozenset[str], start: float) -> Outage:
+    try:
+        name, begin, seconds = row
+        found = Outage(name, start + float(begin), float(seconds))
+    except ValueError:
+        raise InvalidInput.of(where, f"must hold a node and two numbers of seconds, got {','.join(row)!r}") from None
+    except InvalidInput as error:
+        raise InvalidInput(*(violation.under(where) for violation in error.violations)) from None
+    if name not in nodes:
+        raise InvalidInput.of(where, f"names node {name!r}, which there is none of")
+    return found

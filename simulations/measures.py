@@ -1,13 +1,18 @@
 """What a replay is judged by: one row per round, per round and queue, and per job.
 
-An Observer of the rounds. Everything in these tables follows from the workload, the policy and the seed alone, except
+An Observer of the rounds. What a scheduler without an optimum does not have (gap, bound, loss, prices, fair shares) is
+empty. Everything in these tables follows from the workload, the policy and the seed alone, except
 the columns of STAGE_COLUMNS, which hold how long the stages of each round really took; they can be left empty.
 """
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from allocator.domain.job import Job, JobState
 from allocator.domain.plan import Move
@@ -29,7 +34,7 @@ ROUND_COLUMNS = (
     Column("iterations", INTEGER, "1", "iterations that all methods tried took together"),
     Column("objective", FLOAT, "1", "value of the certified shares"),
     Column("bound", FLOAT, "1", "what no shares can exceed"),
-    Column("gap", FLOAT, "1", "(bound - objective) / total weight"),
+    Column("gap", FLOAT, "1", "(bound - objective) / what all utilities are worth"),
     Column("rounding_loss", FLOAT, "1", "part of the optimum's value that the integer placement does not reach"),
     Column("live", INTEGER, "jobs", "pending and running, at the snapshot"),
     Column("pending", INTEGER, "jobs", "waiting after the commit"),
@@ -49,6 +54,13 @@ QUEUE_COLUMNS = (
     Column("actual_share", FLOAT, "1", "dominant share that its jobs hold after the commit"),
     Column("pending", INTEGER, "jobs", "waiting after the commit"),
     Column("running", INTEGER, "jobs", "running after the commit"),
+)
+PRICE_COLUMNS = (
+    Column("round", INTEGER, "", "number of the round from which on it is so"),
+    Column("time_s", FLOAT, "s", "virtual time of that round"),
+    Column("flavor", TEXT, "", "kind of node"),
+    Column("resource", TEXT, "", "of which"),
+    Column("price", FLOAT, "1", "value of one more core, GPU, GiB or GB/s, in units of the objective"),
 )
 JOB_COLUMNS = (
     Column("job", TEXT, "", "id in the replay; empty if it was refused at submission"),
@@ -104,6 +116,14 @@ class Measures:
         self.timings = timings
         self.rounds = Table("rounds", (*ROUND_COLUMNS, *STAGE_COLUMNS, *utilization_columns(resources)))
         self.queues = Table("queues", QUEUE_COLUMNS)
+        """Of queues with live jobs, and once where one has none any more, or none yet."""
+        self.prices = Table("prices", PRICE_COLUMNS)
+        """Only changes; none where there are no prices."""
+        self.weights: dict[str, float] = {}
+        """Of every queue, as it was last."""
+        self._capacity = [array("d") for _ in self.resources]
+        self._price: dict[tuple[str, str], float] = {}
+        self._idle: set[str] = set()
         self.flavors = FlavorShares()
         self.lost_seconds: dict[str, float] = {}
         """Resource-seconds thrown away by preemptions and moves, by resource, in the integer unit x seconds."""
@@ -153,6 +173,13 @@ class Measures:
             *self._utilization(summary),
         )
         for queue in summary.queues:
+            self.weights[queue.queue] = queue.weight
+            if queue.pending or queue.running:
+                self._idle.discard(queue.queue)
+            elif queue.queue in self._idle:
+                continue
+            else:
+                self._idle.add(queue.queue)
             self.queues.add(
                 summary.round,
                 summary.time,
@@ -163,8 +190,21 @@ class Measures:
                 queue.pending,
                 queue.running,
             )
+        self._note_prices(summary)
         if self._on_round is not None:
             self._on_round(summary)
+
+    def capacity(self) -> NDArray[np.float64]:
+        """(rounds, resources) what ready nodes had, in the integer units."""
+        return np.array(self._capacity, dtype=np.float64).reshape(len(self.resources), -1).T
+
+    def _note_prices(self, summary: RoundSummary) -> None:
+        known = self._price
+        for usage in summary.flavors:
+            key = (usage.flavor, usage.resource)
+            if usage.price != known.get(key) and not math.isnan(usage.price):
+                known[key] = usage.price
+                self.prices.add(summary.round, summary.time, usage.flavor, usage.resource, usage.price)
 
     def _utilization(self, summary: RoundSummary) -> list[float]:
         allocated = dict.fromkeys(self.resources, 0)
@@ -172,6 +212,8 @@ class Measures:
         for usage in summary.flavors:
             allocated[usage.resource] += usage.allocated
             capacity[usage.resource] += usage.capacity
+        for column, name in zip(self._capacity, self.resources, strict=True):
+            column.append(capacity[name])
         return [allocated[name] / capacity[name] if capacity[name] else 0.0 for name in self.resources]
 
 

@@ -7,7 +7,6 @@ A column that a real clock filled says so there.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tempfile
 from array import array
@@ -150,19 +149,20 @@ def read_table(file: Path) -> Table:
         raise FailedPrecondition(str(file), "is not there; name a folder with the results of a replay") from None
     except (OSError, pa.ArrowException) as error:
         raise FailedPrecondition(str(file), f"cannot be read: {error}") from error
-    columns, values = [], []
+    columns = []
+    values: list[Any] = []
     for field in stored.schema:
         kind = _kind(field.type)
         said = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
         columns.append(
             Column(field.name, kind, said.get("unit", ""), said.get("meaning", ""), measured="measured" in said)
         )
-        column = stored[field.name].to_pylist()
-        values.append([math.nan if value is None else value for value in column] if kind is Kind.FLOAT else column)
-    table = Table(file.stem, columns)
-    for row in zip(*values, strict=True):
-        table.add(*row)
-    return table
+        column = stored[field.name]
+        if kind is Kind.TEXT:
+            values.append(column.to_pylist())
+        else:
+            values.append(column.to_numpy(zero_copy_only=False))
+    return Table.of(file.stem, columns, values)
 
 
 def _kind(stored: object) -> Kind:

@@ -158,10 +158,11 @@ class PolicyPart(_Part):
     placement: Literal["prospects", "best-fit", "fragmentation"] | None = None
     usage_strength: Annotated[float, Field(ge=0, le=8)] | None = None
     usage_half_life_seconds: Positive | None = None
-    weighting: Literal["none", "least-attained-service", "finish-time"] | None = None
+    weighting: Literal["none", "least-attained-service", "shortest-remaining", "finish-time"] | None = None
     service_seconds: Positive | None = None
     aging_seconds: Annotated[float, Field(gt=0)] | None = None
     weight_factor_limit: Annotated[float, Field(ge=1, le=1024)] | None = None
+    crowd_strength: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @field_validator("fairness")
     @classmethod

@@ -12,9 +12,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table as Grid
 
 from simulations.columns import Table
-from simulations.comparison import Figures
+from simulations.comparison import Compared
 from simulations.measures import STAGE_COLUMNS
 from simulations.replay import Standing
+from simulations.report.wording import written
 from simulations.summary import distribution
 
 _REFRESH_SECONDS = 0.2
@@ -126,12 +127,15 @@ def show_timings(console: Console, rounds: Table) -> None:
         console.print(table)
 
 
-def show_comparison(console: Console, figures: Figures, names: tuple[str, str]) -> None:
-    """Two replays side by side, and the second over the first."""
-    table = _plain_table("", "", *names, "ratio")
-    for name, figure in figures.items():
-        values = (f"{value:,.6g}" if value is not None else "-" for value in (figure["before"], figure["after"]))
-        table.add_row(name, *values, _ratio(figure["ratio"]))
+def show_comparison(console: Console, compared: Compared) -> None:
+    """Replays side by side; behind each but the first, its ratio to the first."""
+    heads = [head for index, name in enumerate(compared.names) for head in ([name] if index == 0 else [name, "ratio"])]
+    table = _plain_table("", "", *map(escape, heads))
+    for figure, values in compared.rows:
+        cells = [written(values[0], figure.unit)]
+        for value, ratio in zip(values[1:], compared.ratios(values)[1:], strict=True):
+            cells += [written(value, figure.unit), _ratio(ratio)]
+        table.add_row(figure.name, *cells)
     console.print(table)
 
 
@@ -153,6 +157,8 @@ def _times(summary: dict[str, Any]) -> Grid:
         ("wait", "wait_s", duration),
         ("completion", "completion_s", duration),
         ("slowdown", "slowdown", _ratio),
+        ("bounded slowdown", "bounded_slowdown", _ratio),
+        ("finish-time fairness (rho)", "rho", _ratio),
     ):
         row = jobs[key]
         table.add_row(name, f"{row['count']:,}", *(shown(row[k]) for k in ("mean", "p50", "p95", "p99", "max")))
@@ -160,16 +166,18 @@ def _times(summary: dict[str, Any]) -> Grid:
 
 
 def _queues(summary: dict[str, Any]) -> Grid:
-    table = _plain_table("\nQueues", "", "jobs", "fair share", "actual share", "wait mean", "wait p95", "slowdown")
+    heads = ("", "jobs", "entitled", "held", "wait mean", "wait p95", "slowdown", "rho")
+    table = _plain_table("\nQueues", *heads)
     for name, queue in summary["queues"].items():
         table.add_row(
-            name,
+            escape(name),
             f"{queue['jobs']:,}",
-            f"{queue['fair_share']:.2%}",
-            f"{queue['actual_share']:.2%}",
+            _part(queue.get("entitled_share")),
+            _part(queue.get("held_share")),
             duration(queue["wait_s"]["mean"]),
             duration(queue["wait_s"]["p95"]),
             _ratio(queue["slowdown"]["mean"]),
+            _ratio(queue["rho"]["mean"]),
         )
     return table
 
@@ -177,7 +185,8 @@ def _queues(summary: dict[str, Any]) -> Grid:
 def _figures(summary: dict[str, Any]) -> str:
     jobs, rounds, preemptions = summary["jobs"], summary["rounds"], summary["preemptions"]
     utilization, fairness, invariants = summary["utilization"], summary["fairness"], summary["invariants"]
-    service = summary["service"]
+    service, entitlement, fragments = summary["service"], summary["entitlement"], summary["fragmentation"]
+    arriving = summary["throughput"]["while_jobs_arrive"]
     lived = service["long_lived"]
     lines = {
         "jobs by state": _counts(jobs["by_state"]),
@@ -185,7 +194,12 @@ def _figures(summary: dict[str, Any]) -> str:
         "makespan": duration(jobs["makespan_s"]),
         "utilization while jobs arrive": _percentages(utilization["while_jobs_arrive"]),
         "utilization to the end": _percentages(utilization["to_the_end"]),
-        "fairness error, Jain index": f"{_ratio(fairness['fairness_error'])}, {_ratio(fairness['jain_index'])}",
+        "free GPUs, cores of no use": f"{_part(fragments.get('gpu'))}, {_part(fragments.get('cpu'))}",
+        "jobs per hour, work per hour": f"{_ratio(arriving['jobs_per_hour'])}, {_ratio(arriving['work_per_hour'])}",
+        "fairness error, hourly, Jain index": f"{_ratio(entitlement['error_hourly'])}, "
+        f"{_ratio(entitlement['jain_index'])}",
+        "late beyond their part": f"{entitlement['violations']:,}, {_part(entitlement['violated'])}",
+        "against the optimum": f"{_ratio(fairness['fairness_error'])}, {_ratio(fairness['jain_index'])}",
         "gap mean, max": f"{_small(rounds['gap_mean'])}, {_small(rounds['gap_max'])}",
         "rounding loss mean, max": f"{_ratio(rounds['rounding_loss_mean'])}, {_ratio(rounds['rounding_loss_max'])}",
         "rounding loss, shortfall over time": f"{_ratio(service['rounding_loss'])}, {_ratio(service['shortfall'])}",

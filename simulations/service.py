@@ -83,6 +83,8 @@ class ServiceMeter:
 
     def observe(self, report: RoundReport) -> None:
         """Settle the interval that ends with this round, and note at what rates the next one goes on."""
+        if report.again is not None:  # decided by rules: nobody is owed anything
+            return
         jobs, now = report.snapshot.jobs, report.summary.time
         sequence = np.fromiter(map(attrgetter("sequence"), jobs), dtype=np.int64, count=len(jobs))
         before = np.searchsorted(self._sequence, sequence)

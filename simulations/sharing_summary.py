@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulations.columns import Table
-from simulations.summary import distribution, jain_index, number, round_lengths
+from simulations.judging.evenness import jain_index
+from simulations.summary import distribution, number, round_lengths
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

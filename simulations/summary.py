@@ -16,9 +16,14 @@ from numpy.typing import NDArray
 from allocator.domain.reason import PreemptionReason
 from allocator.domain.resources import display_unit
 from simulations.columns import Table
+from simulations.judging.evenness import jain_index
+from simulations.judging.judge import SIZES
 from simulations.measures import Measures
 
 Floats = NDArray[np.float64]
+
+DISTRIBUTIONS = ("wait_s", "completion_s", "slowdown", "bounded_slowdown", "rho")
+"""Columns of jobs that are summed up as distributions."""
 
 FORCED = frozenset(
     reason.value
@@ -44,20 +49,38 @@ def distribution(values: Floats) -> dict[str, float | None]:
 
 
 def jobs_summary(jobs: Table) -> dict[str, Any]:
-    """Counts by final state, and distributions of waiting, completion and slowdown."""
+    """Counts by final state, and distributions of waiting, completion, slowdown and lateness, also by size."""
     submitted, ended = jobs.numbers("submit_s"), jobs.numbers("end_s")
     finite = ended[np.isfinite(ended)]
+    by_size = times_by(jobs, "size")
     return {
         "by_state": dict(sorted(Counter(map(str, jobs.values("state"))).items())),
-        "wait_s": distribution(jobs.numbers("wait_s")),
-        "completion_s": distribution(jobs.numbers("completion_s")),
-        "slowdown": distribution(jobs.numbers("slowdown")),
         "makespan_s": number(float(finite.max() - submitted.min())) if len(finite) else None,
+        "by_size": {size: by_size[size] for size in SIZES if size in by_size},
+    } | {name: distribution(jobs.numbers(name)) for name in DISTRIBUTIONS}
+
+
+def times_by(jobs: Table, column: str) -> dict[str, dict[str, Any]]:
+    """By the text in a column: how many `jobs` have it, and the distributions that they are judged by."""
+    columns = {name: jobs.numbers(name) for name in DISTRIBUTIONS}
+    return {
+        text: {"jobs": len(mine)} | {name: distribution(values[mine]) for name, values in columns.items()}
+        for text, mine in _rows_by(jobs, column).items()
     }
 
 
-def by_queue_summary(jobs: Table, queues: Table, weights: Floats) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(per queue, over all queues). `weights` (rounds,) are the seconds each round lasted.
+def _rows_by(table: Table, column: str) -> dict[str, NDArray[np.int64]]:
+    """By text in a column, sorted: the rows that have it, in their order."""
+    texts, which = np.unique(np.array([str(text) for text in table.values(column)]), return_inverse=True)
+    order = np.argsort(which, kind="stable").astype(np.int64)
+    bounds = np.searchsorted(which[order], np.arange(len(texts) + 1)).tolist()
+    return {str(text): order[first:last] for text, first, last in zip(texts, bounds[:-1], bounds[1:], strict=True)}
+
+
+def by_queue_summary(
+    jobs: Table, queues: Table, rounds: Table, weights: Floats
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(per queue, over all queues). `weights` are the seconds that each of `rounds` lasted.
 
     A queue counts while it has live jobs. Satisfaction is the mean actual share over the mean fair share; Jain's index
     (sum x)^2 / (n sum x^2) of it is 1 when all queues are equally satisfied. The fairness error is the mean of
@@ -65,48 +88,35 @@ def by_queue_summary(jobs: Table, queues: Table, weights: Floats) -> tuple[dict[
     time. The error of the means compares |mean actual - mean fair| instead: what one round took and another gave back
     is no error there.
     """
-    names = [str(name) for name in queues.values("queue")]
-    rounds = queues.numbers("round").astype(np.int64)
-    seconds = weights[np.searchsorted(np.unique(rounds), rounds)] if len(rounds) else np.zeros(0)
+    at = np.searchsorted(rounds.numbers("round"), queues.numbers("round"))
     live = queues.numbers("pending") + queues.numbers("running") > 0
     fair, actual = queues.numbers("fair_share"), queues.numbers("actual_share")
-    seconds = np.where(live, seconds, 0.0)
-    order = np.array(names)
-    job_queues = np.array([str(name) for name in jobs.values("queue")])
+    seconds = np.where(live, weights[at], 0.0)
     per_queue: dict[str, Any] = {}
     satisfactions, errors_of_means = [], []
     error = np.abs(actual - fair)
-    for name in sorted(set(names)):
-        mine = order == name
+    times, nothing = times_by(jobs, "queue"), distribution(np.zeros(0))
+    for name, mine in _rows_by(queues, "queue").items():
         time = math.fsum(seconds[mine].tolist())
-        mean_fair = math.fsum((seconds * fair)[mine].tolist()) / time if time else 0.0
-        mean_actual = math.fsum((seconds * actual)[mine].tolist()) / time if time else 0.0
+        mean_fair = math.fsum((seconds[mine] * fair[mine]).tolist()) / time if time else 0.0
+        mean_actual = math.fsum((seconds[mine] * actual[mine]).tolist()) / time if time else 0.0
         satisfaction = mean_actual / mean_fair if mean_fair else math.nan
         if math.isfinite(satisfaction):
             satisfactions.append(satisfaction)
         errors_of_means.append(time * abs(mean_actual - mean_fair))
         per_queue[name] = {
-            "jobs": int((job_queues == name).sum()),
             "busy_s": time,
-            "fair_share": mean_fair,
-            "actual_share": mean_actual,
+            "fair_share": number(mean_fair),
+            "actual_share": number(mean_actual),
             "satisfaction": number(satisfaction),
-            "fairness_error": math.fsum((seconds * error)[mine].tolist()) / time if time else 0.0,
-            "wait_s": distribution(jobs.numbers("wait_s")[job_queues == name]),
-            "slowdown": distribution(jobs.numbers("slowdown")[job_queues == name]),
-        }
+            "fairness_error": number(math.fsum((seconds[mine] * error[mine]).tolist()) / time) if time else 0.0,
+        } | times.get(name, {"jobs": 0} | dict.fromkeys(DISTRIBUTIONS, nothing))
     total = math.fsum(seconds.tolist())
     return per_queue, {
         "jain_index": jain_index(satisfactions),
-        "fairness_error": math.fsum((seconds * error).tolist()) / total if total else 0.0,
-        "fairness_error_of_means": math.fsum(errors_of_means) / total if total else 0.0,
+        "fairness_error": number(math.fsum((seconds * error).tolist()) / total) if total else 0.0,
+        "fairness_error_of_means": number(math.fsum(errors_of_means) / total) if total else 0.0,
     }
-
-
-def jain_index(values: list[float]) -> float | None:
-    """(sum x)^2 / (n sum x^2): 1 when all are equal, 1/n when one has everything. None for no values."""
-    squares = math.fsum(value * value for value in values)
-    return math.fsum(values) ** 2 / (len(values) * squares) if squares else None
 
 
 def rounds_summary(rounds: Table, weights: Floats) -> dict[str, Any]:
@@ -122,9 +132,9 @@ def rounds_summary(rounds: Table, weights: Floats) -> dict[str, Any]:
         "count": len(rounds),
         "by_outcome": dict(sorted(outcome.items())),
         "gap_mean": _mean(gap),
-        "gap_max": number(float(gap.max())) if len(gap) else None,
+        "gap_max": _largest(gap),
         "rounding_loss_mean": _mean(loss),
-        "rounding_loss_max": number(float(loss.max())) if len(loss) else None,
+        "rounding_loss_max": _largest(loss),
         "pending_mean": number(math.fsum((pending * weights).tolist()) / total) if total else None,
         "pending_max": int(pending.max()) if len(pending) else 0,
         "live_max": int(rounds.numbers("live").max()) if len(rounds) else 0,
@@ -135,6 +145,11 @@ def rounds_summary(rounds: Table, weights: Floats) -> dict[str, Any]:
 def _mean(values: Floats) -> float | None:
     finite = values[np.isfinite(values)].tolist()
     return math.fsum(finite) / len(finite) if finite else None
+
+
+def _largest(values: Floats) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if len(finite) else None
 
 
 def preemption_summary(measures: Measures, restart_seconds: Floats) -> dict[str, Any]:

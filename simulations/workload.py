@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from allocator.domain.bounds import MOST_SECONDS
 from allocator.domain.cluster import Node
 from allocator.domain.errors import InvalidInput, Violation
 from allocator.domain.job import Configuration, JobSpec
 from allocator.domain.queue import Queue
+from simulations.draws import normal
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,30 @@ class Arrival:
     @property
     def fastest(self) -> Configuration:
         """The configuration `duration` is about: the largest true throughput, the first of several equal ones."""
-        return max(self.spec.configurations, key=self.throughput)
+        configurations = self.spec.configurations
+        return configurations[0] if len(configurations) == 1 else max(configurations, key=self.throughput)
 
     def throughput(self, configuration: Configuration) -> float:
         """The true one, in the unit of the declared ones."""
+        if not self.true_speed:
+            return configuration.throughput
         return configuration.throughput * dict(self.true_speed).get(configuration.flavor, 1.0)
+
+
+DURATIONS = ("none", "estimated", "true")
+"""What schedulers may be told of run times."""
+LEAST_SECONDS, MOST_SIGMA = 1e-3, 5.0
+_STREAM = 3
+"""Tells draws for durations from others of the same seed."""
+
+
+def _duration_note(told: str, sigma: float) -> str:
+    wrong = f", wrong by a log-normal factor of sigma {sigma:g}" if sigma else ""
+    return {
+        "none": "The scheduler is not told run times.",
+        "estimated": f"The scheduler is told run times as they were estimated{wrong}.",
+        "true": f"The scheduler is told the true run times{wrong}.",
+    }[told]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +107,36 @@ class Workload:
             replace(arrival, spec=replace(arrival.spec, restart_cost_seconds=seconds)) for arrival in self.arrivals
         )
         return replace(self, arrivals=arrivals, notes=(*self.notes, f"Every restart costs {seconds:g} s of work."))
+
+    def with_durations(self, told: str, sigma: float = 0.0, seed: int = 0) -> Workload:
+        """The same, with what schedulers are told of run times: `none`, `estimated` (as it is) or `true`.
+
+        With `sigma` above 0 each told duration is wrong by a log-normal factor of its own, drawn with `seed`, of median
+        1: as many are too long as too short. Jobs with a deadline, which need a duration, keep theirs at `none`. Noted
+        among the assumptions. Raises InvalidInput for anything else.
+        """
+        if told not in DURATIONS:
+            raise InvalidInput.of("durations", f"must be one of {', '.join(DURATIONS)}; got {told!r}")
+        if not (math.isfinite(sigma) and 0 <= sigma <= MOST_SIGMA):
+            raise InvalidInput.of("duration-error", f"must be a number from 0 to {MOST_SIGMA:g}, got {sigma}")
+        if sigma and told == "none":
+            raise InvalidInput.of("duration-error", "goes with --durations estimated or true")
+        if told == "estimated" and not sigma:
+            return self
+        arrivals = []
+        for number, arrival in enumerate(self.arrivals):
+            spec = arrival.spec
+            seconds = arrival.duration if told == "true" else spec.expected_duration_seconds
+            if told == "none" and spec.deadline is None:
+                seconds = None
+            if seconds is not None and sigma:
+                seconds *= math.exp(sigma * normal(seed, _STREAM, number))
+                seconds = min(max(seconds, LEAST_SECONDS), MOST_SECONDS)
+            same = seconds == spec.expected_duration_seconds
+            arrivals.append(
+                arrival if same else replace(arrival, spec=replace(spec, expected_duration_seconds=seconds))
+            )
+        return replace(self, arrivals=tuple(arrivals), notes=(*self.notes, _duration_note(told, sigma)))
 
     def with_load(self, factor: float) -> Workload:
         """The same jobs, arriving `factor` times as close together. Noted among the assumptions."""

@@ -96,7 +96,7 @@ class World:
             self.refused.append((arrival, answer))
         else:
             self.submitted[answer.id] = arrival
-            self._cluster.expect(answer.id, arrival)
+            self._cluster.expect(answer.id, arrival, answer.sequence)
 
     def _plan_outage(self, node: str) -> None:
         outage = self._faults.next_outage(node, self._agenda.now)

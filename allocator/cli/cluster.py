@@ -13,26 +13,28 @@ from allocator.cli.app import app, command, session
 from allocator.cli.cluster_view import flavor_prices, price_table, round_line, round_table, show_round, show_status
 from allocator.cli.explain_view import price_history, price_line
 from allocator.cli.job_view import event_line
-from allocator.cli.limit_view import limit_table
+from allocator.cli.limit_view import limit_table, show_fullest, usage_table
 from allocator.cli.quantities import age
 from allocator.client import Client, JobChange
 from allocator.domain.errors import FailedPrecondition, InvalidInput
 from allocator.explain.scarcity import LimitPrice
-from allocator.rounds.report import RoundSummary
+from allocator.rounds.report import LimitUsage, RoundSummary
 
 _PANEL = "Cluster"
 
 
 @command(app, "status", _PANEL)
 def status(context: typer.Context) -> None:
-    """Show on one screen how the cluster is: nodes, jobs, use and prices per flavor, queues, the last round."""
+    """Show on one screen how the cluster is: nodes, jobs, use and prices per flavor, queues, limits, the last round."""
     settings = session(context)
     with settings.client() as client:
         found = client.status()
+        limits = () if found.last_round is None else _limits(client, None)[1]
         if settings.json:
-            screen.emit_json(schema.cluster_status(found))
+            screen.emit_json(schema.cluster_status(found) | {"limit_usage": schema.many(schema.limit_usage, limits)})
         else:
             show_status(found, list(client.queues()), client.address, time.time())
+            show_fullest(limits)
 
 
 @command(app, "prices", _PANEL)
@@ -50,8 +52,9 @@ def prices(
 
     Prices are dual variables of the last round, per display unit (core, GPU, GiB, GB/s), as a part of the total budget
     of all queues together, which is 1. Nothing that is left over has a price. Who pays one, and what one more unit
-    would bring, `allocator explain price` says. Below them are the side constraints of the policy that have a price,
-    per unit of theirs, and what lies in pieces too small for some jobs, or on nodes that do not admit them.
+    would bring, `allocator explain price` says. Below them are all limits: quotas, side constraints of the policy,
+    floating resources, with what is in use of them, and their prices, per unit of theirs. Then who pays for those that
+    have a price, and for what lies in pieces too small for some jobs, or on nodes that do not admit them.
     """
     settings = session(context)
     if history is not None and follow:
@@ -72,7 +75,7 @@ def prices(
                     screen.line(price_line(summary, flavor))
             return
         found = client.status()
-        limits = _limits(client, flavor) if found.last_round is not None else ()
+        limits, limit_usages = _limits(client, flavor) if found.last_round is not None else ((), ())
     usages = [usage for usage in found.flavors if flavor is None or usage.flavor == flavor]
     if settings.json:
         screen.emit_json(
@@ -84,6 +87,7 @@ def prices(
                     for name, share in flavor_prices(usages).items()
                 ],
                 "limits": [explain_json.limit_price(each) for each in limits],
+                "limit_usage": schema.many(schema.limit_usage, limit_usages),
             }
         )
         return
@@ -91,20 +95,28 @@ def prices(
         screen.remark("no round has run yet, so there are no prices")
         return
     screen.show(price_table(usages), empty="no nodes, so no prices")
+    if limit_usages:
+        screen.heading("Limits")
+        screen.show(usage_table(limit_usages))
     if limits:
-        screen.heading("Limits, and what lies in pieces")
+        screen.heading("Who pays for limits, and for what lies in pieces")
         screen.show(limit_table(limits))
     last = found.last_round
     screen.remark(f"as of round {last.round}, {age(time.time() - last.time)} ago ({last.outcome.value})")
 
 
-def _limits(client: Client, flavor: str | None) -> tuple[LimitPrice, ...]:
-    """Prices of limits; of one flavor only what is about that alone. None if no round has run in this daemon."""
+def _limits(client: Client, flavor: str | None) -> tuple[tuple[LimitPrice, ...], tuple[LimitUsage, ...]]:
+    """Prices of limits, and all limits; of one flavor only what is about that alone. None if no round has run in this
+    daemon.
+    """
     try:
-        found = client.limit_prices().limits
+        found = client.limit_prices()
     except FailedPrecondition:
-        return ()
-    return tuple(each for each in found if flavor is None or each.flavor == flavor)
+        return (), ()
+    return (
+        tuple(each for each in found.limits if flavor is None or each.flavor == flavor),
+        tuple(each for each in found.usages if flavor is None or each.flavor == flavor),
+    )
 
 
 def _prices_then(summary: RoundSummary, flavor: str | None) -> schema.Json:

@@ -11,7 +11,8 @@ import typer
 
 from allocator.cli import completion, explain_json, screen
 from allocator.cli.app import app, command, session
-from allocator.cli.explain_view import quota_flags, show_job, show_price, show_queue
+from allocator.cli.explain_view import as_of, quota_flags, show_job, show_price, show_queue
+from allocator.cli.limit_view import show_limit
 from allocator.client import Client
 from allocator.client.exchange import DEFAULT_TIMEOUT
 from allocator.domain.errors import InvalidInput, NotFound
@@ -20,6 +21,7 @@ from allocator.explain.answers import Change, ChangeKind
 from allocator.explain.quotas import with_amounts
 
 _PANEL = "Cluster"
+_LIMIT = "limit/"
 _PATIENCE = 600.0
 """Seconds for replays, unless --timeout says otherwise."""
 
@@ -30,7 +32,7 @@ def explain(
     subject: Annotated[
         list[str],
         typer.Argument(
-            metavar="JOB | queue QUEUE | price FLAVOR/RESOURCE",
+            metavar="JOB | queue QUEUE | price FLAVOR/RESOURCE | price limit/NAME",
             help="What to explain, as of the last round.",
             autocompletion=completion.live_job_ids,
         ),
@@ -56,6 +58,11 @@ def explain(
     allocator explain queue research/vision
 
     allocator explain price h100/gpu --one-more
+
+    allocator explain price limit/matlab
+
+    A limit is a side constraint or floating resource of the policy, by its name, or a quota: limit/QUEUE:h100/gpu.
+    `allocator prices` lists all of them.
     """
     kind, name = _subject(subject)
     if kind != "job" and (when or what_helps):
@@ -71,10 +78,20 @@ def explain(
                 screen.emit_json(explain_json.queue_explanation(queue))
             else:
                 show_queue(queue, time.time())
+        elif kind == "price" and name.startswith(_LIMIT):
+            if history:
+                raise InvalidInput.of("--history", "is kept of prices of flavors only, not of limits")
+            limit = client.explain_limit(
+                name.removeprefix(_LIMIT), one_more=one_more, timeout=patience if one_more else None
+            )
+            if settings.json:
+                screen.emit_json(explain_json.limit_explanation(limit))
+            else:
+                show_limit(limit, as_of(limit.round, limit.time, time.time()), one_more=one_more)
         elif kind == "price":
             flavor, _, resource = name.rpartition("/")
             if not flavor or not resource:
-                raise InvalidInput.of("FLAVOR/RESOURCE", f"must be written like h100/gpu, got {name!r}")
+                raise InvalidInput.of("FLAVOR/RESOURCE", f"must be written like h100/gpu or limit/NAME, got {name!r}")
             price, past = client.explain_price(
                 flavor, resource, one_more=one_more, history=history, timeout=patience if one_more else None
             )
@@ -103,7 +120,8 @@ def _subject(given: list[str]) -> tuple[str, str]:
     if len(given) == 2 and given[0] in ("job", "queue", "price"):
         return given[0], given[1]
     raise InvalidInput.of(
-        "JOB", f"must be a job, or `queue QUEUE`, or `price FLAVOR/RESOURCE`; got {' '.join(given)!r}"
+        "JOB",
+        f"must be a job, or `queue QUEUE`, `price FLAVOR/RESOURCE` or `price limit/NAME`; got {' '.join(given)!r}",
     )
 
 

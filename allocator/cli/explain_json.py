@@ -9,9 +9,10 @@ from typing import Any
 from allocator.cli import schema
 from allocator.cli.schema import Json
 from allocator.domain.reason import PendingReason
-from allocator.explain.answers import Change, Estimate, JobExplanation, PriceExplanation, QueueExplanation
-from allocator.explain.scarcity import LimitPrice
-from allocator.rounds.report import FlavorUsage
+from allocator.explain.answers import Change, Estimate, JobExplanation, QueueExplanation
+from allocator.explain.scarcity import LimitExplanation, LimitPrice, PriceExplanation
+from allocator.rounds.promise import JobPromise
+from allocator.rounds.report import FlavorUsage, LimitUsage
 from allocator.wire.explanations import PastPrice
 
 _TIMES = ("time", "deadline", "expected_end")
@@ -28,6 +29,14 @@ def queue_explanation(found: QueueExplanation) -> Json:
 
 def price_explanation(found: PriceExplanation, history: tuple[PastPrice, ...]) -> Json:
     return {"explanation": _message(found), "history": [_message(each) for each in history]}
+
+
+def promise(found: JobPromise) -> Json:
+    return _message(found)
+
+
+def limit_explanation(found: LimitExplanation) -> Json:
+    return _message(found)
 
 
 def limit_price(found: LimitPrice) -> Json:
@@ -48,6 +57,8 @@ def _plain(name: str, value: Any) -> Any:
             return value.value
         case PendingReason():
             return schema.pending_reason(value)
+        case LimitUsage():
+            return schema.limit_usage(value)
         case FlavorUsage():
             return schema.flavor_usage(value)
         case Change():

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from allocator.cli import limit_view, promise_view, reasons, screen, words
 from allocator.cli.cluster_view import price
-from allocator.cli.limit_view import per_unit
+from allocator.cli.limit_view import gain_in_words, gains_table, per_unit
 from allocator.cli.quantities import age, approximate, format_amount, significant
 from allocator.cli.screen import Column, Table
 from allocator.domain.queue import Queue
@@ -20,13 +20,13 @@ from allocator.explain.answers import (
     JobWeight,
     Outcome,
     PastUsage,
-    PriceExplanation,
     QueueAmounts,
     QueueExplanation,
     Shortfall,
     Tier,
     WhatHelps,
 )
+from allocator.explain.scarcity import PriceExplanation
 from allocator.rounds.report import RoundSummary
 from allocator.wire.explanations import PastPrice
 
@@ -61,7 +61,7 @@ def show_job(found: JobExplanation, now: float, command: Command) -> None:
             ("state", found.state.value),
             ("when", _TIERS[found.tier] if found.tier else ""),
             ("why", reasons.why_waiting(found.reason) if found.tier else ""),
-            ("as of", _as_of(found.round, found.time, now)),
+            ("as of", as_of(found.round, found.time, now)),
             ("share", _share(found)),
             ("credit", _credit(found.credit_seconds)),
             ("budget", _budget(found)),
@@ -79,6 +79,7 @@ def show_job(found: JobExplanation, now: float, command: Command) -> None:
     if found.configurations:
         screen.heading("Configurations, at what its priority class pays")
         screen.show(_configurations(found))
+        _explain_marks(found)
     if found.bindings:
         screen.heading("Scarce for it")
         screen.show(limit_view.scarce(found.bindings))
@@ -89,7 +90,8 @@ def show_job(found: JobExplanation, now: float, command: Command) -> None:
         _show_what_helps(found.what_helps, command)
 
 
-def _as_of(number: int | None, time: float | None, now: float) -> str:
+def as_of(number: int | None, time: float | None, now: float) -> str:
+    """Which round it was."""
     return "" if number is None or time is None else f"round {number}, {age(now - time)} ago"
 
 
@@ -153,7 +155,17 @@ def _estimate(estimate: Estimate) -> str:
     return "\n".join([*lines, *(f"- {_ASSUMPTIONS[each]}" for each in estimate.assumptions)])
 
 
+def _explain_marks(found: JobExplanation) -> None:
+    possible = {each.configuration for each in found.configurations if each.possible}
+    told = promise_view.legend(
+        mark for index, mark in promise_view.marks(found.throughputs).items() if index in possible
+    )
+    if told:
+        screen.remark(f"speed: {told}")
+
+
 def _configurations(found: JobExplanation) -> Table:
+    marks = promise_view.marks(found.throughputs)
     table = Table(
         (
             Column("FLAVOR"),
@@ -167,7 +179,8 @@ def _configurations(found: JobExplanation) -> Table:
     for each in found.configurations:
         if each.possible:
             costs = (words.percent(each.cost), words.percent(each.limits_cost) if each.limits_cost else "-")
-            told = (significant(each.speed), words.percent(each.share), *costs)
+            speed = f"{significant(each.speed)}{marks.get(each.configuration, '')}"
+            told = (speed, words.percent(each.share), *costs)
         else:
             told = ("-", "not possible now", "-", "-")
         table.add(each.flavor, str(each.replicas), *told)
@@ -229,7 +242,7 @@ def show_queue(found: QueueExplanation, now: float) -> None:
     screen.facts(
         [
             ("queue", found.queue),
-            ("as of", _as_of(found.round, found.time, now)),
+            ("as of", as_of(found.round, found.time, now)),
             ("weight", words.weight(found.weight) + ("" if found.past is None else _past(found.past))),
             ("entitled to", f"{words.percent(found.entitlement)} of all money"),
             ("may spend", f"{words.percent(found.budget)}, spends {words.percent(found.spends)}"),
@@ -270,7 +283,7 @@ def _amounts_table(amounts: Iterable[QueueAmounts]) -> Table:
     )
     for each in amounts:
         table.add(
-            each.flavor,
+            each.flavor or words.FLOATING,
             each.resource,
             "-" if each.nominal is None else significant(each.nominal),
             "-" if each.most is None else significant(each.most),
@@ -290,7 +303,7 @@ def show_price(found: PriceExplanation, history: tuple[PastPrice, ...], now: flo
     screen.facts(
         [
             ("price", f"{price(usage.price)} of all money per {unit} of {usage.flavor}"),
-            ("as of", _as_of(found.round, found.time, now)),
+            ("as of", as_of(found.round, found.time, now)),
             ("has", approximate(usage.resource, usage.capacity, unit=True)),
             ("in use", f"{100 * usage.utilization:.0f} %"),
             ("wanted", approximate(usage.resource, usage.requested, unit=True)),
@@ -302,10 +315,7 @@ def show_price(found: PriceExplanation, history: tuple[PastPrice, ...], now: flo
             ),
             (
                 f"one {unit} more",
-                ""
-                if more is None
-                else f"adds {significant(more.objective)} to the objective"
-                + (", which is within the solver's accuracy" if abs(more.objective) <= more.accuracy else ""),
+                "" if more is None else gain_in_words(more),
             ),
         ]
     )
@@ -317,10 +327,7 @@ def show_price(found: PriceExplanation, history: tuple[PastPrice, ...], now: flo
         screen.show(table)
     if more is not None and more.gains:
         screen.heading(f"Who would gain by one {unit} more")
-        table = Table((Column("QUEUE"), Column("OBJECTIVE", right=True), Column("JOBS' WORTH", right=True)))
-        for gain in more.gains:
-            table.add(gain.queue, significant(gain.objective), significant(gain.utility))
-        screen.show(table)
+        screen.show(gains_table(more))
     if history:
         screen.heading("Before")
         table = Table((Column("ROUND", right=True), Column("AGE", right=True), Column("PRICE", right=True)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from allocator.cli import promise_view, reasons, screen, words
 from allocator.cli.quantities import age, format_duration, significant
 from allocator.cli.screen import Column, Table
-from allocator.client import ClusterStatus, Job
+from allocator.client import ClusterStatus, Job, JobExplanation
 from allocator.domain.job import JobState
 from allocator.domain.placement import WHOLE, held
 
@@ -49,16 +49,20 @@ def event_line(job: Job) -> str:
     return f"{job.id}{name} in {job.spec.queue} {job.state.value}" + (f": {detail}" if detail else "")
 
 
-def show_job(job: Job, status: ClusterStatus, now: float) -> None:
-    """The page about one job."""
-    screen.facts(_what(job, status, now))
+def show_job(job: Job, status: ClusterStatus, explained: JobExplanation | None, now: float) -> None:
+    """The page about one job; `explained` as of the last round, if there is an explanation."""
+    screen.facts(_what(job, status, explained, now))
     screen.heading("Configurations (the gang, per replica, and at the last round's prices)")
-    screen.show(_configuration_table(job, status))
+    marks = _marks(job, explained)
+    screen.show(_configuration_table(job, status, explained, marks))
+    legend = promise_view.legend(marks)
+    if legend:
+        screen.remark(f"speed: {legend}")
     screen.heading("History")
     screen.facts(_history(job, now))
 
 
-def _what(job: Job, status: ClusterStatus, now: float) -> list[tuple[str, str]]:
+def _what(job: Job, status: ClusterStatus, explained: JobExplanation | None, now: float) -> list[tuple[str, str]]:
     spec = job.spec
     runs = job.allocation
     return [
@@ -78,6 +82,7 @@ def _what(job: Job, status: ClusterStatus, now: float) -> list[tuple[str, str]]:
         ("expected", _expected(spec.expected_duration_seconds)),
         ("class", spec.job_class),
         ("deadline", promise_view.deadline(job, now)),
+        ("promise", promise_view.promise(explained.promise, now) if explained and explained.promise else ""),
         ("at least", f"{significant(spec.minimum_throughput)} per second" if spec.minimum_throughput else ""),
         ("labels", "\n".join(f"{key}={value}" for key, value in spec.labels)),
         ("place", "\n".join(words.constraints(spec.constraints))),
@@ -108,7 +113,25 @@ def _expected(seconds: float | None) -> str:
     return f"{format_duration(seconds)} in its best configuration" if seconds is not None else ""
 
 
-def _configuration_table(job: Job, status: ClusterStatus) -> Table:
+def _marks(job: Job, explained: JobExplanation | None) -> list[str]:
+    """(K,) how each speed is known, empty where it is declared, or where there is nothing to compare it with."""
+    measured = dict(job.measured_throughput)
+    ways = job.spec.configurations
+    learned = promise_view.marks(() if explained is None else explained.throughputs)
+    found = []
+    for index, way in enumerate(ways):
+        if way.flavor in measured:
+            found.append(promise_view.MEASURED)
+        elif way.declared or len(ways) == 1:
+            found.append("")
+        else:
+            found.append(learned.get(index, promise_view.UNKNOWN))
+    return found
+
+
+def _configuration_table(
+    job: Job, status: ClusterStatus, explained: JobExplanation | None, marks: Sequence[str]
+) -> Table:
     table = Table(
         (
             Column(""),
@@ -120,20 +143,18 @@ def _configuration_table(job: Job, status: ClusterStatus) -> Table:
         )
     )
     prices = {(usage.flavor, usage.resource): usage.price for usage in status.flavors}
-    fastest = max(job.throughput(configuration) for configuration in job.spec.configurations) or 1.0
+    used = {} if explained is None else {each.index: each.used for each in explained.throughputs}
+    speeds = [used.get(index, job.throughput(each)) for index, each in enumerate(job.spec.configurations)]
+    fastest = max(speeds) or 1.0
     current = job.allocation.placement.configuration if job.allocation else None
-    guesses = bool(job.measured_throughput) or any(configuration.declared for configuration in job.spec.configurations)
     for index, configuration in enumerate(job.spec.configurations):
-        throughput = job.throughput(configuration)
-        unknown = "?" if guesses and not configuration.declared else ""
-        measured = "*" if configuration.flavor in dict(job.measured_throughput) else unknown
         cost = words.percent(words.price_of(configuration, prices)) if status.last_round else "-"
         table.add(
             ">" if index == current else "",
             configuration.flavor,
             str(configuration.replicas),
             words.demand(configuration.demand),
-            f"{significant(throughput / fastest)}{measured}",
+            f"{significant(speeds[index] / fastest)}{marks[index]}",
             cost,
         )
     return table

@@ -14,9 +14,10 @@ from allocator.cli.exits import ExitCode, of_batch
 from allocator.cli.job_view import job_table, show_job
 from allocator.cli.jobfile import JobDraft, as_flag, draft_of_flags, read_drafts
 from allocator.cli.place_fields import PlaceFlags, read_curve_flag
+from allocator.cli.promise_fields import UNKNOWN
 from allocator.cli.whatif import dry_run as tell_dry_run
 from allocator.cli.whatif import specs_of
-from allocator.client import Client, ItemResult, Job, JobChange, JobState, JobUpdate
+from allocator.client import Client, ItemResult, Job, JobChange, JobExplanation, JobState, JobUpdate
 from allocator.domain.errors import AllocatorError, InvalidInput
 
 _PANEL = "Jobs"
@@ -80,7 +81,10 @@ def submit(
     ] = None,
     deadline: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="When it wants to have ended: 6h (from now) or 2026-03-01T18:00."),
+        typer.Option(
+            metavar="TIME",
+            help="When it wants to have ended: 6h (from now), 2026-03-01T18:00, or 2026-03-01 (the end of that day).",
+        ),
     ] = None,
     minimum_throughput: Annotated[
         float | None, typer.Option(metavar="X", help="Work per second, over time, that it wants at least.")
@@ -319,7 +323,19 @@ def job(
         if settings.json:
             screen.emit_json(schema.job(found))
             return
-        show_job(found, client.status(), time.time())
+        show_job(found, client.status(), _explained(client, found), time.time())
+
+
+def _explained(client: Client, found: Job) -> JobExplanation | None:
+    """How the job stands as of the last round: its promise, and what is known of its speeds. A page without that is
+    better than none.
+    """
+    if found.state.is_final:
+        return None
+    try:
+        return client.explain_job(found.id)
+    except AllocatorError:
+        return None
 
 
 @command(app, "cancel", _PANEL)
@@ -402,9 +418,9 @@ def _flavors(given: list[str] | None) -> dict[str, float | None] | None:
         if name in flavors:
             raise InvalidInput.of("--flavor", f"{name!r} is given twice: each flavor once")
         try:
-            flavors[name] = float(throughput) if separator else None
+            flavors[name] = float(throughput) if separator and throughput != UNKNOWN else None
         except ValueError:
             raise InvalidInput.of(
-                "--flavor", f"must be written NAME or NAME=THROUGHPUT, such as v100=2.0; got {text!r}"
+                "--flavor", f"must be written NAME or NAME=THROUGHPUT, such as v100=2.0, or unknown; got {text!r}"
             ) from None
     return flavors

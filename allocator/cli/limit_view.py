@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from allocator.cli import words
+from allocator.cli import screen, words
 from allocator.cli.cluster_view import price
 from allocator.cli.quantities import significant
 from allocator.cli.screen import Column, Table
 from allocator.domain.resources import display_unit
-from allocator.explain.scarcity import Binding, BindingKind, LimitPrice, Payer, ScarceLimit
+from allocator.explain.scarcity import Binding, BindingKind, LimitExplanation, LimitPrice, OneMore, Payer, ScarceLimit
+from allocator.rounds.report import LimitKind, LimitUsage
 
 _MOST_PAYERS = 3
 """That a line has room for."""
+_MOST_ON_A_SCREEN = 12
+_KINDS = {
+    LimitKind.SIDE_CONSTRAINT: "a limit of the policy",
+    LimitKind.FLOATING: "a floating resource",
+    LimitKind.QUOTA: "a quota",
+    LimitKind.LENDING: "what a queue lends of its quota",
+}
 
 
 def scarce(bindings: Iterable[Binding]) -> Table:
@@ -74,10 +82,127 @@ def limit_table(limits: Iterable[LimitPrice]) -> Table:
     return table
 
 
+def usage_table(usages: Iterable[LimitUsage]) -> Table:
+    """One line for each limit, binding or not."""
+    table = Table(
+        (
+            Column("LIMIT"),
+            Column("USED", right=True),
+            Column("", give_way=3),
+            Column("%", right=True, give_way=2),
+            Column("GUARANTEED", right=True, give_way=4),
+            Column("AT MOST", right=True),
+            Column("PRICE", right=True),
+            Column("UNIT", give_way=1),
+        )
+    )
+    for each in usages:
+        part = part_used(each)
+        table.add(
+            limit_title(each),
+            "-" if each.used is None else significant(each.used),
+            "-" if part is None else screen.bar(min(part, 1.0), 10),
+            "-" if part is None else f"{100 * part:.0f}",
+            "-" if each.least is None else significant(each.least),
+            "no limit" if each.most is None else significant(each.most),
+            price(each.price),
+            each.unit or "-",
+        )
+    return table
+
+
+def show_fullest(usages: Sequence[LimitUsage]) -> None:
+    """The limits of a screen: those with a price first, then those of which most is taken."""
+    if not usages:
+        return
+    order = sorted(usages, key=lambda each: (price(each.price) == "0", -(part_used(each) or 0.0)))
+    screen.heading("Limits")
+    screen.show(usage_table(order[:_MOST_ON_A_SCREEN]))
+    if len(order) > _MOST_ON_A_SCREEN:
+        screen.remark(f"and {len(order) - _MOST_ON_A_SCREEN} more: allocator prices")
+
+
+def part_used(usage: LimitUsage) -> float | None:
+    """What part of it is taken; None where that says nothing."""
+    if usage.used is None or not usage.most:
+        return None
+    return usage.used / usage.most
+
+
+def limit_title(usage: LimitUsage) -> str:
+    """`limit batch-on-h100`, `floating matlab`, `quota research:h100/gpu`, `lent by research:h100/gpu`."""
+    if usage.kind is LimitKind.LENDING:
+        return f"lent by {usage.name.removesuffix(',lend')}"
+    return f"{usage.kind.value} {usage.name}"
+
+
+def show_limit(found: LimitExplanation, as_of: str, *, one_more: bool) -> None:
+    """The page about one limit; `one_more`: it was asked what one more unit would bring."""
+    usage, more = found.usage, found.one_more
+    unit = _singular(usage.unit)
+    part = part_used(usage)
+    used = "" if usage.used is None else f"{significant(usage.used)}{'' if part is None else f' ({100 * part:.0f} %)'}"
+    screen.facts(
+        [
+            ("limit", f"{usage.name}, {_KINDS[usage.kind]}"),
+            ("as of", as_of),
+            ("price", f"{price(usage.price)} of all money per {unit}"),
+            ("with", ", ".join(found.together) and f"{', '.join(found.together)}: only together they bind"),
+            ("guaranteed", "" if usage.least is None else _with_unit(usage.least, usage.unit)),
+            ("at most", "no limit" if usage.most is None else _with_unit(usage.most, usage.unit)),
+            ("in use", used),
+            ("too much", too_much(usage)),
+            (f"one {unit} more", _one_more(more) if one_more else ""),
+        ]
+    )
+    if found.payers:
+        screen.heading("Who gets it, and pays for it")
+        table = Table((Column("QUEUE"), Column("PAYS", right=True), Column("GETS", right=True)))
+        for each in found.payers:
+            table.add(each.queue, words.percent(each.paid), significant(each.amount))
+        screen.show(table)
+    if more is not None and more.gains:
+        screen.heading(f"Who would gain by one {unit} more")
+        screen.show(gains_table(more))
+
+
+def _one_more(more: OneMore | None) -> str:
+    return "brings nothing: nobody could use it as the cluster is" if more is None else gain_in_words(more)
+
+
+def gain_in_words(more: OneMore) -> str:
+    """What it adds to the objective."""
+    told = f"adds {significant(more.objective)} to the objective"
+    return told + (", which is within the solver's accuracy" if abs(more.objective) <= more.accuracy else "")
+
+
+def gains_table(more: OneMore) -> Table:
+    """One line per queue."""
+    table = Table((Column("QUEUE"), Column("OBJECTIVE", right=True), Column("JOBS' WORTH", right=True)))
+    for gain in more.gains:
+        table.add(gain.queue, significant(gain.objective), significant(gain.utility))
+    return table
+
+
+def too_much(usage: LimitUsage) -> str:
+    """By how much more is in use than is allowed, where a limit was lowered; empty where it is not."""
+    if usage.used is None or usage.most is None or usage.used <= usage.most * (1 + 1e-9):
+        return ""
+    over = _with_unit(usage.used - usage.most, usage.unit)
+    return f"{over}: nobody is stopped for it, and nobody that it counts starts before so much has ended"
+
+
+def _with_unit(amount: float, unit: str) -> str:
+    return f"{significant(amount)} {_singular(unit) if amount == 1 and unit else unit}".rstrip()
+
+
+def _singular(unit: str) -> str:
+    return unit.removesuffix("s") if unit in ("cores", "GPUs", "units") else unit or "unit"
+
+
 def per_unit(resource: str) -> str:
     """What a price is per: `core`, `GPU`, `GiB`, `GB/s`, `unit`."""
-    unit = display_unit(resource)[0]
-    return unit.removesuffix("s") if unit in ("cores", "GPUs", "units") else unit
+    return _singular(display_unit(resource)[0])
 
 
 def _what(each: Binding) -> str:
@@ -114,7 +239,7 @@ def _told(limit: ScarceLimit, flavor: str, resource: str) -> str:
     jobs = f"{limit.jobs} job{'s' if many else ''}"
     if limit.name:
         unit = f" {limit.unit}" if limit.unit else ""
-        used = "" if limit.used is None else f", {significant(limit.used)} in use when the round looked"
+        used = "" if limit.used is None else f", {significant(limit.used)} in use"
         wanted = f"{jobs} would take {significant(limit.wanted)} together"
         return f"{limit.name}: {significant(limit.most)}{unit} allowed{used}; {wanted}"
     there = _amount(limit, resource) if limit.most else "nothing"

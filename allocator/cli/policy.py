@@ -13,7 +13,8 @@ import typer
 from allocator.cli import schema, screen
 from allocator.cli.app import command, group, session
 from allocator.cli.exits import ExitCode
-from allocator.cli.whatif_view import outcome_json, show_outcome
+from allocator.cli.whatif_json import outcome_json
+from allocator.cli.whatif_view import show_outcome
 from allocator.client import Client, PolicyCheck, PolicyRecord
 from allocator.domain.applied_policy import PolicyDocument
 from allocator.domain.errors import FailedPrecondition, InvalidInput, Violation
@@ -124,21 +125,24 @@ def apply(
     """
     settings = session(context)
     name, text = _read(file)
-    document = _valid(name, read(text), quiet=settings.json)
+    document = _valid(name, read(text))
     with settings.client() as client:
+        warnings = [each for each in client.check_policy(text, prune=prune).warnings if each.field]
+        if not settings.json:
+            _remark(name, warnings)
         before = client.policy()
         expected = before.version if expect_version is None else expect_version
         if expected != before.version:
             raise FailedPrecondition("policy", f"version {before.version} is in force, and not {expected}")
         changes = differences(_document(before.text), document, prune=prune)
         if dry_run:
-            _dry_run(context, client, ApplyPolicy(document, text, expected, prune), changes)
+            _dry_run(context, client, ApplyPolicy(document, text, expected, prune), changes, warnings)
             return
         after = client.apply_policy(
             text, expected_version=expected, prune=prune, author=_me() if author is None else author, comment=comment
         )
     if settings.json:
-        screen.emit_json({"policy": schema.policy(after), "changes": [str(change) for change in changes]})
+        screen.emit_json({"policy": schema.policy(after)} | _told_json(changes, warnings))
         return
     _show_changes(changes)
     if after.version == before.version:
@@ -157,7 +161,7 @@ def history(
     with settings.client() as client:
         found = client.policies(limit)
     if settings.json:
-        screen.emit_json(schema.many(schema.policy, found))
+        screen.emit_json(schema.many(schema.policy_in_short, found))
         return
     table = screen.Table(
         (
@@ -195,7 +199,17 @@ def _origin(record: PolicyRecord) -> list[str]:
     return lines + [line for line in record.comment.splitlines() if line.isprintable()]
 
 
-def _dry_run(context: typer.Context, client: Client, change: ApplyPolicy, changes: Sequence[Difference]) -> None:
+def _told_json(changes: Sequence[Difference], warnings: Sequence[Remark]) -> schema.Json:
+    return {"changes": [str(change) for change in changes], "warnings": [_remark_json(each) for each in warnings]}
+
+
+def _dry_run(
+    context: typer.Context,
+    client: Client,
+    change: ApplyPolicy,
+    changes: Sequence[Difference],
+    warnings: Sequence[Remark],
+) -> None:
     try:
         outcome = client.simulate([change])
     except InvalidInput as error:  # the file is read already: only its place among the changes is news
@@ -203,7 +217,7 @@ def _dry_run(context: typer.Context, client: Client, change: ApplyPolicy, change
             *(Violation(fault.field.removeprefix("changes[0]."), fault.description) for fault in error.violations)
         ) from None
     if session(context).json:
-        screen.emit_json({"changes": [str(change) for change in changes], "simulation": outcome_json(outcome)})
+        screen.emit_json(_told_json(changes, warnings) | {"simulation": outcome_json(outcome)})
         return
     _show_changes(changes)
     show_outcome(outcome)
@@ -224,11 +238,9 @@ def _read(file: str) -> tuple[str, str]:
         raise InvalidInput.of(f"{name}:{line}", "is not UTF-8 text") from None
 
 
-def _valid(name: str, reading: Reading, *, quiet: bool) -> PolicyDocument:
+def _valid(name: str, reading: Reading) -> PolicyDocument:
     if reading.document is None:
         raise InvalidInput(*(mistake.violation(name) for mistake in reading.mistakes))
-    if not quiet:
-        _remark(name, reading.warnings)
     return reading.document
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from allocator.cli import screen, words
 from allocator.cli.quantities import age, significant
 from allocator.domain.job import Job
-from allocator.explain.answers import ConfigurationCost, JobPromise, JobThroughput, PromiseState
+from allocator.explain.answers import ConfigurationCost, JobThroughput
+from allocator.rounds.promise import JobPromise, PromiseState
+
+MEASURED, LEARNED, UNKNOWN = "*", "~", "?"
+_LEGEND = {
+    MEASURED: "measured by the job itself",
+    LEARNED: "not declared: learned from what its class reported",
+    UNKNOWN: "nobody knows yet: not declared, and not tried",
+}
 
 
 def promise(found: JobPromise, now: float) -> str:
@@ -28,6 +36,18 @@ def _standing(found: JobPromise, now: float) -> str:
     return f"{what} at risk: {needs}, {gets}"
 
 
+def in_short(found: JobPromise) -> str:
+    """On one line, with when it would end."""
+    if found.state is PromiseState.MISSED:
+        return "deadline missed"
+    told = _standing(found, 0.0)
+    if found.state is not PromiseState.AT_RISK or found.deadline is None:
+        return told
+    if found.expected_end is None:
+        return f"{told}, and would never end"
+    return f"{told}, and would end {screen.local_time(found.expected_end)}, after {screen.local_time(found.deadline)}"
+
+
 def _what_would_do(found: JobPromise) -> list[str]:
     if found.state is not PromiseState.AT_RISK:
         return []
@@ -37,14 +57,27 @@ def _what_would_do(found: JobPromise) -> list[str]:
     if found.weight is not None:
         lines.append(f"it would hold if its queue had weight {words.weight(found.weight)}")
     if found.deadline is not None:
-        late = "" if found.expected_end is None else f"it would hold until {screen.local_time(found.expected_end)}"
+        late = "" if found.expected_end is None else f"at that share it ends {screen.local_time(found.expected_end)}"
         lines.append(late or "it gets nothing: it would never end")
     return lines
 
 
 def throughputs(ways: Sequence[ConfigurationCost], found: Sequence[JobThroughput]) -> str:
     """A line for each configuration of which more, or less, is known than was declared."""
+    if len(found) == len(ways) and all(each.declared is None and each.measured is None for each in found):
+        return "not declared, and not tried yet: all of its configurations count alike until then" if found else ""
     return "\n".join(_throughput(ways[each.index], each) for each in found if each.index < len(ways))
+
+
+def marks(found: Sequence[JobThroughput]) -> dict[int, str]:
+    """What stands behind a speed, by the index of the configuration: see `legend`."""
+    return {each.index: UNKNOWN if each.measured is None else LEARNED for each in found if each.declared is None}
+
+
+def legend(told: Iterable[str]) -> str:
+    """What the marks that are in a table mean, each once; empty if there are none."""
+    there = set(told)
+    return "; ".join(f"{mark} {meaning}" for mark, meaning in _LEGEND.items() if mark in there)
 
 
 def _throughput(way: ConfigurationCost, found: JobThroughput) -> str:

@@ -23,7 +23,7 @@ from allocator.domain.queue import Queue
 from allocator.domain.reason import Examined, PendingReason
 from allocator.domain.resources import FIELD_BY_RESOURCE, Resources, display_unit
 from allocator.intake.commands import ItemResult
-from allocator.rounds.report import FlavorUsage, QueueUsage, RoundSummary
+from allocator.rounds.report import FlavorUsage, LimitUsage, QueueUsage, RoundSummary
 
 Json = dict[str, Any]
 
@@ -228,6 +228,22 @@ def price(usage: FlavorUsage) -> Json:
     }
 
 
+def limit_usage(usage: LimitUsage) -> Json:
+    """Amounts in `unit`."""
+    return {
+        "kind": usage.kind.value,
+        "name": usage.name,
+        "queue": usage.queue,
+        "flavor": usage.flavor,
+        "resource": usage.resource,
+        "unit": usage.unit,
+        "used": finite(usage.used),
+        "least": finite(usage.least),
+        "most": finite(usage.most),
+        "price": finite(usage.price),
+    }
+
+
 def queue_usage(usage: QueueUsage) -> Json:
     return {
         "queue": usage.queue,
@@ -271,13 +287,17 @@ def round_summary(summary: RoundSummary) -> Json:
 
 
 def policy(record: PolicyRecord) -> Json:
+    """Version 0 is the daemon's own: none was applied."""
+    return policy_in_short(record) | {"text": record.text, "sent_text": record.sent_text}
+
+
+def policy_in_short(record: PolicyRecord) -> Json:
+    """Without the file, which a list does not have."""
     return {
         "version": record.version,
         "time": time_text(record.time),
         "author": record.author,
         "comment": record.comment,
-        "text": record.text,
-        "sent_text": record.sent_text,
     }
 
 

@@ -11,8 +11,17 @@ from allocator.cli import completion, documents, screen
 from allocator.cli.app import Session, app, as_given, command, session
 from allocator.cli.exits import ExitCode, of_batch
 from allocator.cli.jobfile import JobDraft, read_drafts
-from allocator.cli.whatif_flags import Asked, job_changes, node_changes, offers, policy_change, queue_changes
-from allocator.cli.whatif_view import dry_run_lines, outcome_json, plan_json, show_outcome, show_plan
+from allocator.cli.whatif_flags import (
+    Asked,
+    job_changes,
+    limit_changes,
+    node_changes,
+    offers,
+    policy_change,
+    queue_changes,
+)
+from allocator.cli.whatif_json import outcome_json, plan_json
+from allocator.cli.whatif_view import show_dry_run, show_outcome, show_plan
 from allocator.client import Client, JobSpec, Outcome
 from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.intake.commands import SubmitJobs
@@ -70,6 +79,14 @@ def whatif(
         _Texts,
         typer.Option(metavar="NAME=VALUE", help="A setting of the policy is another: fairness=min-delay."),
     ] = None,
+    limit: Annotated[
+        _Texts,
+        typer.Option(
+            metavar="NAME=AMOUNT",
+            help="A limit is another: matlab=40, batch-on-h100=60%, research:h100/gpu=24 (most that a queue may use); "
+            "=none: there is no such limit.",
+        ),
+    ] = None,
     job: Annotated[
         _Texts,
         typer.Option(metavar="JOB", help="Follow this job, too.", autocompletion=completion.live_job_ids),
@@ -89,6 +106,7 @@ def whatif(
     drafts = [draft for file in submit or () for draft in read_drafts(documents.read(file))]
     settings = session(context)
     with settings.client() as client:
+        limit_changes(asked, client, limit or ())
         job_changes(asked, specs_of(client, drafts), cancel or (), job_weight or (), job_priority_class or ())
         if not asked.changes and not job:
             raise InvalidInput.of("", "nothing to ask: give a change such as --add-node, or --job")
@@ -145,8 +163,7 @@ def dry_run(settings: Session, client: Client, specs: Sequence[JobSpec], *, allo
     if settings.json:
         screen.emit_json(outcome_json(outcome))
     else:
-        for line in dry_run_lines(outcome):
-            screen.line(line)
+        show_dry_run(outcome)
     return _refused(settings, outcome)
 
 

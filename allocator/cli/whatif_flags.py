@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from allocator.cli import documents
 from allocator.cli.quantities import parse_amount
 from allocator.cli.quotas import parse_quotas
-from allocator.client import AddNodes, Discipline, JobSpec, JobUpdate, Offer, RemoveNode, SetPolicy
+from allocator.client import AddNodes, Client, Discipline, JobSpec, JobUpdate, Offer, RemoveNode, SetLimit, SetPolicy
 from allocator.domain.cluster import NodeAvailability
 from allocator.domain.errors import AllocatorError, InvalidInput, Violation
+from allocator.domain.quota import Quota
 from allocator.domain.resources import Resources
 from allocator.intake import commands as c
 from allocator.whatif.answers import Change
 
 _NODES = "write FLAVOR, FLAVOR=COUNT or FLAVOR=COUNT:cpu=64,gpu=8,memory=512GiB"
+_LIMIT, _NONE = "--limit", "none"
 _OFFER = "write FLAVOR=COST or FLAVOR=COST:cpu=64,gpu=8,memory=512GiB"
 
 
@@ -43,7 +45,7 @@ class Asked:
         if not head.startswith("changes[") or not index.isdecimal() or int(index) >= len(self.flags):
             return {"job_ids": "--job", "rounds": "--rounds"}.get(path, path)
         flag, last = self.flags[int(index)], rest.rpartition(".")[2]
-        return flag if flag.startswith(("--queue", "--job")) or not last else f"{flag}: {last}"
+        return flag if flag.startswith(("--queue", "--job", _LIMIT)) or not last else f"{flag}: {last}"
 
 
 def node_changes(
@@ -109,6 +111,43 @@ def policy_change(asked: Asked, values: Sequence[str]) -> None:
     """Of --policy."""
     if values:
         asked.add("--policy", SetPolicy(tuple(sorted(dict(_pairs("--policy", values)).items()))))
+
+
+def limit_changes(asked: Asked, client: Client, values: Sequence[str]) -> None:
+    """Of --limit. A quota's is what its queue may use at most; the rest of the queue's quotas stays."""
+    quotas: dict[str, dict[tuple[str, str], Quota]] = {}
+    for name, value in _pairs(_LIMIT, values):
+        queue, is_quota, where = name.partition(":")
+        if not is_quota:
+            asked.add(_LIMIT, _limit(name, value))
+            continue
+        flavor, _, resource = where.rpartition("/")
+        if not flavor or not resource:
+            raise InvalidInput.of(_LIMIT, f"write QUEUE:FLAVOR/RESOURCE=AMOUNT for a quota; got {name!r}")
+        if queue not in quotas:
+            quotas[queue] = {(each.flavor, each.resource): each for each in client.queue(queue).queue.quotas}
+        before = quotas[queue].get((flavor, resource), Quota(flavor, resource))
+        most = None if value == _NONE else parse_amount(resource, value, _LIMIT)
+        quotas[queue][flavor, resource] = _at_most(before, most)
+    for queue, found in quotas.items():
+        asked.add(_LIMIT, c.UpdateQueue(queue, quotas=tuple(found[key] for key in sorted(found))))
+
+
+def _at_most(quota: Quota, most: int | None) -> Quota:
+    """What is guaranteed is at most what may be used."""
+    if most is None:
+        return replace(quota, borrowing_limit=None)
+    nominal = min(quota.nominal, most)
+    lend = None if quota.lending_limit is None else min(quota.lending_limit, nominal)
+    return replace(quota, nominal=nominal, borrowing_limit=most - nominal, lending_limit=lend)
+
+
+def _limit(name: str, value: str) -> SetLimit:
+    if value == _NONE:
+        return SetLimit(name)
+    if value.endswith("%"):
+        return SetLimit(name, most_part=_number(_LIMIT, value.removesuffix("%").strip()) / 100)
+    return SetLimit(name, most=_number(_LIMIT, value))
 
 
 def offers(costs: Sequence[str], file: str | None) -> tuple[Offer, ...]:
@@ -183,4 +222,4 @@ def _number(flag: str, text: str) -> float:
         raise InvalidInput.of(flag, f"must be a number, got {text!r}") from None
 
 
-__all__ = ["Asked", "job_changes", "node_changes", "offers", "policy_change", "queue_changes"]
+__all__ = ["Asked", "job_changes", "limit_changes", "node_changes", "offers", "policy_change", "queue_changes"]

@@ -1,19 +1,19 @@
-"""How what-ifs look: as tables of what differs, and as JSON with the API's field names."""
+"""How what-ifs look: tables of what differs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from allocator.cli import schema, screen, words
+from allocator.cli import promise_view, screen, words
 from allocator.cli.cluster_view import price
+from allocator.cli.limit_view import limit_title
 from allocator.cli.quantities import approximate, format_duration, significant
 from allocator.cli.reasons import why_waiting
 from allocator.cli.screen import Column, Table
+from allocator.cli.whatif_json import kind_of
 from allocator.client import CapacityPlan, Outcome
 from allocator.domain.errors import AllocatorError
-from allocator.domain.plan import Change, Move, Preempt, Resize, Start
 from allocator.domain.reason import PendingReason
 from allocator.domain.resources import display_unit
 from allocator.rounds.report import RoundSummary
@@ -22,6 +22,8 @@ from allocator.whatif.answers import Fate, JobView, View
 _ARROW = "→"
 _NEAR = 1e-3
 """Relative: smaller differences are the solver's, not the change's."""
+_CRUMB = 1e-3
+"""Display units: fewer are what solvers leave instead of nothing."""
 _MOST_LINES = 20
 
 
@@ -41,6 +43,7 @@ def show_outcome(outcome: Outcome) -> None:
     for title, table in (
         ("Queues (as things are → with the changes)", queue_table(outcome.before, outcome.after)),
         ("Prices", price_table(before, after)),
+        ("Limits", limits_table(outcome.before, outcome.after)),
     ):
         if table.rows:
             screen.heading(title)
@@ -55,6 +58,8 @@ def show_outcome(outcome: Outcome) -> None:
     if outcome.jobs:
         screen.heading("Jobs that were asked about")
         screen.show(job_table(outcome))
+        for line in _promise_lines(outcome):
+            screen.line(line)
 
 
 def queue_table(before: View, after: View) -> Table:
@@ -79,14 +84,15 @@ def queue_table(before: View, after: View) -> Table:
                 (found[kind].demand, found[kind].optimum, found[kind].held) if kind in found else (0.0, 0.0, 0.0)
                 for found in amounts
             ]
-            if not any(_differ(*each) for each in zip(*values, strict=True)):
+            if not any(_differ(*each, least=_CRUMB) for each in zip(*values, strict=True)):
                 continue
             differs = True
             table.add(
                 name,
                 _pair(*map(significant, money)),
-                *kind,
-                *(_pair(*(significant(each) for each in both)) for both in zip(*values, strict=True)),
+                kind[0] or words.FLOATING,
+                kind[1],
+                *(_pair(*map(_amount, both)) for both in zip(*values, strict=True)),
                 display_unit(kind[1])[0],
             )
         if not differs and _differ(*money):
@@ -110,6 +116,36 @@ def price_table(before: RoundSummary, after: RoundSummary) -> Table:
                 _pair(*map(price, prices)),
                 _pair(*(approximate(kind[1], each) for each in has)),
                 display_unit(kind[1])[0],
+            )
+    return table
+
+
+def limits_table(before: View, after: View) -> Table:
+    """One line per limit whose price, amount or use differs."""
+    table = Table(
+        (
+            Column("LIMIT"), Column("PRICE", right=True), Column("IN USE", right=True), Column("AT MOST", right=True),
+            Column("UNIT"),
+        )
+    )  # fmt: skip
+    old = {each.name: each for each in before.limits}
+    new = {each.name: each for each in after.limits}
+    for name in [*old, *(name for name in new if name not in old)]:
+        both = [found.get(name) for found in (old, new)]
+        there = [each for each in both if each is not None]
+        numbers = [
+            (each.price, each.used or 0.0, -1.0 if each.most is None else each.most)
+            if each is not None
+            else (0.0, 0.0, -1.0)
+            for each in both
+        ]
+        if any(_differ(*each) for each in zip(*numbers, strict=True)):
+            table.add(
+                limit_title(there[0]),
+                _pair(*("-" if each is None else price(each.price) for each in both)),
+                _pair(*("-" if each is None or each.used is None else significant(each.used) for each in both)),
+                _pair(*("no limit" if each is None or each.most is None else significant(each.most) for each in both)),
+                there[0].unit or "-",
             )
     return table
 
@@ -160,6 +196,7 @@ def _would(view: JobView, outcome: Outcome) -> str:
     if fate is None:
         return f"{name}would be admitted"
     share = "" if fate.share is None else f"; its share of the time is {words.percent(fate.share)}"
+    share += "" if fate.promise is None else f"; {promise_view.in_short(fate.promise)}"
     if fate.configuration is not None:
         configuration = view.job.spec.configurations[fate.configuration]
         asked = f"{configuration.replicas} × {configuration.flavor}"
@@ -167,6 +204,19 @@ def _would(view: JobView, outcome: Outcome) -> str:
     later = "" if view.starts_after is None else f" and start {_start(view.starts_after, outcome)}"
     why = "" if fate.reason is None else f": {_why(fate.reason)}"
     return f"{name}would wait{later}{why}{share}"
+
+
+def show_dry_run(outcome: Outcome) -> None:
+    """What would become of what is submitted, and prices where they would differ."""
+    for line in dry_run_lines(outcome):
+        screen.line(line)
+    for title, table in (
+        ("Prices (as things are → with these jobs)", price_table(outcome.before.summary, outcome.after.summary)),
+        ("Limits (as things are → with these jobs)", limits_table(outcome.before, outcome.after)),
+    ):
+        if table.rows:
+            screen.heading(title)
+            screen.show(table)
 
 
 def show_plan(plan: CapacityPlan) -> None:
@@ -205,119 +255,13 @@ def show_plan(plan: CapacityPlan) -> None:
         screen.remark("the search was cut short; a longer --timeout may find a better plan")
 
 
-# --- JSON ---------------------------------------------------------------------------------------------------------
-
-
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
-    """SimulateResponse."""
-    return {
-        "before": _round_json(outcome.before),
-        "after": _round_json(outcome.after),
-        "submitted": schema.many(schema.item, outcome.submitted),
-        "jobs": [_job_json(view) for view in outcome.jobs],
-        "rounds": outcome.rounds,
-        "interval_seconds": outcome.interval,
-    }
-
-
-def plan_json(plan: CapacityPlan) -> dict[str, Any]:
-    """PlanCapacityResponse."""
-    return {
-        "purchases": [
-            {"flavor": each.flavor, "count": each.count, "cost": each.cost, "worth": schema.finite(each.worth)}
-            for each in plan.purchases
-        ],
-        "spent": plan.spent,
-        "left": plan.left,
-        "welfare_before": schema.finite(plan.welfare_before),
-        "welfare_after": schema.finite(plan.welfare_after),
-        "gains": [{"queue": queue, "gain": schema.finite(gain)} for queue, gain in plan.gains],
-        "before": _round_json(plan.before),
-        "after": _round_json(plan.after),
-        "solves": plan.solves,
-        "complete": plan.complete,
-    }
-
-
-def _round_json(view: View) -> dict[str, Any]:
-    return {
-        "summary": schema.round_summary(view.summary),
-        "queues": [
-            {
-                "queue": queue.queue,
-                "money": schema.finite(queue.money),
-                "amounts": [
-                    {
-                        "flavor": each.flavor,
-                        "resource": each.resource,
-                        "demand": each.demand,
-                        "optimum": schema.finite(each.optimum),
-                        "held": each.held,
-                    }
-                    for each in queue.amounts
-                ],
-            }
-            for queue in view.queues
-        ],
-        "changes": [_change_json(change) for change in view.changes],
-    }
-
-
-_KINDS: tuple[tuple[type[Change], str], ...] = (
-    (Start, "start"), (Preempt, "preempt"), (Move, "move"), (Resize, "resize"),
-)  # fmt: skip
-
-
-def _kind(change: Change) -> str:
-    return next(name for kind, name in _KINDS if isinstance(change, kind))
-
-
-def _change_json(change: Change) -> dict[str, Any]:
-    where = None if isinstance(change, Preempt) else change.placement
-    return {
-        "job_id": change.job_id,
-        "kind": _kind(change),
-        "reason": change.reason.value if isinstance(change, Preempt | Move) else None,
-        "allocation": None
-        if where is None
-        else {
-            "configuration": where.configuration,
-            "replicas": [{"node": replica.node, "gpus": list(replica.gpus)} for replica in where.replicas],
-            "millis": where.millis,
-        },
-        "pending_reason": schema.pending_reason(change.pending) if isinstance(change, Preempt) else None,
-    }
-
-
-def _job_json(view: JobView) -> dict[str, Any]:
-    return {
-        "job": schema.job(view.job),
-        "before": _fate_json(view.before),
-        "after": _fate_json(view.after),
-        "starts_before_seconds": view.starts_before,
-        "starts_after_seconds": view.starts_after,
-        "never": view.never,
-    }
-
-
-def _fate_json(fate: Fate | None) -> dict[str, Any] | None:
-    if fate is None:
-        return None
-    return {
-        "share": fate.share,
-        "ran": fate.runs_before,
-        "configuration": fate.configuration,
-        "pending_reason": None if fate.reason is None else schema.pending_reason(fate.reason),
-    }
-
-
 # --- words --------------------------------------------------------------------------------------------------------
 
 
 def _other_fates(outcome: Outcome) -> Iterable[str]:
     """Starts, preemptions and moves of only one of the two rounds."""
-    before = {(change.job_id, _kind(change)) for change in outcome.before.changes}
-    after = {(change.job_id, _kind(change)) for change in outcome.after.changes}
+    before = {(change.job_id, kind_of(change)) for change in outcome.before.changes}
+    after = {(change.job_id, kind_of(change)) for change in outcome.after.changes}
     new = {item.id for item in outcome.submitted if not isinstance(item, AllocatorError)}
     verbs = {"start": "start", "preempt": "be stopped", "move": "move", "resize": "change its size"}
     for job_id, kind in sorted((after - before) | (before - after), key=lambda pair: (len(pair[0]), pair)):
@@ -325,8 +269,20 @@ def _other_fates(outcome: Outcome) -> Iterable[str]:
             yield f"{job_id} would {'' if (job_id, kind) in after else 'not '}{verbs[kind]}"
 
 
-def _differ(one: float, other: float) -> bool:
-    return abs(one - other) > _NEAR * max(abs(one), abs(other), _NEAR)
+def _promise_lines(outcome: Outcome) -> Iterable[str]:
+    """How deadlines and minimum throughputs of followed jobs stand."""
+    for view in outcome.jobs:
+        told = [promise_view.in_short(fate.promise) for fate in (view.before, view.after) if fate and fate.promise]
+        if told:
+            yield f"{view.job.spec.name or view.job.id}: {_pair(*told)}"
+
+
+def _differ(one: float, other: float, *, least: float = _NEAR**2) -> bool:
+    return abs(one - other) > max(_NEAR * max(abs(one), abs(other)), least)
+
+
+def _amount(value: float) -> str:
+    return significant(value) if abs(value) > _CRUMB else "0"
 
 
 def _counts(before: int, after: int) -> str:

@@ -12,6 +12,9 @@ from allocator.domain.placement import WHOLE, Allocation
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.resources import Resources, display_unit
 
+FLOATING = "(floating)"
+"""Instead of a flavor: the resource belongs to no node."""
+
 
 def place(allocation: Allocation) -> str:
     """`2 on n1, 1 on n2`; the node alone when there is one replica, and the part of its demand if it is not all."""

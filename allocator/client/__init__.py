@@ -10,12 +10,13 @@ from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.domain.resources import Resources
-from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
-from allocator.explain.scarcity import LimitPrices
+from allocator.explain.answers import JobExplanation, QueueExplanation
+from allocator.explain.scarcity import LimitExplanation, LimitPrices, PriceExplanation
 from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport, ReplicaState
-from allocator.whatif.answers import AddNodes, CapacityPlan, Offer, Outcome, RemoveNode, SetPolicy
+from allocator.whatif.answers import AddNodes, CapacityPlan, Offer, Outcome, RemoveNode, SetLimit, SetPolicy
 from allocator.wire.explanations import PastPrice
 from allocator.wire.policies import PolicyCheck, PolicyRecord
+from allocator.wire.recording import CapturedRecord
 from allocator.wire.rounds import ClusterStatus, NodeCounts
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "AsyncClient",
     "AtMost",
     "CapacityPlan",
+    "CapturedRecord",
     "Client",
     "ClusterStatus",
     "Configuration",
@@ -39,6 +41,7 @@ __all__ = [
     "JobState",
     "JobUpdate",
     "Lease",
+    "LimitExplanation",
     "LimitPrices",
     "Near",
     "NodeCounts",
@@ -59,6 +62,7 @@ __all__ = [
     "ReplicaState",
     "Resources",
     "RetryPolicy",
+    "SetLimit",
     "SetPolicy",
     "UnexpectedAnswer",
     "Unreachable",

@@ -37,13 +37,14 @@ from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
-from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
-from allocator.explain.scarcity import LimitPrices
+from allocator.explain.answers import JobExplanation, QueueExplanation
+from allocator.explain.scarcity import LimitExplanation, LimitPrices, PriceExplanation
 from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport
 from allocator.rounds.report import RoundSummary
 from allocator.whatif.answers import CapacityPlan, Change, Offer, Outcome
 from allocator.wire.explanations import PastPrice
 from allocator.wire.policies import PolicyCheck, PolicyRecord
+from allocator.wire.recording import CapturedRecord
 from allocator.wire.rounds import ClusterStatus
 
 T = TypeVar("T")
@@ -264,6 +265,11 @@ class AsyncClient:
     ) -> tuple[PriceExplanation, tuple[PastPrice, ...]]:
         return await self._call(calls.explain_price(flavor, resource, one_more=one_more, history=history), timeout)
 
+    async def explain_limit(
+        self, name: str, *, one_more: bool = False, timeout: float | None = None
+    ) -> LimitExplanation:
+        return await self._call(calls.explain_limit(name, one_more=one_more), timeout)
+
     async def limit_prices(self, *, timeout: float | None = None) -> LimitPrices:
         return await self._call(calls.limit_prices(), timeout)
 
@@ -281,6 +287,9 @@ class AsyncClient:
         self, budget: float, offers: Iterable[Offer], *, timeout: float | None = None
     ) -> CapacityPlan:
         return await self._call(calls.plan_capacity(budget, offers), timeout)
+
+    def capture_rounds(self) -> AsyncIterator[CapturedRecord]:
+        return self._watch(calls.capture_rounds())
 
     # --- how
 

@@ -17,8 +17,8 @@ from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
-from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
-from allocator.explain.scarcity import LimitPrices
+from allocator.explain.answers import JobExplanation, QueueExplanation
+from allocator.explain.scarcity import LimitExplanation, LimitPrices, PriceExplanation
 from allocator.intake.commands import (
     CancelJobs,
     CordonQueue,
@@ -35,6 +35,7 @@ from allocator.intake.commands import (
     UpdateQueue,
 )
 from allocator.rounds.report import RoundSummary
+from allocator.v1 import capture_service_pb2 as capture_pb
 from allocator.v1 import explain_service_pb2 as explain_pb
 from allocator.v1 import job_service_pb2 as job_pb
 from allocator.v1 import node_service_pb2 as node_pb
@@ -55,6 +56,7 @@ from allocator.wire import rounds as wire_rounds
 from allocator.wire import simulations as wire_simulations
 from allocator.wire.explanations import PastPrice
 from allocator.wire.policies import PolicyCheck, PolicyRecord
+from allocator.wire.recording import CapturedRecord, record_from_response
 from allocator.wire.rounds import ClusterStatus
 
 PAGE_SIZE = 1000
@@ -86,6 +88,7 @@ _GET_ROUND = Method("SchedulerService", "GetRound", scheduler_pb.GetRoundRespons
 _LIST_ROUNDS = Method("SchedulerService", "ListRounds", scheduler_pb.ListRoundsResponse)
 _WATCH_ROUNDS = Method("SchedulerService", "WatchRounds", scheduler_pb.WatchRoundsResponse)
 _STATUS = Method("SchedulerService", "GetClusterStatus", scheduler_pb.GetClusterStatusResponse)
+_CAPTURE_ROUNDS = Method("CaptureService", "CaptureRounds", capture_pb.CaptureRoundsResponse)
 _CHECK_POLICY = Method("PolicyService", "CheckPolicy", policy_pb.CheckPolicyResponse)
 _GET_POLICY = Method("PolicyService", "GetPolicy", policy_pb.GetPolicyResponse)
 _LIST_POLICIES = Method("PolicyService", "ListPolicies", policy_pb.ListPoliciesResponse)
@@ -95,6 +98,7 @@ _PLAN_CAPACITY = Method("SimulateService", "PlanCapacity", simulate_pb.PlanCapac
 _EXPLAIN_JOB = Method("ExplainService", "ExplainJob", explain_pb.ExplainJobResponse)
 _EXPLAIN_QUEUE = Method("ExplainService", "ExplainQueue", explain_pb.ExplainQueueResponse)
 _EXPLAIN_PRICE = Method("ExplainService", "ExplainPrice", explain_pb.ExplainPriceResponse)
+_EXPLAIN_LIMIT = Method("ExplainService", "ExplainLimit", explain_pb.ExplainLimitResponse)
 _LIST_LIMIT_PRICES = Method("ExplainService", "ListLimitPrices", explain_pb.ListLimitPricesResponse)
 
 
@@ -370,6 +374,15 @@ def explain_price(
     )
 
 
+def explain_limit(name: str, *, one_more: bool) -> Call[LimitExplanation]:
+    return Call(
+        _EXPLAIN_LIMIT,
+        lambda: explain_pb.ExplainLimitRequest(name=name, one_more=one_more),
+        lambda reply: wire_limits.limit_explanation_from_proto(reply.explanation),
+        repeatable=True,
+    )
+
+
 def limit_prices() -> Call[LimitPrices]:
     return Call(
         _LIST_LIMIT_PRICES,
@@ -377,6 +390,13 @@ def limit_prices() -> Call[LimitPrices]:
         lambda reply: wire_limits.limit_prices_from_proto(reply.prices),
         repeatable=True,
     )
+
+
+def capture_rounds() -> Stream[CapturedRecord]:
+    """Whoever connects again gets everything anew, after another beginning."""
+    return Stream(
+        _CAPTURE_ROUNDS, capture_pb.CaptureRoundsRequest, record_from_response, lambda _: capture_rounds()
+    )  # fmt: skip
 
 
 def _results(reply: job_pb.SubmitJobsResponse) -> tuple[ItemResult, ...]:

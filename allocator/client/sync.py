@@ -32,13 +32,14 @@ from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
-from allocator.explain.answers import JobExplanation, PriceExplanation, QueueExplanation
-from allocator.explain.scarcity import LimitPrices
+from allocator.explain.answers import JobExplanation, QueueExplanation
+from allocator.explain.scarcity import LimitExplanation, LimitPrices, PriceExplanation
 from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport
 from allocator.rounds.report import RoundSummary
 from allocator.whatif.answers import CapacityPlan, Change, Offer, Outcome
 from allocator.wire.explanations import PastPrice
 from allocator.wire.policies import PolicyCheck, PolicyRecord
+from allocator.wire.recording import CapturedRecord
 from allocator.wire.rounds import ClusterStatus
 
 T = TypeVar("T")
@@ -357,8 +358,16 @@ class Client:
         """
         return self._call(calls.explain_price(flavor, resource, one_more=one_more, history=history), timeout)
 
+    def explain_limit(self, name: str, *, one_more: bool = False, timeout: float | None = None) -> LimitExplanation:
+        """A limit, what is taken of it and who pays for it: of a side constraint, a floating resource, or a quota
+        (`QUEUE:FLAVOR/RESOURCE`). NotFound, FailedPrecondition before the first round.
+        """
+        return self._call(calls.explain_limit(name, one_more=one_more), timeout)
+
     def limit_prices(self, *, timeout: float | None = None) -> LimitPrices:
-        """Prices of side constraints and of what lies in pieces, as of the last round. FailedPrecondition before it."""
+        """Every limit and what is taken of it; prices of side constraints and of what lies in pieces, and who pays
+        them. As of the last round, FailedPrecondition before it.
+        """
         return self._call(calls.limit_prices(), timeout)
 
     def simulate(
@@ -385,6 +394,16 @@ class Client:
         client.plan_capacity(100_000, [Offer("h100", 30_000), Offer("v100", 8_000)])
         """
         return self._call(calls.plan_capacity(budget, offers), timeout)
+
+    def capture_rounds(self) -> Iterator[CapturedRecord]:
+        """Every round from the next one on, as records to be kept (`simulations.capture` does): a beginning, all facts,
+        then before each round what has changed. Reconnects by itself: then there is another beginning, and rounds in
+        between are missing.
+
+            for record in client.capture_rounds():
+                print(record.kind, record.round, len(record.content))
+        """
+        return self._watch(calls.capture_rounds())
 
     # --- how
 

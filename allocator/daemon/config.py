@@ -148,7 +148,12 @@ class PolicySection(Section):
     credit_limit_seconds: float = Field(
         default=7200.0, gt=0, allow_inf_nan=False, description="most run time owed to a job"
     )
-    gap: float = Field(default=1e-4, gt=0, lt=1, description="largest gap (of the total weight) that counts as optimal")
+    gap: float = Field(
+        default=1e-4,
+        gt=0,
+        lt=1,
+        description="largest gap that counts as optimal: what everybody would have to lose of their utility, as a part",
+    )
     iterations: int = Field(default=400, ge=1, description="the solver's budget, in iterations")
     placement: Literal["prospects", "best-fit", "fragmentation"] = Field(
         default="prospects",
@@ -165,19 +170,30 @@ class PolicySection(Section):
     usage_half_life_seconds: float = Field(
         default=86_400.0, gt=0, allow_inf_nan=False, description="time in which half of what queues had is forgotten"
     )
-    weighting: Literal["none", "least-attained-service", "finish-time"] = Field(
+    weighting: Literal["none", "least-attained-service", "shortest-remaining", "finish-time"] = Field(
         default="none",
         description="by what the weights of a queue's jobs change as they run: nothing (none), less for those that "
-        "have run for long (least-attained-service), more for those that will be late for an equal share (finish-time)",
+        "have run for long (least-attained-service) or have long to go (shortest-remaining), more for those that will "
+        "be late for an equal share (finish-time)",
     )
     service_seconds: float = Field(
-        default=3600.0, gt=0, allow_inf_nan=False, description="run time up to which a job has its full weight"
+        default=3600.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="run time, had or left, up to which a job has its full weight",
     )
     aging_seconds: float = Field(
         default=math.inf, gt=0, description="time since submission in which a job's weight doubles; inf: it does not"
     )
     weight_factor_limit: float = Field(
         default=8.0, ge=1, le=1024, description="how many times each of these may change a weight, up or down"
+    )
+    crowd_strength: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="how much the weights of its jobs count for a queue: 0: it counts by its own weight alone; 1: "
+        "every job counts alike, whatever queue it is in",
     )
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 
@@ -63,7 +64,7 @@ class Scheduler:
             except Exception:  # whatever it was: running jobs and intake are not concerned, and rounds must go on
                 log.exception("round broken", next="the loop starts again after one interval")
                 self._tell_of_broken_round()
-                self.clock.wait(self.clock.now() + self._interval_seconds, quiescent=False)
+                self.clock.wait(self.clock.now() + self._interval_seconds, quiet_until=-math.inf)
 
     def _tell_of_broken_round(self) -> None:
         try:

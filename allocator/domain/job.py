@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import Enum
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -163,7 +164,7 @@ class JobSpec:
         seen: set[tuple[str, int]] = set()
         for index, configuration in enumerate(self.configurations):
             where = f"configurations[{index}]"
-            found += [violation.under(where) for violation in configuration.violations()]
+            found += [violation.under(where) for violation in _of_configuration(configuration)]
             key = (configuration.flavor, configuration.replicas)
             if key in seen:
                 found.append(
@@ -233,6 +234,12 @@ class JobSpec:
                     )
                 )
         return found[:1]
+
+
+@lru_cache(maxsize=4096)
+def _of_configuration(configuration: Configuration) -> tuple[Violation, ...]:
+    """Its violations. Most jobs ask for what others asked for before them."""
+    return configuration.violations()
 
 
 @dataclass(frozen=True, slots=True)

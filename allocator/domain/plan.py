@@ -86,6 +86,8 @@ class Plan:
     floating: tuple[str, ...] = ()
     shared: tuple[Shared, ...] = ()
     """What changes may take together, where it matters which of them happen."""
+    others_stay: bool = False
+    """Jobs may be left out: they go on where they run, or waiting for the reason that is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,14 @@ from allocator.domain.side_constraint import MOST_SIDE_CONSTRAINTS, SideConstrai
 PROSPECTS, BEST_FIT, FRAGMENTATION = PLACEMENTS = ("prospects", "best-fit", "fragmentation")
 """Ways to choose among nodes: by what they are worth to all that will come, by what is left of them, or by how much the
 next job could not use."""
-BY_DECLARATION, LEAST_ATTAINED_SERVICE, FINISH_TIME = WEIGHTINGS = ("none", "least-attained-service", "finish-time")
-"""By what the weights of jobs change as they run: nothing; less for who has run for long; more for who will be late."""
+BY_DECLARATION, LEAST_ATTAINED_SERVICE, SHORTEST_REMAINING, FINISH_TIME = WEIGHTINGS = (
+    "none",
+    "least-attained-service",
+    "shortest-remaining",
+    "finish-time",
+)
+"""By what the weights of jobs change as they run: nothing; less for who has run for long; less for who has long to go;
+more for who will be late."""
 MOST_STRENGTH, MOST_FACTOR = 8.0, 1024.0
 
 
@@ -37,8 +43,10 @@ class Policy:
     Weights change with time as `formulation.weightings` says. A queue that had less than its weight's part counts more,
     as the power `usage_strength` of how much less: 0, nothing is paid back. What was is forgotten by half in
     `usage_half_life_seconds`. `weighting`, one of WEIGHTINGS, changes those of jobs: a job has its full weight until it
-    has run for `service_seconds`. `aging_seconds` since it was submitted double a job's weight: inf, never. Each of the
-    three changes a weight at most `weight_factor_limit` times, up or down.
+    has run for `service_seconds`, or when it has no longer to go than that. `aging_seconds` since it was submitted
+    double a job's weight: inf, never. Each of the three changes a weight at most `weight_factor_limit` times, up or
+    down. `crowd_strength` is how much the weights of its jobs count for a queue: 0, it counts by its own weight alone;
+    1, every job counts alike, whatever queue it is in.
     """
 
     fairness: float = 1.0
@@ -59,6 +67,7 @@ class Policy:
     service_seconds: float = 3600.0
     aging_seconds: float = math.inf
     weight_factor_limit: float = 8.0
+    crowd_strength: float = 0.0
     priority_classes: tuple[PriorityClass, ...] = BUILT_IN
 
     @property
@@ -112,6 +121,10 @@ class Policy:
         if not 0 <= self.usage_strength <= MOST_STRENGTH:
             found.append(
                 Violation("usage_strength", f"must be from 0 (off) to {MOST_STRENGTH:g}; got {self.usage_strength}")
+            )
+        if not 0 <= self.crowd_strength <= 1:
+            found.append(
+                Violation("crowd_strength", f"must be from 0 (off) to 1 (each job alike); got {self.crowd_strength}")
             )
         if self.weighting not in WEIGHTINGS:
             found.append(Violation("weighting", f"must be one of {', '.join(WEIGHTINGS)}; got {self.weighting!r}"))

@@ -15,10 +15,20 @@ from allocator.domain.estimates import Estimate
 from allocator.domain.job import Job
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
+from allocator.domain.remembered import remembered
 from allocator.domain.resources import Resources
 
 LimitName = tuple[str, str, str]
 """(queue, flavor, resource): what a limit is known by from one round to the next."""
+
+
+class Since(NamedTuple):
+    """What has become of an earlier snapshot's jobs."""
+
+    jobs: tuple[Job, ...]
+    """The earlier one's, the very object."""
+    changed: tuple[Job, ...]
+    """Every job that is new or another object since, once, in its newest version; those that have ended, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,8 @@ class Snapshot:
     estimates: tuple[Estimate, ...] = ()
     """By name; the same object until one changes."""
     applied: AppliedPolicy | None = None
+    since: Since | None = field(default=None, compare=False, repr=False)
+    """For those who remember an earlier one, so that they need not look at every job; None: nobody kept count."""
 
     def __post_init__(self) -> None:
         for kind, keys in (
@@ -60,10 +72,11 @@ class Snapshot:
         jobs: tuple[Job, ...],
         estimates: tuple[Estimate, ...] = (),
         applied: AppliedPolicy | None = None,
+        since: Since | None = None,
     ) -> Self:
         """Of what its owner keeps sorted: without a look at every job, which takes longer than all the rest."""
         found = object.__new__(cls)
-        values = (revision, round, time, queues, nodes, jobs, estimates, applied)
+        values = (revision, round, time, queues, nodes, jobs, estimates, applied, since)
         for name, value in zip(cls.__slots__, values, strict=True):
             object.__setattr__(found, name, value)
         return found
@@ -75,7 +88,12 @@ class Snapshot:
     @property
     def flavors(self) -> tuple[str, ...]:
         """Names of the flavors that any node has, sorted."""
-        return tuple(sorted({node.flavor for node in self.nodes}))
+        return _flavors(self.nodes)
+
+
+@remembered
+def _flavors(nodes: tuple[Node, ...]) -> tuple[str, ...]:
+    return tuple(sorted({node.flavor for node in nodes}))
 
 
 class WorkKind(NamedTuple):

@@ -12,8 +12,8 @@ from enum import Enum
 
 from allocator.domain.job import JobState
 from allocator.domain.reason import PendingCause, PendingReason
-from allocator.explain.scarcity import Binding, Payer
-from allocator.rounds.report import FlavorUsage
+from allocator.explain.scarcity import Binding
+from allocator.rounds.promise import JobPromise
 
 
 class Tier(Enum):
@@ -158,7 +158,7 @@ class JobWeight:
     declared: float
     counts: float
     service_factor: float
-    """For what it has received, or for how late it will be: as the policy's weighting says."""
+    """For what it has received or has left, or for how late it will be: as the policy's weighting says."""
     aging_factor: float
     """For how long it had nothing."""
     received_seconds: float
@@ -177,36 +177,6 @@ class PastUsage:
     had: float
     entitled: float
     half_life_seconds: float
-
-
-class PromiseState(Enum):
-    """Whether a job's deadline and minimum throughput hold."""
-
-    KEPT = "kept"
-    """The optimum gives it the share of the time that it needs."""
-    AT_RISK = "at_risk"
-    """It gives less: its queue cannot pay for it, limits do not allow it, or there is nothing that it could run on."""
-    MISSED = "missed"
-    """Its deadline has passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobPromise:
-    """What a job with a deadline or a minimum throughput needs, and gets. Shares are of its time in its best
-    configuration, times are seconds since the Unix epoch.
-    """
-
-    state: PromiseState
-    deadline: float | None
-    minimum_throughput: float | None
-    needed_share: float
-    """From now on; above 1 where even all its time does not do, 0 where only a deadline was wanted that is past."""
-    given_share: float
-    """By the optimum."""
-    expected_end: float | None
-    """At that; None without a deadline, or if it gets nothing."""
-    weight: float | None = None
-    """Of its queue, with which it would hold; None if that was not asked for, or no weight was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +255,7 @@ class QueueAmounts:
     """One resource of one flavor, for one queue and those below it, in display units."""
 
     flavor: str
+    """Empty: the resource floats, and is of none."""
     resource: str
     nominal: float | None
     """None: no quota."""
@@ -341,49 +312,6 @@ class QueueExplanation:
     def fairness_error(self) -> float:
         """Above 0: it holds more than the optimum gives it."""
         return self.actual_share - self.adjusted_fair_share
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """What a change of the cluster means to one queue: in the objective, at the budgets before it, and in utility (one
-    job running all the time in its fastest configuration is 1).
-    """
-
-    queue: str
-    objective: float
-    utility: float
-
-
-@dataclass(frozen=True, slots=True)
-class OneMore:
-    """The optimum with one display unit more. `objective` is close to the price where budgets stay as they are."""
-
-    objective: float
-    accuracy: float
-    """Nothing below it means anything."""
-    gains: tuple[Gain, ...]
-    """The largest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassPrice:
-    """What a priority class saw, relative to its own budgets, which add up to 1."""
-
-    priority: int
-    price: float
-
-
-@dataclass(frozen=True, slots=True)
-class PriceExplanation:
-    """One price, who pays it, and what one more unit would bring."""
-
-    round: int
-    time: float
-    usage: FlavorUsage
-    classes: tuple[ClassPrice, ...]
-    payers: tuple[Payer, ...]
-    """The largest first."""
-    one_more: OneMore | None = None
 
 
 _NEVER = (

@@ -17,7 +17,7 @@ from allocator.domain.side_constraint import PRECISION, SideConstraint
 from allocator.domain.snapshot import Snapshot
 from allocator.explain.answers import Change, ChangeKind
 from allocator.explain.quotas import with_amounts
-from allocator.formulation.side_constraints import most_taken, selects_queue
+from allocator.formulation.side_terms import most_taken, selects_queue
 from allocator.formulation.zones import display_amount
 
 MOST_FLAVORS = 8

@@ -17,10 +17,10 @@ from allocator.explain.answers import Change, ChangeKind, Counterfactual, Outcom
 from allocator.explain.changes import changed, changed_policy, limit_changes, model, other_flavors, quota_changes
 from allocator.explain.finished import Finished
 from allocator.explain.limits import paid_limits
-from allocator.explain.limits_in_use import members
 from allocator.explain.own_limits import own_bindings
 from allocator.explain.replay import World, every_round, replayed, world_after
 from allocator.explain.scarcity import BindingKind
+from allocator.rounds.limit_usage import members
 from allocator.rounds.ports import Solver
 
 HORIZON_ROUNDS, MOST_ROUNDS = 60, 600

@@ -14,16 +14,15 @@ from allocator.domain.policy import Policy
 from allocator.domain.resources import display_unit
 from allocator.domain.snapshot import Memory
 from allocator.explain.answers import Tier, tier_of
-from allocator.explain.limits_in_use import LimitInUse, limits_in_use
-from allocator.explain.promise import Standings, standings
 from allocator.explain.queues import Queues
 from allocator.formulation.build import IN_PLACE, NOT_POSSIBLE
 from allocator.formulation.live import Live
 from allocator.formulation.problem import Booleans, Floats, Integers
 from allocator.market.clearing import Cleared, Stage
 from allocator.placement.contenders import SHARE_FLOOR, ahead_of, credits_now, scale_of
-from allocator.rounds.report import RoundReport
-from allocator.rounds.settle import configurations_after, parts_after
+from allocator.rounds.limit_usage import Taken, limits_in_use
+from allocator.rounds.report import LimitKind, LimitUsage, RoundReport
+from allocator.rounds.standings import Standings, standings
 from allocator.solvers.solution import Status
 
 _STEPS = 64
@@ -70,14 +69,19 @@ class Finished:
         return standings(self.report.formulation, self.report.solution.shares)
 
     @cached_property
+    def taken(self) -> Taken:
+        """What jobs hold after the commit."""
+        return Taken(self.report.formulation, self.report.commit)
+
+    @property
     def configuration(self) -> Integers:
         """(J,) that each job runs in after the commit; -1 of those that wait."""
-        return configurations_after(self.live, self.report.commit)
+        return self.taken.configuration
 
-    @cached_property
+    @property
     def part(self) -> Floats:
         """(J,) of its demand that each job holds after the commit."""
-        return parts_after(self.live, self.report.commit)
+        return self.taken.part
 
     @cached_property
     def share(self) -> Floats:
@@ -198,9 +202,17 @@ class Finished:
         return Queues(self)
 
     @cached_property
-    def side_constraints(self) -> dict[str, LimitInUse]:
-        """What running jobs take of each, by name."""
-        return {each.name: each for each in limits_in_use(self)}
+    def limits(self) -> tuple[LimitUsage, ...]:
+        """Every limit, and what running jobs take of it."""
+        market = self.market if self.solved else None
+        return tuple(limits_in_use(self.taken, self.policy, self.report.snapshot.queues, market))
+
+    @cached_property
+    def side_constraints(self) -> dict[str, LimitUsage]:
+        """Those of the policy, by name."""
+        wanted = {each.name for each in self.policy.side_constraints}
+        named = (LimitKind.SIDE_CONSTRAINT, LimitKind.FLOATING)
+        return {each.name: each for each in self.limits if each.kind in named and each.name in wanted}
 
     @cached_property
     def total(self) -> Floats:

@@ -11,12 +11,13 @@ from allocator.explain.answers import ConfigurationCost, JobExplanation, JobWeig
 from allocator.explain.finished import Finished
 from allocator.explain.limits import capacity_prices, paid_limits
 from allocator.explain.own_limits import LEAST_PRICE, own_bindings
-from allocator.explain.promise import promise_of, throughputs_of
 from allocator.explain.scarcity import Binding, BindingKind
+from allocator.explain.throughputs import throughputs_of
 from allocator.formulation.problem import Floats
 from allocator.formulation.weightings import received
 from allocator.market.clearing import Stage
 from allocator.market.side import side_of_rows
+from allocator.rounds.standings import promise_of
 
 
 def explain_job(finished: Finished | None, job: Job) -> JobExplanation:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.explain.finished import Finished
-from allocator.explain.limits_in_use import members
 from allocator.explain.scarcity import Binding, BindingKind, LimitPrice, LimitPrices, Payer, ScarceLimit
 from allocator.formulation.problem import Floats, Integers
 from allocator.formulation.slots import LEAST_PART, LEAST_SLOTS, told_by
 from allocator.market.clearing import Stage
+from allocator.rounds.limit_usage import members
 
 LEAST_PRICE = 1e-9
 """Less is what solvers leave instead of nothing."""
@@ -60,10 +60,10 @@ def own_bindings(finished: Finished, row: int, stage: Stage) -> Iterator[Binding
 
 
 def limit_prices(finished: Finished) -> LimitPrices:
-    """All that had a price in the last round, and who paid it."""
+    """All that had a price in the last round, and who paid it; and every limit."""
     report = finished.report
     found = tuple(_priced(finished)) if finished.solved else ()
-    return LimitPrices(report.summary.round, report.snapshot.time, found)
+    return LimitPrices(report.summary.round, report.snapshot.time, found, finished.limits)
 
 
 def price_of_limits(finished: Finished) -> Floats:
@@ -75,20 +75,35 @@ def price_of_limits(finished: Finished) -> Floats:
 
 
 def _priced(finished: Finished) -> Iterator[LimitPrice]:
-    price, shares, tree = price_of_limits(finished), finished.report.solution.shares.ravel(), finished.market.tree
+    price = price_of_limits(finished)
     for number in np.flatnonzero(price).tolist():
         counted = _Counted.by(finished, number)
-        got = counted.amount * shares[counted.at]
-        charged = np.zeros(finished.market.problem.row_count)
-        for stage in finished.market.stages:
-            charged[stage.rows] = stage.charged.side[number]
-        leaf = finished.leaf_of_row[counted.row]
-        paid, amount = (np.bincount(leaf, each, tree.size) for each in (got * charged[counted.row], got))
-        chosen = np.flatnonzero((paid > _CRUMB) | (amount > _CRUMB))
-        order = chosen[np.lexsort((-amount[chosen], -paid[chosen]))][:MOST_PAYERS]
         kind, flavor, resource = _named(finished, number)
-        payers = tuple(Payer(tree.names[queue], float(paid[queue]), float(amount[queue])) for queue in order.tolist())
-        yield LimitPrice(kind, flavor, resource, float(price[number]), _limit(finished, number, counted), payers)
+        limit, payers = _limit(finished, number, counted), _payers(finished, number, counted)
+        yield LimitPrice(kind, flavor, resource, float(price[number]), limit, payers)
+
+
+def payers_of(finished: Finished, number: int) -> tuple[Payer, ...]:
+    """Queues that the optimum gives something of the problem's limit of this number, priced or not."""
+    return _payers(finished, number, _Counted.by(finished, number)) if finished.solved else ()
+
+
+def _payers(finished: Finished, number: int, counted: _Counted) -> tuple[Payer, ...]:
+    got = counted.amount * finished.report.solution.shares.ravel()[counted.at]
+    charged = np.zeros(finished.market.problem.row_count)
+    for stage in finished.market.stages:
+        charged[stage.rows] = stage.charged.side[number]
+    leaf, size = finished.leaf_of_row[counted.row], finished.market.tree.size
+    paid, amount = (np.bincount(leaf, each, size).astype(np.float64) for each in (got * charged[counted.row], got))
+    return most_first(finished, paid, amount)
+
+
+def most_first(finished: Finished, paid: Floats, amount: Floats) -> tuple[Payer, ...]:
+    """The queues (Q,) that pay or get something, who pays most first."""
+    names = finished.market.tree.names
+    chosen = np.flatnonzero((paid > _CRUMB) | (amount > _CRUMB))
+    order = chosen[np.lexsort((-amount[chosen], -paid[chosen]))][:MOST_PAYERS]
+    return tuple(Payer(names[queue], float(paid[queue]), float(amount[queue])) for queue in order.tolist())
 
 
 def _named(finished: Finished, number: int) -> tuple[BindingKind, str, str]:
@@ -109,7 +124,7 @@ def _limit(finished: Finished, number: int, counted: _Counted) -> ScarceLimit:
         known = finished.side_constraints
         each = [known[one] for one in members(name, finished.policy.side_constraints)]
         unit = each[0].unit if each else ""
-        most, used = sum(one.most for one in each), sum(one.used for one in each)
+        most, used = sum(one.most or 0.0 for one in each), sum(one.used or 0.0 for one in each)
         together = "+".join(one.name for one in each)
         return ScarceLimit(together, unit, 0.0, some_nodes=False, most=most, used=used, wanted=wanted, jobs=jobs)
     size, some_nodes = told_by(name)

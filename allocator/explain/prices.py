@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from allocator.domain.errors import NotFound
-from allocator.explain.answers import ClassPrice, Gain, OneMore, PriceExplanation
+from allocator.domain.errors import InvalidInput, NotFound
 from allocator.explain.finished import Finished
 from allocator.explain.money import paid_for
-from allocator.explain.scarcity import Payer
+from allocator.explain.scarcity import ClassPrice, Gain, OneMore, Payer, PriceExplanation
 from allocator.formulation.fairness import phi
+from allocator.formulation.limits import Limit
 from allocator.formulation.problem import Floats, Problem
 from allocator.market.clearing import Cleared, Market, clear
 from allocator.market.opening import opened
@@ -31,6 +32,8 @@ def explain_price(finished: Finished, flavor: str, resource: str) -> PriceExplan
     """About one resource of one flavor. NotFound if no node had it in the last round."""
     report = finished.report
     usage = next((each for each in report.summary.flavors if (each.flavor, each.resource) == (flavor, resource)), None)
+    if usage is None and resource in finished.policy.floating_resources:
+        raise InvalidInput.of("resource", f"{resource} floats, and is of no flavor: ask about limit/{resource}")
     if usage is None:
         raise NotFound("resource", f"{flavor}/{resource}")
     at = _cell(finished, flavor, resource)
@@ -54,12 +57,17 @@ def one_more(finished: Finished, flavor: str, resource: str, solver: Solver) -> 
     None where nobody could use it as the cluster is: no job that wants something has a configuration there.
     """
     at = _cell(finished, flavor, resource)
-    if at is None or not finished.solved or not finished.market.problem.row_count:
+    return None if at is None else gain_by(finished, solver, lambda market: _larger(market, at))
+
+
+def gain_by(finished: Finished, solver: Solver, change: Callable[[Market], Market]) -> OneMore | None:
+    """What a change of the last round's market brings; None where it had no shares."""
+    if not finished.solved or not finished.market.problem.row_count:
         return None
     report = finished.report
     market = opened(report.formulation, report.formulation.weightings.queues)
     start = WarmStart(report.solution.prices)
-    before, now = (_cleared(each, solver, finished, start) for each in (market, _larger(market, at)))
+    before, now = (_cleared(each, solver, finished, start) for each in (market, change(market)))
     if Status.FAILED in (before.solution.status, now.solution.status):
         return None
     problem, tree = before.problem, before.tree
@@ -94,10 +102,15 @@ def _objective(problem: Problem, least: Floats, most: Floats) -> Floats:
 
 def _larger(market: Market, at: tuple[int, int]) -> Market:
     """The market with one unit more of a capacity."""
-    problem = market.problem
-    capacity = problem.capacity.copy()
+    capacity = market.problem.capacity.copy()
     capacity[at] += 1.0
-    larger = Problem.from_arrays(
+    return with_amounts(market, capacity, market.problem.limits)
+
+
+def with_amounts(market: Market, capacity: Floats, limits: Sequence[Limit]) -> Market:
+    """The market with another capacity (F, R) and other amounts of its problem's own limits."""
+    problem = market.problem
+    changed = Problem.from_arrays(
         throughput=problem.throughput,
         flavor=problem.flavor,
         demand=problem.demand,
@@ -106,9 +119,9 @@ def _larger(market: Market, at: tuple[int, int]) -> Market:
         count=problem.count,
         fairness=problem.fairness,
         reference=problem.reference,
-        limits=problem.limits,
+        limits=limits,
     )
-    return replace(market, problem=larger)
+    return replace(market, problem=changed)
 
 
 def _cleared(market: Market, solver: Solver, finished: Finished, start: WarmStart) -> Cleared:

@@ -6,11 +6,11 @@ import math
 from dataclasses import replace
 
 from allocator.domain.job import Job
-from allocator.explain.answers import PromiseState
 from allocator.explain.finished import Finished
-from allocator.explain.promise import promise_of, standings
 from allocator.explain.replay import World, every_round, replayed, world_after
 from allocator.rounds.ports import Solver
+from allocator.rounds.promise import PromiseState
+from allocator.rounds.standings import promise_of, standings
 
 HEAVIEST, STEP, MOST_TRIES = 1024.0, 1.05, 14
 """Times its present weight that is tried at most; how close to the smallest that does; how many rounds are decided."""

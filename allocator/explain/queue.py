@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 
 from allocator.domain.errors import NotFound
 from allocator.domain.queue import Queue
+from allocator.domain.quota import Quota
 from allocator.domain.resources import display_unit
 from allocator.explain.answers import Borrower, PastUsage, QueueAmounts, QueueExplanation, Shortfall
 from allocator.explain.finished import Finished
@@ -67,12 +70,14 @@ def _amounts(
     formulation, market = finished.report.formulation, finished.market
     quotas = {(quota.flavor, quota.resource): quota for quota in queue.quotas}
     demand, constrained, optimum, holds, guaranteed = known
-    tight = _overcommitted(market)
+    tight, floating = _overcommitted(market), finished.policy.floating_resources
     found = []
     for flavor, flavor_name in enumerate(formulation.flavors):
         for resource, resource_name in enumerate(formulation.resources):
             cell, size = (flavor, resource), display_unit(resource_name)[1]
             quota = quotas.get((flavor_name, resource_name))
+            if quota is None and resource_name in floating:
+                continue
             if quota is None and max(demand[cell], holds[cell], optimum[cell]) <= _CRUMB:
                 continue
             nominal = None if quota is None else quota.nominal / size
@@ -95,7 +100,35 @@ def _amounts(
                     borrowers=_borrowers(finished, at, cell) if lent > 0 else (),
                 )
             )
-    return tuple(found)
+    return (*found, *_floating(finished, quotas, (demand, constrained, optimum, holds)))
+
+
+def _floating(
+    finished: Finished, quotas: Mapping[tuple[str, str], Quota], known: tuple[Floats, ...]
+) -> Iterator[QueueAmounts]:
+    """What floats is of no flavor: all of it together, but for what there is a quota of."""
+    formulation = finished.report.formulation
+    for number, name in enumerate(formulation.resources):
+        if name not in finished.policy.floating_resources:
+            continue
+        open_ = [(flavor, name) not in quotas for flavor in formulation.flavors]
+        demand, constrained, optimum, holds = (float(amounts[open_, number].sum()) for amounts in known)
+        if max(demand, holds, optimum) > _CRUMB:
+            yield QueueAmounts(
+                flavor="",
+                resource=name,
+                nominal=None,
+                most=None,
+                demand=demand,
+                constrained_demand=constrained,
+                optimum=optimum,
+                holds=holds,
+                guaranteed=0.0,
+                shortfall=None,
+                limit_price=0.0,
+                lent=0.0,
+                borrowers=(),
+            )
 
 
 def _overcommitted(market: Cleared) -> Booleans:

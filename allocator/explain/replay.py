@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from allocator.domain.cyclic_garbage import cyclic_garbage_waits
+from allocator.domain.giving_way import checkpoint
 from allocator.domain.job import Job, JobState, revised
 from allocator.domain.placement import Epoch
 from allocator.domain.plan import Applied, Commit, Plan, Preempt
@@ -112,7 +114,9 @@ def replayed(world: World, times: Iterable[float], solver: Solver, ends: Ends | 
         number = before.round + 1
         facts = (before.queues, before.nodes)
         snapshot = Snapshot.of_sorted(before.revision + 1, number, time, *facts, jobs, before.estimates)
-        decision = decide(snapshot, world.memory, world.policy, solver)
+        checkpoint()
+        with cyclic_garbage_waits():
+            decision = decide(snapshot, world.memory, world.policy, solver)
         commit = committed(decision.plan, snapshot, decision)
         after = _changed(snapshot, decision.formulation.live.positions, commit)
         memory = settle(world.memory, snapshot, decision, commit, world.policy)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from allocator.rounds.report import FlavorUsage, LimitUsage
+
 
 class BindingKind(Enum):
     """What holds a job back, by what would have to grow."""
@@ -38,7 +40,7 @@ class ScarceLimit:
     most: float
     """What a side constraint allows; else what jobs that stay leave of it."""
     used: float | None
-    """By the jobs that ran when the round looked; None unless it is a side constraint."""
+    """After the round; None unless it is a side constraint."""
     wanted: float
     """If all jobs that it counts ran, each where it takes most."""
     jobs: int
@@ -86,8 +88,67 @@ class LimitPrice:
 
 @dataclass(frozen=True, slots=True)
 class LimitPrices:
-    """All that have a price, side constraints first, in the order of the policy."""
+    """Those that have a price, side constraints first, in the order of the policy; and every limit that there is."""
 
     round: int
     time: float
     limits: tuple[LimitPrice, ...]
+    usages: tuple[LimitUsage, ...] = ()
+    """Side constraints in the order of the policy, other floating resources, quotas by queue; binding or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What a change of the cluster means to one queue: in the objective, at the budgets before it, and in utility (one
+    job running all the time in its fastest configuration is 1).
+    """
+
+    queue: str
+    objective: float
+    utility: float
+
+
+@dataclass(frozen=True, slots=True)
+class OneMore:
+    """The optimum with one unit more. `objective` is close to the price where budgets stay as they are."""
+
+    objective: float
+    accuracy: float
+    """Nothing below it means anything."""
+    gains: tuple[Gain, ...]
+    """The largest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPrice:
+    """What a priority class saw, relative to its own budgets, which add up to 1."""
+
+    priority: int
+    price: float
+
+
+@dataclass(frozen=True, slots=True)
+class PriceExplanation:
+    """One price, who pays it, and what one more unit would bring."""
+
+    round: int
+    time: float
+    usage: FlavorUsage
+    classes: tuple[ClassPrice, ...]
+    payers: tuple[Payer, ...]
+    """The largest first."""
+    one_more: OneMore | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitExplanation:
+    """One limit: what is taken of it, who pays for it, and what one more unit would bring."""
+
+    round: int
+    time: float
+    usage: LimitUsage
+    together: tuple[str, ...] = ()
+    """The others, with which it has its price, because only all of them together bind."""
+    payers: tuple[Payer, ...] = ()
+    """Queues that the optimum gives something of it, who pays most first; amounts in units of the limit."""
+    one_more: OneMore | None = None

@@ -57,7 +57,7 @@ from allocator.formulation.problem import Floats, Integers, Problem
 from allocator.formulation.promises import Promises, least_utility, promises, set_apart
 from allocator.formulation.side_constraints import SideRows, left_open, side_rows, under
 from allocator.formulation.slots import Ways, closed_columns, slot_rows
-from allocator.formulation.weightings import Weightings, changes_jobs, equal_paces, job_factors, weighed_queues
+from allocator.formulation.weightings import Weightings, changes_jobs, crowded, equal_paces, job_factors, weighed_queues
 
 _PLENTY = float(MAX_AMOUNT)
 """Display units of what belongs to no node, on every flavor."""
@@ -98,8 +98,13 @@ class Formulation:
     """Of the problem's last limits: those that sizes, labels and taints of nodes set."""
     promises: Promises
     """What deadlines and minimum throughputs need from now on."""
-    side_constraints: tuple[str, ...] = ()
-    """Names of the problem's first limits; several constraints about different nodes may be one."""
+    sides: SideRows | None = None
+    """What the problem's first limits are; None: there are no side constraints."""
+
+    @property
+    def side_constraints(self) -> tuple[str, ...]:
+        """Names of the problem's first limits; several constraints about different nodes may be one."""
+        return () if self.sides is None else self.sides.names
 
     @property
     def limit_names(self) -> tuple[LimitName, ...]:
@@ -148,6 +153,12 @@ class Formulation:
         """
         return _priced(self.price_map(prices), self.price_map(self.problem.capacity), memory.prices)
 
+    def limit_prices_to_remember(self, prices: Mapping[LimitName, float], memory: Memory) -> dict[LimitName, float]:
+        """`prices`, with the last one of each side constraint of which pinned jobs take all there may be."""
+        sides = () if self.sides is None else self.sides.rows
+        none_left = [(row.name, "", "") for row in sides if row.amount <= 0]
+        return {**prices} | {name: memory.limit_prices[name] for name in none_left if name in memory.limit_prices}
+
 
 Name = TypeVar("Name")
 
@@ -185,14 +196,8 @@ def build(snapshot: Snapshot, policy: Policy, memory: Memory | None = None) -> F
     choices = np.zeros(len(profiles.shape), dtype=np.int64)
     if len(numbers):
         choices = np.where(in_use[profiles.shape], shapes.eligible.count[position[profiles.shape]], 0)
-    weightings = weighed_queues(snapshot, live, memory or Memory(), policy)
     fixed = np.flatnonzero(pinned)
-    if changes_jobs(policy):
-        paces = None
-        if policy.weighting == FINISH_TIME:
-            part = plain_budgets(weightings.queues, live, candidates, fixed)
-            paces = _equal_paces(snapshot, live, part, open_nodes, shapes, floating)
-        weightings = replace(weightings, jobs=job_factors(snapshot, live, policy, paces))
+    weightings = _weightings(snapshot, live, memory or Memory(), policy, candidates, fixed, open_nodes, shapes)
     steps = None if weightings.jobs is None else weightings.jobs.steps
     promised = promises(live, snapshot.time, policy.hysteresis_seconds + policy.minimum_run_seconds)
     step = promised.step_of_job(len(snapshot.jobs))
@@ -249,8 +254,29 @@ def build(snapshot: Snapshot, policy: Policy, memory: Memory | None = None) -> F
             live.jobs.ids[job]: _never(shapes, number, sides, job)
             for job, number in zip(inside[~possible].tolist(), shape[~possible].tolist(), strict=True)
         },
-        side_constraints=() if sides is None else sides.names,
+        sides=sides,
     )
+
+
+def _weightings(
+    snapshot: Snapshot,
+    live: Live,
+    memory: Memory,
+    policy: Policy,
+    candidates: Integers,
+    fixed: Integers,
+    open_nodes: OpenNodes,
+    shapes: _Shapes,
+) -> Weightings:
+    """What the weights of queues and jobs are multiplied by; `fixed` are pinned jobs."""
+    found = weighed_queues(snapshot, live, memory, policy)
+    if changes_jobs(policy):
+        paces = None
+        if policy.weighting == FINISH_TIME:
+            part = plain_budgets(found.queues, live, candidates, fixed)
+            paces = _equal_paces(snapshot, live, part, open_nodes, shapes, policy.floating_resources)
+        found = replace(found, jobs=job_factors(snapshot, live, policy, paces))
+    return crowded(found, live, np.concatenate([candidates, fixed]), policy)
 
 
 def _equal_paces(

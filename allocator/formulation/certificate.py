@@ -35,31 +35,34 @@ class Certificate:
     bound: float
     gap: float
 
-    def within(self, problem: Problem, gap: float) -> bool:
-        """Whether this is as close to the optimum as was asked.
-
-        What a relative change of everybody's utility is worth is the weighted mean of u^(1-alpha): 1 at alpha = 1, of
-        any size above. Where it is more than 1, the gap asked for is read as a part of it.
-        """
-        return self.gap <= gap * _scale(problem, self.objective)
+    def within(self, gap: float) -> bool:
+        """Whether this is as close to the optimum as was asked."""
+        return self.gap <= gap
 
 
-def gap_unit(problem: Problem) -> float:
-    """What gaps are relative to: the total weight. For alpha = inf, where the objective is a level u / w, its inverse
-    per job: a gap is then in normalised throughput of a job of average weight.
+def gap_unit(problem: Problem, value: float = 0.0) -> float:
+    """What gaps are relative to: what everybody's utility is worth, to first order, at an objective of `value`. So a
+    gap of 1e-4 is as much as if everybody had a part of 1e-4 less than in the optimum.
+
+    That is the sum of w_i c_i u_i^(1-alpha), which is |1 - alpha| |value|: the total weight at alpha = 1, of any size
+    above. Near nothing a utility is worth more than any other then, and a few rows that can reach hardly anything make
+    up most of the sum: so much of a gap as is beyond rounding is about them. Below alpha = 1 it is the total weight at
+    least, for the sake of an objective near 0. For alpha = inf, where the objective is a level u / w, it is the inverse
+    of the weight per job: a gap is then in normalised throughput of a job of average weight.
     """
     if problem.row_count == 0:
         return 1.0
     if np.isinf(problem.fairness):
         return float(problem.count.sum(dtype=np.float64)) / problem.total_weight
-    return problem.total_weight
+    worth = abs((1 - problem.fairness) * value)
+    return max(problem.total_weight, worth) if np.isfinite(worth) else problem.total_weight
 
 
-def _scale(problem: Problem, value: float) -> float:
-    alpha = problem.fairness
-    if np.isfinite(alpha) and np.isfinite(value):
-        return max(1.0, abs((1 - alpha) * value) / gap_unit(problem))
-    return 1.0
+def relative_gap(problem: Problem, value: float, bound: float) -> float:
+    """(bound - value) / `gap_unit`; inf where one of them is not finite."""
+    if not (np.isfinite(value) and np.isfinite(bound)):
+        return float("inf")
+    return float((bound - value) / gap_unit(problem, value))
 
 
 def dual_bound(
@@ -121,7 +124,7 @@ def certify(
 ) -> Certificate:
     """Repair `shares`, clip `prices` to >= 0 (what is not a number becomes 0), and say how far apart the bounds are.
 
-    Shares within `enough` of the bound, read as by `Certificate.within`, are left as they are; others grow into what is
+    Shares within a gap of `enough` are left as they are; others grow into what is
     left over. For alpha = inf all do, for the sake of the levels above the lowest. `overwrite` allows to repair many
     rows' `shares` in place. `threads` changes no bit; by default one for few rows, up to four for many.
     """
@@ -130,19 +133,11 @@ def certify(
     bound = dual_bound(problem, clean, clean_limits, threads=threads)
 
     def good_enough(value: float) -> bool:
-        return (
-            enough > 0
-            and np.isfinite(problem.fairness)
-            and _gap(problem, value, bound) <= enough * _scale(problem, value)
-        )
+        return enough > 0 and np.isfinite(problem.fairness) and relative_gap(problem, value, bound) <= enough
 
     feasible_shares, value = feasible(problem, shares, good_enough, overwrite=overwrite, threads=threads)
     bound = max(value, bound)
-    return Certificate(feasible_shares, clean, clean_limits, value, bound, _gap(problem, value, bound))
-
-
-def _gap(problem: Problem, value: float, bound: float) -> float:
-    return (bound - value) / gap_unit(problem) if np.isfinite(value) and np.isfinite(bound) else float("inf")
+    return Certificate(feasible_shares, clean, clean_limits, value, bound, relative_gap(problem, value, bound))
 
 
 def _non_negative(values: Floats) -> Floats:
@@ -156,5 +151,6 @@ __all__ = [
     "gap_unit",
     "objective",
     "positive_split",
+    "relative_gap",
     "repair",
 ]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from allocator.domain.giving_way import checkpoint
 from allocator.formulation.problem import Floats, Integers
 
 Run = Callable[[Callable[[int], None], int], None]
@@ -48,6 +49,7 @@ def workers(threads: int) -> Iterator[Run]:
     if threads <= 1:
 
         def alone(task: Callable[[int], None], count: int) -> None:
+            checkpoint()
             for chunk in range(count):
                 task(chunk)
 
@@ -56,6 +58,7 @@ def workers(threads: int) -> Iterator[Run]:
     with ThreadPoolExecutor(threads) as pool:
 
         def together(task: Callable[[int], None], count: int) -> None:
+            checkpoint()
             for _ in pool.map(task, range(count)):
                 pass
 

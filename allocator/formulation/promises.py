@@ -15,6 +15,7 @@ same need stay alike; what a job falls behind, it asks for in the next round.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from allocator.domain.placement import WHOLE
 from allocator.formulation.claims import Claimants
 from allocator.formulation.live import Live
 from allocator.formulation.problem import Floats, Integers
+
+if TYPE_CHECKING:
+    from allocator.formulation.build import Formulation
 
 TOLERANCE = 0.01
 """What an optimum's gap may leave open of a promise."""
@@ -31,6 +35,8 @@ SPARE = 0.2
 """Part of its expected duration that a job asks for beyond what it needs, at most."""
 OVERDUE = 0.05
 """Part of its expected duration that is left of a job that has taken longer."""
+_SOME, _NEARLY = 0.05, 1e-9
+"""Part of its time that a job is given fast enough at least, to have its turns only there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,4 +137,34 @@ def least_utility(step: Integers, best: Floats, able: Floats, reference: Floats)
     configuration, of those that can run the fastest being `able`: at most all of their time there.
     """
     found: Floats = np.minimum(step / STEPS * best, able) / reference
+    return found
+
+
+def in_turns(formulation: Formulation, shares: Floats) -> Floats:
+    """(n, K) the shares by which whole jobs take turns: who is promised a part of its time has its turns where it runs
+    fast enough for that, if the optimum gives it any time there.
+
+    The optimum may mix fast and slow configurations, but what a job was given of each is not remembered: one that was
+    let run in the slow one would stay there, with nothing owed, until it is too late. Time in slow ones is made up by
+    as much work in a fast one. Where there is no promise, or only slow ones are given, shares stay as they are.
+    """
+    promised = formulation.promises
+    row = formulation.row[promised.position]
+    inside = np.flatnonzero(row >= 0)
+    if not inside.size:
+        return shares
+    row, first = np.unique(row[inside], return_index=True)  # the jobs of a row are promised the same
+    problem, live = formulation.problem, formulation.live
+    best = live.shapes.throughput[live.shape[promised.position[inside[first]]]].max(axis=1)
+    speed = problem.utility[row] * (problem.reference[row] / best)[:, None]
+    enough = speed >= (promised.steps[inside[first]] / STEPS * (1 - _NEARLY))[:, None]
+    fast, slow = np.where(enough, shares[row], 0.0), np.where(enough, 0.0, shares[row])
+    change = np.flatnonzero((fast.sum(axis=1) > _SOME) & (slow.sum(axis=1) > 0))
+    if not change.size:
+        return shares
+    fast, most = fast[change], fast[change].argmax(axis=1)
+    made_up = (slow * speed)[change].sum(axis=1) / speed[change, most]
+    fast[np.arange(change.size), most] += np.minimum(made_up, 1.0 - fast.sum(axis=1))
+    found = shares.copy()
+    found[row[change]] = fast
     return found

@@ -57,6 +57,8 @@ class FreePieces:
     """(N, G) milli-GPUs of each device."""
     room: Integers
     """(N, R') of `NodeArrays.resources` and, last, milli-GPUs, in integer units."""
+    asks: Integers
+    """(kinds, R') what one replica of each kind asks for."""
 
     @classmethod
     def of(cls, live: Live, pinned: Booleans) -> Self:
@@ -65,16 +67,17 @@ class FreePieces:
         devices = nodes.devices.copy()
         millis: Integers = nodes.devices.sum(axis=1)
         room = np.column_stack([nodes.capacity, millis])
+        asks = np.array([[kind.demand.get(name) for name in names] for kind in live.kinds], dtype=np.int64)
+        asks = asks.reshape(len(live.kinds), len(names))
         owner = jobs.piece_owner
         there = np.flatnonzero(pinned[owner] & (live.piece_node >= 0))
         if there.size:
             counts: Integers = np.diff(jobs.first_device)
             lengths = counts[there]
             kind = live.kind_now(owner[there])
-            gpu = np.array([each.demand.gpu_millis for each in live.kinds], dtype=np.int64)
             node, taken = (
                 np.repeat(live.piece_node[there], lengths),
-                np.repeat(np.minimum(gpu[kind], GPU_MILLIS), lengths),
+                np.repeat(np.minimum(asks[kind, -1], GPU_MILLIS), lengths),
             )
             device = jobs.device[_ranges(jobs.first_device[there], lengths)]
             known = device < devices.shape[1]  # a node that lost a GPU may have jobs that still hold it
@@ -86,7 +89,8 @@ class FreePieces:
             each = np.array([[amount.get(name) for name in names] for amount in amounts], dtype=np.int64)
             np.subtract.at(room, live.piece_node[there], each[which.ravel()] * jobs.piece_count[there][:, None])
         open_now = nodes.takes_new_work
-        return cls(*(np.where(open_now[:, None], np.maximum(left, 0), 0) for left in (devices, room)))
+        devices, room = (np.where(open_now[:, None], np.maximum(left, 0), 0) for left in (devices, room))
+        return cls(devices, room, asks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -260,18 +264,16 @@ def _sizes(
     if "gpu" not in ways.resources:
         return
     resource = ways.resources.index("gpu")
-    gpu = np.array([kind.demand.gpu_millis for kind in live.kinds], dtype=np.int64)
-    size = np.where(here, gpu[ways.kind], -1)
+    size = np.where(here, pieces.asks[ways.kind, -1], -1)
     most, least = size.max(axis=1), np.where(here, size, np.iinfo(np.int64).max).min(axis=1)
     millis = np.where(most == least, np.maximum(most, 0), 0)  # one size on this flavor, whatever the number of replicas
-    other = np.array([[k.demand.get(name) for name in live.nodes.resources] for k in live.kinds], dtype=np.int64)
     free = float(pieces.devices[nodes].sum()) / GPU_MILLIS
     room = min(float(ways.capacity[flavor, resource]), free) if some and free else ways.capacity[flavor, resource]
     for each in _told_apart(np.unique(millis[millis > 0])):
         per_replica = _slots_of(millis, each)
         about = here & (per_replica > 0)[:, None]
         shape, way = np.nonzero(about)
-        least_other = (other[ways.kind[shape, way]] // per_replica[shape][:, None]).min(axis=0)
+        least_other = (pieces.asks[ways.kind[shape, way], :-1] // per_replica[shape][:, None]).min(axis=0)
         slots = _slots_on(pieces.devices[nodes], each)
         needed = np.flatnonzero(least_other)
         if needed.size:

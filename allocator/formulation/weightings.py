@@ -8,6 +8,9 @@ has discrete queues for the same reason), each at most the policy's limit and at
 since submission and s what the job has received, in seconds of run time in its best configuration:
 
 - Least attained service: 1 up to s = `service_seconds`, 1/2 up to twice that, 1/4 up to four times that, ...
+- Shortest remaining: the same with what is left, d - s, where the job says that it runs for d. Where nobody knows, it
+  is taken to have as much left as it has had, so that attained service decides. (Short jobs first is best for the mean
+  completion time: Smith's rule, Naval Research Logistics Quarterly 3, 1956.)
 - Finish time: rho^2, where rho is the time from submission to the end, if from now on the job has an equal share, over
   what it would have been with an equal share all the time: (a + left / e) / (all / e). An equal share is what its
   weight would buy it of every flavor if everybody took their part of the machines home; e is how fast it runs on that,
@@ -17,18 +20,23 @@ since submission and s what the job has received, in seconds of run time in its 
 - Aging: 2 for each `aging_seconds` in a - s, the time for which it had nothing.
 
 Jobs of a queue that serves in order are served in order: nothing changes their weights.
+
+A queue counts by its weight alone, however many jobs it has, unless the policy has a `crowd_strength`: then its weight
+is multiplied by the weights of all live jobs below it together, as they are now, to that power. At 1, and with equal
+weights of queues, every job counts alike, whatever queue it is in, and short jobs go first everywhere and not only in
+their own queue. In between is a part of both.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from allocator.domain.placement import WHOLE
-from allocator.domain.policy import BY_DECLARATION, FINISH_TIME, Policy
+from allocator.domain.policy import BY_DECLARATION, FINISH_TIME, SHORTEST_REMAINING, Policy
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.live import Live
@@ -44,7 +52,7 @@ class JobFactors:
     """Of each live job (J,), exponents of 2."""
 
     service: Integers
-    """By what it has received, or by how late it will be."""
+    """By what it has received, what it has left, or how late it will be."""
     aging: Integers
 
     @property
@@ -92,7 +100,8 @@ def job_factors(snapshot: Snapshot, live: Live, policy: Policy, equal_pace: Floa
         rho = lateness(age, served, live.jobs.duration, equal_pace[live.jobs.profile], policy.service_seconds)
         service = np.rint(_LATENESS_POWER * np.log2(rho))
     elif policy.weighting != BY_DECLARATION:
-        service = -np.ceil(np.log2(np.maximum(1.0, served / policy.service_seconds)))
+        seconds = left_to_go(served, live.jobs.duration) if policy.weighting == SHORTEST_REMAINING else served
+        service = -np.ceil(np.log2(np.maximum(1.0, seconds / policy.service_seconds)))
     aging = np.floor(np.maximum(0.0, age - served) / policy.aging_seconds)
     in_order = {queue.name for queue in snapshot.queues if queue.discipline is Discipline.FIFO}
     free = np.array([name not in in_order for name in live.queues], dtype=np.bool_)
@@ -114,6 +123,36 @@ def received(live: Live, now: float) -> Floats:
         here = np.take_along_axis(throughput, jobs.configuration[running][:, None], axis=1)[:, 0]
         speed = np.divide(here, best, out=np.zeros(len(here)), where=best > 0) * jobs.millis[running] / WHOLE
         found[running] += speed * np.maximum(0.0, now - jobs.work_counted[running])
+    return found
+
+
+def crowded(weightings: Weightings, live: Live, jobs: Integers, policy: Policy) -> Weightings:
+    """With queues that count more the more these live `jobs` (positions) below them weigh."""
+    if not policy.crowd_strength > 0 or not len(jobs):
+        return weightings
+    profile = live.jobs.profile[jobs]
+    weight = live.profiles.weight[profile]
+    if weightings.jobs is not None:
+        weight = np.ldexp(weight, weightings.jobs.steps[jobs])
+    together = np.bincount(live.profiles.queue[profile], weights=weight, minlength=len(live.queues))
+    crowd: dict[str, float] = {}
+    for name, amount in zip(live.queues, together.tolist(), strict=True):
+        above = name if amount > 0 else ""
+        while above:
+            crowd[above] = crowd.get(above, 0.0) + amount
+            above = above.rpartition("/")[0]
+    queues = tuple(
+        replace(queue, weight=queue.weight * crowd[queue.name] ** policy.crowd_strength)
+        if queue.name in crowd
+        else queue
+        for queue in weightings.queues
+    )
+    return replace(weightings, queues=queues)
+
+
+def left_to_go(served: Floats, duration: Floats) -> Floats:
+    """(J,) seconds that jobs have yet to run; `duration` is inf of those that nobody knows."""
+    found: Floats = np.where(np.isfinite(duration) & (duration > served), duration - served, served)
     return found
 
 

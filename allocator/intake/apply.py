@@ -7,13 +7,16 @@ is refused whole by raising an AllocatorError, and then changes nothing.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
 from allocator.domain.bounds import LEAST_THROUGHPUT, MOST_THROUGHPUT, is_throughput
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
-from allocator.domain.job import Job, JobState
-from allocator.domain.placement import WHOLE
+from allocator.domain.job import Job, JobState, revised
+from allocator.domain.placement import WHOLE, Epoch
 from allocator.domain.priority_class import PriorityClass, unknown_class
 from allocator.domain.queue import Queue
 from allocator.intake import commands as c
@@ -196,7 +199,7 @@ def _report_progress(command: c.ReportProgress, facts: Facts, now: float) -> Out
 
 
 def _ended(job: Job, state: JobState, now: float, message: str = "") -> Job:
-    return replace(
+    return revised(
         job,
         state=state,
         allocation=None,
@@ -327,21 +330,48 @@ def _register(node: Node, facts: Facts) -> Outcome:
 
 def _heartbeat(command: c.Heartbeat, facts: Facts, now: float) -> Outcome:
     node = _node(command.node, facts)
-    alive = replace(node, health=NodeHealth.READY)
+    alive = node if node.health is NodeHealth.READY else replace(node, health=NodeHealth.READY)
     changed: dict[str, Job] = {}
-    for report in command.reports:
-        job = changed.get(report.job_id) or facts.job(report.job_id)
-        after = None if job is None else _replica_reported(job, report, node.name, now)
-        if after is not None:
-            changed[after.id] = after
-    return Outcome(alive, ChangeSet(jobs=tuple(changed.values()), nodes=(alive,) if alive != node else ()))
+    for (job_id, epoch, state), reports in groupby(command.reports, key=_ABOUT):
+        job = changed.get(job_id) or facts.job(job_id)
+        if job is None:
+            continue
+        if state is c.ReplicaState.SUCCEEDED:  # a gang's replicas on the node are many, and end together
+            after = _replicas_succeeded(job, epoch, {report.replica for report in reports}, node.name, now)
+            if after is not None:
+                changed[job_id] = after
+            continue
+        for report in reports:
+            after = _replica_reported(changed.get(job_id, job), report, node.name, now)
+            if after is not None:
+                changed[job_id] = after
+    return Outcome(alive, ChangeSet(jobs=tuple(changed.values()), nodes=() if alive is node else (alive,)))
+
+
+_ABOUT = attrgetter("job_id", "epoch", "state")
+
+
+def _replicas_succeeded(job: Job, epoch: Epoch, indices: AbstractSet[int], node: str, now: float) -> Job | None:
+    """The job after these replicas have ended well on the node; None if that changes nothing, or is about an earlier
+    epoch: after a resize numbers may mean other replicas, and an end is told again by the agent, with the new epoch.
+    """
+    allocation = job.allocation
+    if allocation is None or epoch != allocation.epoch:
+        return None
+    replicas = allocation.placement.replicas
+    there = {index for index in indices if 0 <= index < len(replicas) and replicas[index].node == node}
+    finished = allocation.finished | there
+    if len(finished) == len(replicas):
+        return _ended(job, JobState.SUCCEEDED, now)
+    if finished == allocation.finished:
+        return None
+    return revised(job, allocation=replace(allocation, finished=finished))
 
 
 def _replica_reported(job: Job, report: c.ReplicaReport, node: str, now: float) -> Job | None:
     """The job after what its replica's agent said; None if that changes nothing, or is about an earlier epoch.
 
-    After a resize numbers may mean other replicas. A failure fails the job, whichever replica it was; an end is told
-    again by the agent, with the new epoch.
+    A failure fails the job, whichever replica it was, and whatever it was called before a resize.
     """
     allocation = job.allocation
     if allocation is None:
@@ -354,19 +384,10 @@ def _replica_reported(job: Job, report: c.ReplicaReport, node: str, now: float) 
     replicas = allocation.placement.replicas
     if not 0 <= report.replica < len(replicas) or replicas[report.replica].node != node:
         return None
-    match report.state:
-        case c.ReplicaState.RUNNING:
-            return None
-        case c.ReplicaState.FAILED:
-            why = _because(report.message)
-            return _ended(job, JobState.FAILED, now, f"replica {report.replica} failed on node {node}{why}")
-        case c.ReplicaState.SUCCEEDED:
-            finished = allocation.finished | {report.replica}
-            if len(finished) == len(replicas):
-                return _ended(job, JobState.SUCCEEDED, now)
-            if finished == allocation.finished:
-                return None
-            return replace(job, allocation=replace(allocation, finished=finished))
+    if report.state is c.ReplicaState.RUNNING:
+        return None
+    why = _because(report.message)
+    return _ended(job, JobState.FAILED, now, f"replica {report.replica} failed on node {node}{why}")
 
 
 def _remove_node(name: str, facts: Facts) -> Outcome:

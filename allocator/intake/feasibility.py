@@ -21,7 +21,7 @@ from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS, Resources, display_unit
 from allocator.domain.side_constraint import PRECISION, SideConstraint
 from allocator.formulation.eligibility import Kind, OpenNodes, Verdict, parted, why_never
-from allocator.formulation.side_constraints import most_taken, taken_anywhere, taken_in_area
+from allocator.formulation.side_terms import most_taken, taken_anywhere, taken_in_area
 
 _POSSIBLE = Verdict(None)
 _MOST_PIECES = 64
@@ -223,7 +223,7 @@ def _nearest(kind: Kind, cause: PendingCause, there: OpenNodes, nodes: tuple[Nod
                 return
         largest = [_within(kind.demand, node.capacity) for node in there.admitted(kind.flavor, kind.constraints)]
         best = max(largest, key=lambda part: min(part.get(name) / amount for name, amount in kind.demand.items()))
-        if _fits(there, kind._replace(demand=best)):
+        if _demand(best) and _fits(there, kind._replace(demand=best)):
             yield f"{_replicas(kind.replicas)} of {_demand(best)} would fit on {kind.flavor}"
     if cause is PendingCause.EXCEEDS_CLUSTER:
         fewer = _most_replicas(kind, there)

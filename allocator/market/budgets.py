@@ -133,7 +133,7 @@ def budgets(problem: Problem, claims: Claims, tree: QueueTree, charges: Charges,
             tree.parent[here] + 1, tree.priority[here], tree.weight[here], floor[here], cap[here], have
         )
         parts[here] = given
-    weight = _among_jobs(claims, tree, steps, need, np.maximum(parts - bill, 0.0))
+    weight = _among_jobs(claims, problem.count, tree, steps, need, np.maximum(parts - bill, 0.0))
     usual = plain(claims, tree, claims.weight * problem.count)
     # what weights buy grows with their 1/alpha-th power
     share = np.divide(need, CHEAP_PART * usual, out=np.full(need.shape, np.inf), where=usual > FAINTEST)
@@ -297,10 +297,14 @@ def _by_priority(
     return spill(group, weight, poured, budget)
 
 
-def _among_jobs(claims: Claims, tree: QueueTree, steps: Steps, need: Floats, parts: Floats) -> Floats:
-    """(n,) weights with which the jobs of each queue spend its part: all at one level, or one after the other."""
+def _among_jobs(claims: Claims, count: Integers, tree: QueueTree, steps: Steps, need: Floats, parts: Floats) -> Floats:
+    """(n,) weights with which the jobs of each queue spend its part: all at one level, or one after the other. `count`
+    (n,) is how many each row has.
+    """
     group = claims.queue.copy()
-    base, paid = floors(steps, claims.queue, np.zeros(len(need)) if claims.least is None else claims.least, parts)
+    base, paid = np.zeros(len(need)), np.zeros(len(need))
+    if claims.least is not None:
+        base, paid = floors(steps, claims.queue, claims.weight * count, claims.least, parts)
     rest = need - paid
     money = parts - np.bincount(claims.queue, weights=paid, minlength=len(parts))
     in_order = np.flatnonzero(tree.in_order[claims.queue])

@@ -190,10 +190,10 @@ class Limited:
         shares = kept_back(problem, self.tree, self.leaf, self.bounds, solution.shares)
         lost = _worth(problem, solution.shares) - _worth(problem, shares)
         bound = answer.program.bound(problem, self.tree, answer.prices, answer.solved)
-        gap = solution.gap + (lost + max(bound - solution.bound, 0.0)) / gap_unit(problem)
         value = solution.objective - lost
+        gap = solution.gap + (lost + max(bound - solution.bound, 0.0)) / gap_unit(problem, value)
         judged = Certificate(shares, solution.prices, solution.limit_prices, value, bound, gap)
-        changed = gap > solution.gap and not judged.within(problem, self.gap)
+        changed = gap > solution.gap and not judged.within(self.gap)
         status = Status.INACCURATE if changed else solution.status
         return replace(solution, shares=shares, objective=value, bound=bound, gap=gap, status=status)
 

@@ -21,17 +21,18 @@ from allocator.explain.finished import Finished
 from allocator.explain.own_limits import price_of_limits
 from allocator.formulation.problem import Floats
 from allocator.formulation.slots import told_by
-from allocator.market.limits import KEPT
 from allocator.metrics import names
 from allocator.metrics.instruments import gauge
 from allocator.metrics.names import Family
 from allocator.metrics.round_gauges import RoundLabels
-from allocator.rounds.report import RoundOutcome, RoundReport
+from allocator.rounds.limit_usage import quota_prices
+from allocator.rounds.report import LimitKind, RoundOutcome, RoundReport
 
 Cell = tuple[str, str, str]
 """Labels of queue, flavor and resource."""
 
 BORROWING, LENDING = "borrowing", "lending"
+_LIMITS = {BORROWING: LimitKind.QUOTA, LENDING: LimitKind.LENDING}
 
 _PARTS: tuple[Family, ...] = (
     names.ENTITLEMENT,
@@ -143,7 +144,7 @@ class MarketGauges:
 
     def _quotas(self, finished: Finished) -> Iterable[Metric]:
         cells: defaultdict[Cell, _Quota] = defaultdict(_Quota)
-        prices = _limit_prices(self._report)
+        prices = quota_prices(finished.market.limit_prices, self._report.formulation)
         for queue in self._report.snapshot.queues:
             for cell, found in self._of_queue(finished, queue, prices):
                 _add(cells[cell], found)
@@ -158,10 +159,10 @@ class MarketGauges:
         """Without bounds of their own: a policy has at most 256."""
         budget = finished.market.problem.total_weight
         found = finished.side_constraints.values()
-        yield gauge(names.LIMIT_USED, [((each.name,), each.used) for each in found])
-        yield gauge(names.LIMIT_MOST, [((each.name,), each.most) for each in found])
+        yield gauge(names.LIMIT_USED, [((each.name,), each.used or 0.0) for each in found])
+        yield gauge(names.LIMIT_MOST, [((each.name,), each.most or 0.0) for each in found])
         yield gauge(names.LIMIT_PRICE, [((each.name,), each.price) for each in found])
-        worth = (((each.name,), each.price * each.most / budget if budget else 0.0) for each in found)
+        worth = (((each.name,), each.price * (each.most or 0.0) / budget if budget else 0.0) for each in found)
         yield gauge(names.LIMIT_BUDGET, worth)
 
     def _pieces(self, finished: Finished) -> Iterable[Metric]:
@@ -183,7 +184,7 @@ class MarketGauges:
             yield gauge(family, found.items())
 
     def _of_queue(
-        self, finished: Finished, queue: Queue, prices: Mapping[tuple[str, str, str, str], float]
+        self, finished: Finished, queue: Queue, prices: Mapping[tuple[LimitKind, str, str, str], float]
     ) -> Iterable[tuple[Cell, _Quota]]:
         formulation, at = finished.report.formulation, finished.node_of_tree.get(queue.name)
         for quota in queue.quotas:
@@ -207,7 +208,7 @@ class MarketGauges:
                     lent=max(0.0, quota.nominal - used) / per_unit,
                     borrowed=max(0.0, used - quota.nominal) / per_unit,
                     prices={
-                        limit: prices.get((limit, queue.name, quota.flavor, quota.resource), 0.0)
+                        limit: prices.get((_LIMITS[limit], queue.name, quota.flavor, quota.resource), 0.0)
                         for limit, amount in limits
                         if amount is not None
                     },
@@ -219,22 +220,6 @@ def _dominant(finished: Finished, amounts: Floats) -> Floats:
     """(Q,) the largest part of any total that the amounts (Q, F, R) are."""
     there = finished.total > 0
     found: Floats = (amounts.sum(axis=1)[:, there] / finished.total[there]).max(axis=1, initial=0.0)
-    return found
-
-
-def _limit_prices(report: RoundReport) -> Mapping[tuple[str, str, str, str], float]:
-    """By kind of limit, queue, flavor and resource. Where several queues together keep something to themselves, it is
-    the price of each one's lending limit.
-    """
-    assert report.market is not None
-    found: defaultdict[tuple[str, str, str, str], float] = defaultdict(float)
-    own = set(report.formulation.limit_names)
-    for (name, flavor, resource), price in report.market.limit_prices.items():
-        if (name, flavor, resource) in own:
-            continue
-        kind, owners = (LENDING, name.removeprefix(KEPT).split("+")) if name.startswith(KEPT) else (BORROWING, [name])
-        for owner in owners:
-            found[kind, owner, flavor, resource] += price
     return found
 
 

@@ -263,7 +263,7 @@ LIMIT_USED = _gauge(
     "side_constraint_used_units",
     "the constraint's own unit",
     ("constraint",),
-    "What the jobs that ran when the last round looked take of it.",
+    "What the jobs that run after the last round take of it.",
 )
 LIMIT_MOST = _gauge(
     "side_constraint_most_units", "the constraint's own unit", ("constraint",), "What it allows them together."
@@ -318,7 +318,20 @@ ITERATIONS = _counter("solver_iterations", "iterations", ("solver",), "Iteration
 OBJECTIVE = _gauge("objective", "weighted utility", (), "Objective of the last round's shares: a lower bound.")
 BOUND = _gauge("objective_bound", "weighted utility", (), "Upper bound on the objective, from the prices.")
 GAP = _gauge(
-    "gap_ratio", "(bound - objective) / total weight", (), "Proven distance of the last round from the optimum."
+    "gap_ratio",
+    "(bound - objective) / what all utilities are worth",
+    (),
+    "Proven distance of the last round from the optimum: what part of everybody's utility that is.",
+)
+BUDGETS_MOVED = _gauge(
+    "budgets_moved_ratio",
+    "part of all budgets",
+    (),
+    "What changed hands when the last round's budgets and prices were last adapted to one another, in the priority "
+    "class where that was most. Above 0.01 they do not agree: shares are optimal for budgets that are off by so much.",
+)
+POLICY_VERSION = _gauge(
+    "policy_version", "number", (), "Of the policy that the last round decided by; 0 until one is applied."
 )
 ROUNDING_LOSS = _gauge(
     "rounding_loss_ratio",
@@ -374,7 +387,7 @@ SECTIONS: Mapping[str, tuple[Family, ...]] = {
     "What lies in pieces": (PIECES_PRICE, NODES_PRICE, PIECES_BUDGET),
     "Rounds": (
         ROUNDS, BROKEN_ROUNDS, LAST_ROUND, ROUND_INTERVAL, ROUND_DURATION, STAGE_DURATION, SOLVES, ITERATIONS,
-        OBJECTIVE, BOUND, GAP, ROUNDING_LOSS,
+        OBJECTIVE, BOUND, GAP, BUDGETS_MOVED, ROUNDING_LOSS, POLICY_VERSION,
     ),
     "Nodes": (NODES, HEARTBEAT_AGE),
     "Intake, store, push and API": (

@@ -16,11 +16,11 @@ from allocator.domain.cluster import NodeAvailability, NodeHealth
 from allocator.domain.job import JobState
 from allocator.domain.reason import PendingCause
 from allocator.domain.resources import display_unit
-from allocator.explain.promise import standings
 from allocator.metrics import names
 from allocator.metrics.bounded import BoundedLabel
 from allocator.metrics.instruments import gauge
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundReport, RoundSummary
+from allocator.rounds.standings import standings
 
 QUEUE_LIMIT = 1000
 FLAVOR_LIMIT = 200
@@ -113,6 +113,7 @@ def round_gauges(report: RoundReport, labels: RoundLabels) -> tuple[Metric, ...]
     found.append(gauge(names.MISDECLARED, [((), int(report.formulation.live.jobs.misdeclared.sum()))]))
     found.append(gauge(names.NODES, _node_counts(report, labels)))
     found.append(gauge(names.LAST_ROUND, [((), summary.time)]))
+    found.append(gauge(names.POLICY_VERSION, [((), summary.policy_version)]))
     if solved:
         found += [
             gauge(names.OBJECTIVE, [((), summary.objective)]),
@@ -120,6 +121,8 @@ def round_gauges(report: RoundReport, labels: RoundLabels) -> tuple[Metric, ...]
             gauge(names.GAP, [((), summary.gap)]),
             gauge(names.ROUNDING_LOSS, [((), summary.rounding_loss)]),
         ]
+        moved = [] if report.market is None else [stage.moved for stage in report.market.stages]
+        found.append(gauge(names.BUDGETS_MOVED, [((), max(moved, default=0.0))]))
     return tuple(found)
 
 

@@ -30,7 +30,8 @@ FAMILIES = (
 def begin(totals: Accumulators) -> None:
     """Make every series exist whose labels are known from the start, so that its first increase is seen as one."""
     for outcome in RoundOutcome:
-        totals.add(names.ROUNDS, (outcome.value,), 0)
+        if outcome is not RoundOutcome.RULED:  # in replays only
+            totals.add(names.ROUNDS, (outcome.value,), 0)
     for reason in PreemptionReason:
         totals.add(names.PREEMPTIONS, (reason.value,), 0)
         totals.add(names.MOVES, (reason.value,), 0)

@@ -25,7 +25,7 @@ def place(
     Deterministic: equal arguments give an equal plan. Raises ValueError when shares have another shape.
     """
     outcome = decide_places(snapshot, formulation, shares, memory, policy)
-    return plan(snapshot, outcome, Explainer(snapshot, outcome, policy.side_constraints).reason)
+    return plan(snapshot, outcome, Explainer(snapshot, outcome, policy.side_constraints).reasons)
 
 
 def hold(snapshot: Snapshot, formulation: Formulation) -> Plan:
@@ -37,9 +37,9 @@ def hold(snapshot: Snapshot, formulation: Formulation) -> Plan:
     everybody = contenders(snapshot, formulation, nothing, Memory(), Policy())
     outcome = put_in_place(formulation, everybody, emptying=False)
 
-    def stale(job: int) -> PendingReason:
-        never = formulation.never.get(formulation.live.jobs.ids[job])
-        return never or PendingReason(PendingCause.SCHEDULER_STALE)
+    def stale(jobs: NDArray[np.int64]) -> list[PendingReason]:
+        ids, reason = formulation.live.jobs.ids, PendingReason(PendingCause.SCHEDULER_STALE)
+        return [formulation.never.get(ids[job], reason) for job in jobs.tolist()]
 
     return plan(snapshot, outcome, stale)
 

@@ -8,11 +8,11 @@ so both give the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from allocator.formulation.kernels import cache_works
@@ -69,7 +69,7 @@ CALLED = (
     "load",
     "is_overfull",
     "count_all_runs",
-    "take_part",
+    "take_parts",
     "move_aside",
     "which_may_start",
     "walk",
@@ -93,22 +93,34 @@ def kernels_for(nodes: int, jobs: int) -> Kernels:
     return compiled() if large and cache_works() else plain()
 
 
-def _version() -> str:
+def _version(modules: Sequence[ModuleType]) -> str:
     """Of the kernels' sources together: numba's cache looks only at the file of each function, not at what it calls."""
-    files = [Path(str(module.__file__)) for module in MODULES]
-    files += [files[0].with_name("bundles.py"), Path(__file__)]  # how they are compiled
+    files = [Path(str(module.__file__)) for module in modules]
+    files += [Path(__file__).with_name("bundles.py"), Path(__file__)]  # how they are compiled
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 @cache
 def plain() -> Kernels:
     """The kernels as they are written."""
-    return Kernels({kernel.__name__: kernel for module in MODULES for kernel in module.KERNELS})
+    return as_written(MODULES)
+
+
+def as_written(modules: Sequence[ModuleType]) -> Kernels:
+    """All of `KERNELS` of these modules."""
+    return Kernels({kernel.__name__: kernel for module in modules for kernel in module.KERNELS})
 
 
 @cache
 def compiled() -> Kernels:
-    """The same functions compiled, those that Python calls; each calls the compiled others. See `bundles`."""
+    """The same functions compiled, those that Python calls."""
+    return compiled_of(MODULES, CALLED)
+
+
+def compiled_of(modules: Sequence[ModuleType], called: Sequence[str]) -> Kernels:
+    """The kernels of these modules that are `called` by Python, compiled; each calls the compiled others. Modules are
+    in order: kernels call only those of the same or earlier ones. See `bundles`.
+    """
     from numba import njit  # noqa: PLC0415 - takes half a second, which small clusters need not spend
 
     from allocator.placement.bundles import InnerCompiler, bundled  # noqa: PLC0415 - loads numba
@@ -116,12 +128,12 @@ def compiled() -> Kernels:
     plainly: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     inside = plainly | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": InnerCompiler}
     done: dict[str, Callable[..., Any]] = {}
-    version = _version()
-    for module in MODULES:
+    version = _version(modules)
+    for module in modules:
         for kernel in module.KERNELS:
             done[kernel.__name__] = njit(**inside)(_twin(kernel, done, kernel.__name__))
     ways_in: dict[str, Callable[..., Any]] = {}
-    for name in CALLED:
+    for name in called:
         names: dict[str, Callable[..., Any]] = {"bundled": bundled, "kernel": done[name]}
         ways_in[name] = njit(cache=True, **plainly)(_twin(_way_in, names, f"{name}_{version}"))
     return Kernels(ways_in)

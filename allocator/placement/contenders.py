@@ -20,7 +20,7 @@ from allocator.placement.world import Options
 SHARE_FLOOR = 1e-6
 """A smaller share is what an interior-point solver leaves behind where the optimum has none."""
 
-_STEPS, _ALWAYS = 64, 0.999
+_STEPS, _NEARLY_ALWAYS = 64, 0.9
 LEFT_SHARE, ENTERED_SHARE = 0.05, 0.5
 """A job changes its configuration when the optimum gives its present one less than the first and another one more than
 the second: far enough apart that the solver's tolerance decides nothing."""
@@ -104,9 +104,11 @@ def owed_now(memory: Memory, live: Live, now: float) -> Floats:
 
 def ahead_of(share: Floats, policy: Policy) -> Floats:
     """(J,) what counts as owed besides: the hysteresis, of who is to run all the time. That is there so that jobs do
-    not take turns too often. Whoever is to run all the time takes none, and need not wait for it.
+    not take turns too often. Whoever is to run all the time takes none, and need not wait for it. It fades out below a
+    share of 1: shares that differ by little must not make a job wait that is to run nearly all the time as well.
     """
-    return np.where(share >= _ALWAYS, policy.hysteresis_seconds, 0.0)
+    nearly = (share - _NEARLY_ALWAYS) / (1.0 - _NEARLY_ALWAYS)
+    return np.minimum(1.0, np.maximum(0.0, nearly)) * policy.hysteresis_seconds
 
 
 def scale_of(live: Live, now: float, policy: Policy) -> Floats:

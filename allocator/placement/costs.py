@@ -53,7 +53,11 @@ def no_costs() -> Costs:
 
 def costs(live: Live, kinds: int, work: tuple[WorkKind, ...], placement: str) -> Costs:
     """For so many kinds on the nodes of `live`, as the policy's `placement` says; without work: by what is left."""
-    nodes = live.nodes
+    return costs_on(live.nodes, kinds, work, placement)
+
+
+def costs_on(nodes: NodeArrays, kinds: int, work: tuple[WorkKind, ...], placement: str) -> Costs:
+    """The same, for whoever has nodes alone."""
     count = len(nodes.nodes)
     kept = no_costs()
     if not kinds or not count:

@@ -19,19 +19,21 @@ from allocator.domain.snapshot import Snapshot
 from allocator.placement.evictions import REASONS
 from allocator.placement.rounding import Outcome
 from allocator.placement.sharing import shared
+from allocator.placement.space import Integers
 
 
-def plan(snapshot: Snapshot, outcome: Outcome, reason: Callable[[int], PendingReason]) -> Plan:
-    """`reason` of a job's position says why it waits."""
+def plan(snapshot: Snapshot, outcome: Outcome, reasons: Callable[[Integers], list[PendingReason]]) -> Plan:
+    """`reasons` of jobs' positions say why they wait."""
     jobs = outcome.formulation.live.jobs
     kept, ran = outcome.in_place.copy(), jobs.runs
     preemptions: list[Change] = []
     ids = jobs.ids
     without = outcome.places.kind < 0
-    for job in np.flatnonzero(without & ran).tolist():
+    losing = np.flatnonzero(without & ran)
+    for job, reason in zip(losing.tolist(), reasons(losing), strict=True):
         evicted = REASONS[outcome.evicted[job]]
         assert evicted is not None
-        preemptions.append(Preempt(ids[job], evicted, reason(job)))
+        preemptions.append(Preempt(ids[job], evicted, reason))
     placed = np.flatnonzero(~without & ~outcome.in_place)
     resizes: list[Change] = []
     other_parts = outcome.in_place & (outcome.places.millis != jobs.millis)
@@ -54,7 +56,8 @@ def plan(snapshot: Snapshot, outcome: Outcome, reason: Callable[[int], PendingRe
             resizes.append(Resize(_in_old_order(old, placement)))
         else:
             moves.append(Move(placement, REASONS[outcome.evicted[job]] or PreemptionReason.RECONFIGURED))
-    waiting = [(ids[job], reason(job)) for job in np.flatnonzero(without & ~ran).tolist()]
+    left_out = np.flatnonzero(without & ~ran)
+    waiting = zip(ids[left_out].tolist(), reasons(left_out), strict=True)
     changes = (*preemptions, *resizes, *moves, *starts)
     return Plan(
         snapshot.revision,

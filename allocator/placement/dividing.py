@@ -12,7 +12,6 @@ from allocator.domain.placement import WHOLE
 from allocator.formulation.live import Live
 from allocator.placement.compiled import Kernels
 from allocator.placement.contenders import SHARE_FLOOR, Contenders
-from allocator.placement.room import part_of
 from allocator.placement.space import Booleans, Integers, Places, Pool, derive
 from allocator.placement.world import World
 
@@ -46,19 +45,9 @@ def take_more(kernels: Kernels, world: World, pool: Pool, wanted: Integers) -> N
     """Let running jobs that hold too little have what is free on their node, as far as quotas and side constraints let
     them; the most owed first.
     """
-    space, kinds, places = world.space, world.kinds, world.places
-    asking = np.flatnonzero(wants_more(places, world.jobs.in_place, wanted))
+    asking = np.flatnonzero(wants_more(world.places, world.jobs.in_place, wanted))
     if not asking.size:
         return
-    for job in asking[np.argsort(-world.jobs.credit[asking], kind="stable")].tolist():
-        node, kind, held = int(pool.node[places.first[job]]), int(places.kind[job]), int(places.millis[job])
-        amounts, free = kinds.amount[kind].tolist(), space.free[node].tolist()
-        part = int(wanted[job])
-        for amount, left in zip(amounts, free, strict=True):
-            if amount:
-                part = min(part, (left + part_of(amount, held)) * WHOLE // amount)
-        if part > held:
-            part = kernels.take_part(world, pool, job, part)
-            for resource, amount in enumerate(amounts):
-                space.free[node, resource] -= part_of(amount, part) - part_of(amount, held)
-    derive(space)
+    order = np.argsort(-world.jobs.credit[asking], kind="stable")
+    kernels.take_parts(world, pool, asking[order], wanted)
+    derive(world.space)

@@ -6,7 +6,8 @@ from allocator.placement.allowing import charge, excess, replicas_in
 from allocator.placement.bounds import join, may_return
 from allocator.placement.fit import holds, take
 from allocator.placement.limiting import count, exceeding, overrun
-from allocator.placement.space import Pool
+from allocator.placement.room import part_of
+from allocator.placement.space import Integers, Pool
 from allocator.placement.world import World
 
 
@@ -93,5 +94,24 @@ def take_part(world: World, pool: Pool, job: int, part: int) -> int:
     return int(low)
 
 
-KERNELS = (enter, lift, lacking, beyond_at, is_free, lets_return, go_home, take_part)
+def take_parts(world: World, pool: Pool, asking: Integers, wanted: Integers) -> None:
+    """Let divisible jobs `asking`, in this order, hold up to `wanted` (J,) thousandths of their demand, as far as what
+    is free on their nodes, quotas and side constraints allow.
+    """
+    space, kinds, places = world.space, world.kinds, world.places
+    for job in asking:
+        node, kind, held, part = pool.node[places.first[job]], places.kind[job], places.millis[job], wanted[job]
+        for resource in range(space.free.shape[1]):
+            amount = kinds.amount[kind, resource]
+            if amount > 0:
+                part = min(part, (space.free[node, resource] + part_of(amount, held)) * 1000 // amount)
+        if part <= held:
+            continue
+        part = take_part(world, pool, job, part)
+        for resource in range(space.free.shape[1]):
+            amount = kinds.amount[kind, resource]
+            space.free[node, resource] -= part_of(amount, part) - part_of(amount, held)
+
+
+KERNELS = (enter, lift, lacking, beyond_at, is_free, lets_return, go_home, take_part, take_parts)
 """In order: each calls only those before it."""

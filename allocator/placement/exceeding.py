@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from allocator.domain.placement import WHOLE, held
 from allocator.domain.reason import PendingCause, PendingReason, QuotaExcess
 from allocator.placement.rounding import Outcome
+from allocator.placement.space import Integers
 
 
 class QuotaExaminer:
@@ -16,6 +19,13 @@ class QuotaExaminer:
         self._outcome = outcome
         self._allowances = None if outcome.world is None else outcome.world.allowances
         self._bounded = self._allowances is not None and bool(len(self._allowances.parent))
+
+    def leaves(self, jobs: Integers) -> Integers:
+        """(jobs,) the queue that holds each, where quotas say something; -1 otherwise."""
+        if not self._bounded or self._allowances is None:
+            return np.full(len(jobs), -1)
+        found: Integers = self._allowances.leaf[jobs]
+        return found
 
     def leaf(self, job: int) -> int:
         """The queue that holds a job, where quotas say something; -1 otherwise."""

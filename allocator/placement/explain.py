@@ -21,12 +21,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from allocator.domain.giving_way import checkpoint
 from allocator.domain.placement import WHOLE
 from allocator.domain.reason import Examined, PendingCause, PendingReason, Shortage
 from allocator.domain.resources import GPU_MILLIS
 from allocator.domain.side_constraint import SideConstraint
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation.eligibility import open_nodes_of, why_never
+from allocator.placement.alike import alike_in
 from allocator.placement.examining import Examiner, Ties
 from allocator.placement.exceeding import QuotaExaminer, is_never, over_quota
 from allocator.placement.over_limits import NOBODY, Asking, LimitExaminer, over_limit
@@ -71,29 +73,50 @@ class Explainer:
         self._bounds = None if outcome.world is None else outcome.world.bounds
         self._now = Examiner(live, kinds, outcome.space, self._bounds, outcome.reserved, self._limits)
         self._reasons: dict[tuple[tuple[int, ...], _Asker], PendingReason] = {}
-        self._of_row: dict[tuple[int, _Asker], PendingReason] = {}
         self._of_shape: dict[tuple[int, PendingReason | None], PendingReason] = {}
-        self._count = outcome.everybody.options.choices.tolist()
         self._row = outcome.everybody.option_row
         self._barred = _barred(outcome)
         self._quotas = QuotaExaminer(outcome)
         self._tied = None if self._bounds is None else (np.diff(self._bounds.starts) > 0)
+        self._divisible = live.profiles.divisible[live.jobs.profile]
 
-    def reason(self, job: int) -> PendingReason:
-        """Why the job at this position has no place now."""
-        row = int(self._row[job])
-        if self._count[row] == 0:
-            return self._never(job)
-        particular = (row, self._asker(job))
-        found = self._of_row.get(particular)
-        if found is None:
-            kinds = tuple(sorted(self._outcome.everybody.options.kind[row, : self._count[row]].tolist()))
-            key = (kinds, particular[1])
-            known = self._reasons.get(key)
-            if known is None:
-                known = self._reasons[key] = self._explain(*key)
-            found = self._of_row[particular] = known
-        return found
+    def reasons(self, jobs: Integers) -> list[PendingReason]:
+        """Why the jobs at these positions have no place now. Only those that differ in something are looked at."""
+        options, row = self._outcome.everybody.options, self._row[jobs]
+        count = options.choices[row]
+        no_kind = len(self._outcome.kinds.flavor)
+        kinds = np.where(np.arange(options.kind.shape[1]) < count[:, None], options.kind[row], no_kind)
+        kinds.sort(axis=1)
+        askers = self._askers(jobs)
+        first, alike = alike_in([*kinds.T, *askers])
+        checkpoint()
+        found: list[PendingReason | None] = [
+            self._reason(tuple(kinds[at, : count[at]].tolist()), self._asker(int(jobs[at]))) if count[at] else None
+            for at in first.tolist()
+        ]
+        return [
+            self._never(job) if reason is None else reason
+            for job, reason in zip(jobs.tolist(), map(found.__getitem__, alike.tolist()), strict=True)
+        ]
+
+    def _reason(self, kinds: tuple[int, ...], asker: _Asker) -> PendingReason:
+        known = self._reasons.get((kinds, asker))
+        if known is None:
+            known = self._reasons[kinds, asker] = self._explain(kinds, asker)
+        return known
+
+    def _askers(self, jobs: Integers) -> list[Integers]:
+        """Columns (jobs,): those who agree in all of them are the same `_Asker`."""
+        limits, leaf = self._limits.groups(jobs), self._quotas.leaves(jobs)
+        bounded = (leaf >= 0) | (limits >= 0)
+        return [
+            np.zeros_like(jobs) if self._tied is None else np.where(self._tied[jobs], jobs, -1),
+            np.zeros_like(jobs) if self._barred is None else self._barred[jobs].astype(np.int64),
+            leaf,
+            limits,
+            self._divisible[jobs].astype(np.int64),
+            np.where(bounded, self._outcome.places.millis[jobs], WHOLE),
+        ]
 
     def _asker(self, job: int) -> _Asker:
         """What matters of a job besides its kinds."""
@@ -103,7 +126,7 @@ class Explainer:
             barred,
             leaf,
             self._limits.asking(job),
-            self._is_whole(job),
+            not bool(self._divisible[job]),
             WHOLE if leaf < 0 else int(self._outcome.places.millis[job]),
         )
 
@@ -149,11 +172,6 @@ class Explainer:
             outcome.kernels.load(space, outcome.kinds, outcome.pool, outcome.places._replace(kind=kind))
             derive(space)
         return Examiner(outcome.formulation.live, outcome.kinds, space)
-
-    def _is_whole(self, job: int) -> bool:
-        """Whether it has all it asks for or nothing."""
-        live = self._outcome.formulation.live
-        return not bool(live.profiles.divisible[live.jobs.profile[job]])
 
     def _explain(self, kinds: tuple[int, ...], asker: _Asker) -> PendingReason:
         excesses = [self._quotas.excesses(asker.leaf, kind, asker.millis) for kind in kinds]

@@ -19,7 +19,7 @@ from allocator.domain.resources import GPU_MILLIS
 from allocator.domain.side_constraint import PRECISION, SideConstraint, Term
 from allocator.formulation.live import Live
 from allocator.formulation.nodes import LOST, NodeArrays
-from allocator.formulation.side_constraints import exactly, numbered_labels, price_of, selects_queue
+from allocator.formulation.side_terms import exactly, numbered_labels, price_of, selects_queue
 from allocator.placement.limiting import CEILING
 from allocator.placement.space import Booleans, Integers, Kinds
 from allocator.placement.world import Limits

@@ -51,6 +51,13 @@ class LimitExaminer:
         self._rows: dict[tuple[Asking, int], tuple[LocalRow, ...]] = {}
         self._found: dict[tuple[Asking, int], tuple[LimitExcess, ...]] = {}
 
+    def groups(self, jobs: Integers) -> Integers:
+        """(jobs,) the group of `Limits` as which each asks; -1: nobody's."""
+        if self._limits is None:
+            return np.full(len(jobs), -1)
+        found: Integers = np.maximum(self._limits.group[jobs], -1)
+        return found
+
     def asking(self, job: int) -> Asking:
         """As whom a job asks."""
         if self._limits is None or self._limits.group[job] < 0:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from allocator.domain.giving_way import checkpoint
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.build import Formulation
@@ -79,7 +80,9 @@ def decide_places(
     everybody = contenders(snapshot, formulation, shares, memory, policy)
     live = formulation.live
     parts = wanted_parts(live, everybody)
+    checkpoint()
     outcome = put_in_place(formulation, everybody, parts, emptying=True)
+    checkpoint()
     wish, resizes = wishes(everybody, formulation, policy, snapshot.time)
     waits = (outcome.places.kind < 0) & (everybody.options.choices[everybody.option_row] > 0)
     pool, world = outcome.pool, None
@@ -94,12 +97,14 @@ def decide_places(
         asking = np.flatnonzero(waits | (wish >= 0))
         asking = _order(everybody, asking)[::-1].copy()
         pool = _walked(outcome.kernels, world, pool, asking)
+        checkpoint()
         fixed = terms(live, world, snapshot.time, memory.prices, policy)
         for _ in range(CONSOLIDATIONS):
             pool, started = consolidate(outcome.kernels, world, pool, np.flatnonzero(outcome.places.kind < 0), fixed)
             if not started:
                 break
             pool = _walked(outcome.kernels, world, pool, asking)
+        checkpoint()
         outcome.reserved[:] = world.reservations.reserved
         take_more(outcome.kernels, world, pool, parts)
     return replace(outcome, pool=pool, resizes=resizes, world=world)
@@ -110,6 +115,7 @@ def _walked(kernels: Kernels, world: World, pool: Pool, asking: Integers) -> Poo
     without.
     """
     for _ in range(WALKS):
+        checkpoint()
         before = int(world.space.grown.sum())
         pool = kernels.walk(world, pool, asking, PREEMPTING)
         if int(world.space.grown.sum()) == before:

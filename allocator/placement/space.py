@@ -170,7 +170,11 @@ def derive(space: Space) -> None:
 
 def tabulated(live: Live) -> Kinds:
     """All kinds of the formulation."""
-    nodes, kinds = live.nodes, live.kinds
+    return kinds_on(live.nodes, live.kinds)
+
+
+def kinds_on(nodes: NodeArrays, kinds: tuple[Kind, ...]) -> Kinds:
+    """These kinds, on these nodes."""
     column = {name: position for position, name in enumerate(nodes.resources)}
     flavors = {name: position for position, name in enumerate(nodes.flavors)}
     amount = np.zeros((len(kinds), len(column)), dtype=np.int64)

@@ -132,6 +132,7 @@ SETTINGS: tuple[Setting, ...] = (
     _time(OBJECTIVE, "service", "service_seconds"),
     _time(OBJECTIVE, "aging", "aging_seconds"),
     _number(OBJECTIVE, "weight_factor_limit", "weight_factor_limit"),
+    _number(OBJECTIVE, "crowd_strength", "crowd_strength"),
     _number(HISTORY, "strength", "usage_strength"),
     _time(HISTORY, "half_life", "usage_half_life_seconds"),
     _number(SOLVER, "gap", "gap"),

@@ -218,10 +218,11 @@ class _File:
                     f"must be how many there are, or inf if other limits bound it; got {f.shown(value)}", name
                 )
                 continue
-            for violation in Policy(floating_resources=(name,)).violations():
+            wrong = Policy(floating_resources=(name,)).violations()
+            for violation in wrong:
                 table.complain(violation.description, name)
             names.append(name)
-            if most == float("inf"):
+            if wrong or most == float("inf"):
                 continue
             limit = SideConstraint(name, (Term(name),), most)
             for violation in limit.violations():
@@ -233,9 +234,13 @@ class _File:
         return tuple(names), limits
 
     def _resources(self, limits: Sequence[SideConstraint], floating: Sequence[str]) -> None:
-        """Remark upon extras that look like a slip of the pen."""
+        """Remark upon extras, and upon amounts, that look like a slip of the pen."""
         known = [*FIELD_BY_RESOURCE, *floating]
         for index, limit in enumerate(limits):
+            if _means_percent(limit):
+                assert limit.most is not None
+                why = f'allows less than one GPU; for a part of all there are, write "{100 * limit.most:g} %"'
+                self._odd.add(("limit", index, "most"), why)
             for place, term in enumerate(limit.terms):
                 near = get_close_matches(term.resource, known, 1, 0.7) if len(self._odd.found) < MOST_HINTS else []
                 if term.resource not in known and near:
@@ -320,6 +325,12 @@ def _term(table: Table, queues: set[str]) -> Term:
             hint = f"; did you mean {near[0]}?" if near else ""
             table.wrong.add((*table.path, "queues", index), f"names {name!r}, and the file has no such queue{hint}")
     return term
+
+
+def _means_percent(limit: SideConstraint) -> bool:
+    """Whether a number of whole things is a fraction: 0.4 where 40 % may be meant."""
+    counted = [term.per_unit for term in limit.terms if term.resource == "gpu"]
+    return limit.most is not None and bool(counted) and not limit.unit and 0 < limit.most < min([1.0, *counted])
 
 
 # --- values -------------------------------------------------------------------------------------------------------

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from allocator.domain.cluster import Labels, Node
 from allocator.domain.queue import Queue
+from allocator.domain.side_constraint import Term
 from allocator.policyfile.positions import Path
 from allocator.policyfile.read import Reading
 from allocator.policyfile.tables import Remark, Remarks
 
+_NOTHING: Mapping[str, str] = {}
+
 
 def remarks_against(
-    reading: Reading, nodes: Sequence[Node], queues: Iterable[Queue], *, prune: bool = False
+    reading: Reading,
+    nodes: Sequence[Node],
+    queues: Iterable[Queue],
+    *,
+    prune: bool = False,
+    exceeded: Mapping[str, str] = _NOTHING,
 ) -> tuple[Remark, ...]:
     """The reading's own warnings, and those that only the cluster shows: flavors and labels that no node has, queues
-    that the file does not have. A queue above another one that is there already needs no warning.
+    that the file does not have, limits that are `exceeded` as things are: what is to be said of each, by its name, of a
+    quota `QUEUE:FLAVOR/RESOURCE`. A queue above another one that is there already needs no warning.
     """
     document = reading.document
     if document is None:
@@ -33,6 +42,9 @@ def remarks_against(
         for key, value in pairs:
             if (key, value) not in labels:
                 odd.add((*path, key), f"no node has the label {key}={value} now; it counts as soon as one does")
+    for path, name in _limits(reading):
+        if name in exceeded:
+            odd.add(path, exceeded[name])
     said = {queue.name for queue in document.queues}
     for name in sorted(there - said) if said else ():
         what = "is removed" if prune else "stays as it is; --prune removes what is not in the file"
@@ -58,6 +70,19 @@ def _node_labels(reading: Reading) -> Iterator[tuple[Path, Labels]]:
     for index, limit in enumerate(reading.document.policy.side_constraints):
         for number, term in enumerate(limit.terms):
             yield ("limit", index, "term", number, "node_labels"), term.node_labels
+
+
+def _limits(reading: Reading) -> Iterator[tuple[Path, str]]:
+    """Where the amount of each limit stands, and its name."""
+    document = reading.document
+    assert document is not None
+    for index, limit in enumerate(document.policy.side_constraints):
+        floats = limit.name in document.policy.floating_resources and limit.terms == (Term(limit.name),)
+        yield ("floating", limit.name) if floats else ("limit", index, "most"), limit.name
+    for index, queue in enumerate(document.queues):
+        for place, quota in enumerate(queue.quotas):
+            path = ("queue", index, "quota", place, "borrow")
+            yield path, f"{queue.name}:{quota.flavor}/{quota.resource}"
 
 
 def _is_about_a_parent_that_is_there(remark: Remark, reading: Reading, there: set[str]) -> bool:

@@ -9,7 +9,7 @@ from allocator.domain.reason import PendingCause
 from allocator.domain.snapshot import Memory, QueueHistory, Snapshot
 from allocator.formulation.build import Formulation
 from allocator.formulation.claims import display_amounts
-from allocator.formulation.problem import Booleans, Floats, Integers
+from allocator.formulation.problem import Booleans, Floats, Integers, Problem
 from allocator.formulation.usage_history import history_at, history_of, paces
 from allocator.rounds.decide import Decision
 from allocator.solvers.solution import Solution, Status
@@ -30,9 +30,12 @@ def history_after(
     """
     formulation = decision.formulation
     prices = scarcity_prices(formulation, decision.solution, memory)
-    paid = charged(formulation, prices, after, part)
+    by_row = constraint_prices(formulation, decision.solution, memory)
+    paid = charged(formulation, prices, by_row, after, part)
     there = formulation.problem.capacity + formulation.held.sum(axis=0)
-    worth = max(float((prices * there).sum()), float(paid.sum()))
+    rows = () if formulation.sides is None else formulation.sides.rows
+    limits = sum(price * (row.amount + row.taken) for price, row in zip(by_row.tolist(), rows, strict=True))
+    worth = max(float((prices * there).sum()) + limits, float(paid.sum()))
     past = history_at(memory, snapshot.time, policy.usage_half_life_seconds)
     by_name = dict(zip(formulation.live.queues, paid.tolist(), strict=True))
     return history_of(past, paces(snapshot.queues, by_name, worth))
@@ -59,6 +62,38 @@ def scarcity_prices(formulation: Formulation, solution: Solution, memory: Memory
     return np.where(unpriced & (total > 0), 1 / np.where(total > 0, total, 1.0), prices)
 
 
+def constraint_prices(formulation: Formulation, solution: Solution, memory: Memory) -> Floats:
+    """(L,) prices of side constraints, by the formulation's rows; 0 of one that leaves nobody less than they could use,
+    the last known one, or 1 for all of it if nothing has a price, where pinned jobs take all there may be. Prices of
+    quotas charge nobody: they are for a queue's own jobs to sort out.
+    """
+    sides, problem = formulation.sides, formulation.problem
+    if sides is None:
+        return np.zeros(0)
+    known = np.array([memory.limit_prices.get((name, "", ""), 0.0) for name in sides.names])
+    left = np.array([row.amount > 0 for row in sides.rows], dtype=np.bool_)
+    if solution.status is Status.FAILED:
+        return known
+    found = np.where(left, np.maximum(solution.limit_prices[: len(left)], 0.0), known)
+    wanting = _wanting(problem, solution)
+    waited_for = {limit.name for reason in formulation.never.values() for limit in reason.limits}
+    for number, name in enumerate(sides.names):
+        row, column, _ = problem.limit_arrays.entries(number, problem.flavor, problem.demand)
+        if not (wanting[row, column].any() if left[number] else name in waited_for):
+            found[number] = 0.0
+        elif not left[number] and not found[number] and not (solution.prices > 0).any():
+            taken = sides.rows[number].taken
+            found[number] = 1 / taken if taken > 0 else 0.0
+    return found
+
+
+def _wanting(problem: Problem, solution: Solution) -> Booleans:
+    """(n, K) columns that would give somebody more than they have."""
+    has = (problem.utility * solution.shares).sum(axis=1)
+    found: Booleans = (problem.utility > 0) & (problem.utility * _SATISFIED > has[:, None])
+    return found
+
+
 def _lacked(formulation: Formulation, solution: Solution) -> Booleans:
     """(F, R) of what the optimum gives somebody less than they could use."""
     problem = formulation.problem
@@ -66,8 +101,7 @@ def _lacked(formulation: Formulation, solution: Solution) -> Booleans:
     found = np.zeros(problem.capacity.shape, dtype=np.bool_)
     if not utility.size:
         return found
-    has = (utility * solution.shares).sum(axis=1)
-    row, column = np.nonzero((utility > 0) & (utility * _SATISFIED > has[:, None]))
+    row, column = np.nonzero(_wanting(problem, solution))
     at, resource = np.nonzero(problem.demand[row, column] > 0)
     found[problem.flavor[row, column][at], resource] = True
     return found
@@ -86,24 +120,40 @@ def _waited_for(formulation: Formulation) -> Booleans:
     return found
 
 
-def charged(formulation: Formulation, prices: Floats, after: Integers, part: Floats) -> Floats:
-    """(queues,) what the jobs of each of `Live.queues` hold costs at `prices` (F, R). Replicas that have finished hold
-    nothing.
+def charged(formulation: Formulation, prices: Floats, by_row: Floats, after: Integers, part: Floats) -> Floats:
+    """(queues,) what the jobs of each of `Live.queues` hold costs at `prices` (F, R), and at those of side constraints,
+    `by_row` (L,). Replicas that have finished hold nothing.
     """
     live = formulation.live
     running = np.flatnonzero(after >= 0)
     kind = live.shapes.kind[live.shape[running], after[running]]
     standing = np.bincount(live.jobs.piece_owner, weights=live.jobs.piece_count, minlength=len(after))[running]
     flavor = {name: index for index, name in enumerate(formulation.flavors)}
-    cost, replicas = np.zeros(len(live.kinds)), np.ones(len(live.kinds))
+    at, replicas = _prices_by_sort(formulation, prices, by_row), np.ones(len(live.kinds))
+    sort = np.zeros(len(running), dtype=np.int64)
+    if formulation.sides is not None:
+        sort = formulation.sides.sort[running]
+    cost = np.zeros((len(live.kinds), len(at)))
     for number in np.unique(kind).tolist():
         each = live.kinds[number]
         replicas[number] = each.replicas
         if each.flavor in flavor:
             amounts = display_amounts(each.asks * each.replicas, formulation.resources)
-            cost[number] = float(prices[flavor[each.flavor]] @ np.array(amounts))
+            cost[number] = at[:, flavor[each.flavor]] @ np.array(amounts)
     goes_on = after[running] == live.jobs.configuration[running]
     there = np.where(goes_on, standing / replicas[kind], 1.0)
     queue = live.profiles.queue[live.jobs.profile[running]]
-    paid = cost[kind] * part[running] * there
+    paid = cost[kind, sort] * part[running] * there
     return np.bincount(queue, weights=paid, minlength=len(live.queues)).astype(np.float64)
+
+
+def _prices_by_sort(formulation: Formulation, prices: Floats, by_row: Floats) -> Floats:
+    """(G, F, R) what side constraints charge, too, by sort of jobs."""
+    sides = formulation.sides
+    if sides is None:
+        return prices[None]
+    found = np.repeat(prices[None], sides.sort_count, axis=0)
+    for price, rates in zip(by_row.tolist(), sides.rates, strict=True):
+        if price > 0:
+            found += price * rates
+    return found

@@ -41,7 +41,16 @@ def coming_work(
     """What comes now, by flavor and size; `before` itself where that is about right still. `prices` by (flavor,
     resource), per display unit.
     """
-    found = _valued(_popularity(live), prices)
+    return work_of(_popularity(live), prices, before)
+
+
+def work_of(
+    popularity: Mapping[tuple[str, Resources], int],
+    prices: Mapping[tuple[str, str], float],
+    before: tuple[WorkKind, ...],
+) -> tuple[WorkKind, ...]:
+    """The same, told how many replicas of each (flavor, demand) live jobs could run as."""
+    found = _valued(popularity, prices)
     return found if found and differs(before, found) else before
 
 

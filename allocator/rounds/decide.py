@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
+from allocator.domain.giving_way import checkpoint
 from allocator.domain.plan import Plan
 from allocator.domain.policy import Policy
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.build import Formulation, build
 from allocator.formulation.problem import Problem
+from allocator.formulation.promises import in_turns
 from allocator.market.clearing import Cleared, clear
 from allocator.market.opening import opened
 from allocator.placement import hold, place
 from allocator.rounds.ports import Lap, Solver
+from allocator.rounds.ruled import Ruled
 from allocator.solvers.solution import Solution, Status, WarmStart
 
 
@@ -31,6 +35,18 @@ class Decision:
         return self.market.solution
 
 
+class Decider(Protocol):
+    """What decides a round. `decide` is ours; a replay may put another in its place to compare. It may remember things
+    between rounds, but must take facts from the snapshot alone, and the same facts must lead to the same plan.
+    """
+
+    def __call__(
+        self, snapshot: Snapshot, memory: Memory, policy: Policy, solver: Solver, lap: Lap
+    ) -> Decision | Ruled:
+        """Say what is to change. `lap` hears "formulate", "solve" and "place" when these stages end."""
+        ...
+
+
 def _unobserved(stage: str) -> None:
     """Nobody wants to know how long stages take."""
 
@@ -41,6 +57,7 @@ def decide(snapshot: Snapshot, memory: Memory, policy: Policy, solver: Solver, l
     When no solver has an answer, what runs keeps running and nothing starts.
     """
     formulation = build(snapshot, policy, memory)
+    checkpoint()
     lap("formulate")
 
     def solve(problem: Problem, start: WarmStart) -> Solution:
@@ -49,11 +66,12 @@ def decide(snapshot: Snapshot, memory: Memory, policy: Policy, solver: Solver, l
     start = WarmStart(formulation.warm_prices(memory))
     market = clear(opened(formulation, formulation.weightings.queues), solve, start, memory.limit_prices, policy.gap)
     formulation, solution = replace(formulation, problem=market.problem), market.solution
+    checkpoint()
     lap("solve")
     if solution.status is Status.FAILED:
         plan = hold(snapshot, formulation)
     else:
-        plan = place(snapshot, formulation, solution.shares, memory, policy)
+        plan = place(snapshot, formulation, in_turns(formulation, solution.shares), memory, policy)
     late = [snapshot.jobs[position] for position in formulation.promises.missed.tolist()]
     plan = replace(plan, missed=tuple(job.id for job in late if not job.message))
     if policy.floating_resources:

@@ -24,11 +24,12 @@ class Clock(Protocol):
         """Seconds since the epoch; what decisions see."""
         ...
 
-    def wait(self, until: float, *, quiescent: bool) -> bool:
+    def wait(self, until: float, *, quiet_until: float) -> bool:
         """Return at `until`, or earlier with False if the loop shall end.
 
-        `quiescent` says that a round would change nothing until some fact changes. A virtual clock may then go on to
-        the first later fact; a system clock keeps the pace, because dashboards want to see rounds.
+        No round before `quiet_until` would change anything unless some fact changes: it is infinite where only a fact
+        can, and not after now where the very next round may. A virtual clock may go on to the first later fact, or to
+        `quiet_until`; a system clock keeps the pace, because dashboards want to see rounds.
         """
         ...
 

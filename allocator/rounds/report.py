@@ -30,6 +30,8 @@ class RoundOutcome(Enum):
     """The first choice of solver failed; another one's certified answer was used."""
     STALE = "stale"
     """No solver answered: whatever ran keeps running, nothing was started."""
+    RULED = "ruled"
+    """Decided by rules, without an optimum; only in replays of other schedulers (`rounds.ruled`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,49 @@ class QueueUsage:
     actual_share: float
 
 
+class LimitKind(Enum):
+    """What sets a limit."""
+
+    SIDE_CONSTRAINT = "limit"
+    """A side constraint of the policy."""
+    FLOATING = "floating"
+    """A floating resource: how many of it there are."""
+    QUOTA = "quota"
+    """A queue's quota: what it is guaranteed, and what it may use at most."""
+    LENDING = "lending"
+    """A queue's lending limit: what of its quota others may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUsage:
+    """A limit after the commit, binding or not. Amounts are in `unit`: that of the side constraint, or the resource's
+    display unit. A side constraint has neither queue nor flavor nor resource, a floating resource only the latter.
+    """
+
+    kind: LimitKind
+    name: str
+    """As it can be asked for: a side constraint's or floating resource's own, of a quota `QUEUE:FLAVOR/RESOURCE`, of a
+    lending limit the same and `,lend`.
+    """
+    queue: str
+    flavor: str
+    resource: str
+    unit: str
+    used: float | None
+    """By all jobs that run, of a quota those of its queue and below; None of a lending limit."""
+    least: float | None
+    """What is guaranteed; None: nothing is, by limits of this kind."""
+    most: float | None
+    """None: no limit."""
+    price: float
+    """In objective units per unit; 0 where it does not bind."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoundSummary:
     """A round in a few numbers, flat and serialisable. Counts are of jobs unless said otherwise.
 
-    `gap` is (bound - objective) / total weight. `rounding_loss` is the part of the optimum's value, at the optimum's
+    `gap` is that of the solution. `rounding_loss` is the part of the optimum's value, at the optimum's
     own marginal utilities, that the integer placement does not reach: 0 is none. `stages` are (name, seconds). `lost`
     is (flavor, resource, integer units x seconds): what preemptions and moves throw away.
     """
@@ -121,3 +161,5 @@ class RoundReport:
     after: Memory | None = None
     """What it handed on."""
     policy: Policy | None = None
+    again: float | None = None
+    """Of a round decided by rules: when whoever decided wants to be asked again if nothing happens before."""

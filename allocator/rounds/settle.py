@@ -19,6 +19,7 @@ from allocator.domain.snapshot import Memory, QueueHistory, Snapshot
 from allocator.formulation.build import Formulation
 from allocator.formulation.live import Live
 from allocator.formulation.problem import Floats, Integers
+from allocator.formulation.promises import in_turns
 from allocator.placement.contenders import owed_now
 from allocator.rounds.charging import history_after
 from allocator.rounds.coming import coming_work
@@ -90,11 +91,11 @@ def settle(memory: Memory, snapshot: Snapshot, decision: Decision, commit: Commi
     prices, limit_prices = memory.prices, memory.limit_prices
     if solution.status is not Status.FAILED:
         there = row >= 0
-        share = np.minimum(1.0, solution.shares.sum(axis=1))
+        share = np.minimum(1.0, in_turns(formulation, solution.shares).sum(axis=1))
         pace[there] = share[row[there]] - parts[there]
         pace[np.abs(pace) <= _PACE_TOLERANCE] = 0.0
         prices = formulation.prices_to_remember(solution.prices, memory)
-        limit_prices = decision.market.limit_prices
+        limit_prices = formulation.limit_prices_to_remember(decision.market.limit_prices, memory)
     history: Mapping[str, QueueHistory] = {}
     if policy.usage_strength > 0:
         history = history_after(memory, snapshot, decision, configurations_after(live, commit), parts, policy)

@@ -64,8 +64,8 @@ def summarize(
         rejected=len(commit.rejected),
         preempted=tuple(sorted(preempted.items())),
         waiting=tuple(sorted(waiting.items())),
-        lost=_lost(decision, commit),
-        flavors=_flavor_usage(snapshot, decision, after, part),
+        lost=_lost(decision, commit, policy),
+        flavors=_flavor_usage(snapshot, decision, after, part, policy),
         queues=_queue_usage(snapshot, decision, after, part),
         stages=stages,
         resized=sum(isinstance(change, Resize) for change in done),
@@ -139,7 +139,10 @@ def _requested(decision: Decision) -> Amounts:
     return _added_up(live, kinds, counts)
 
 
-def _flavor_usage(snapshot: Snapshot, decision: Decision, after: Integers, part: Floats) -> tuple[FlavorUsage, ...]:
+def _flavor_usage(
+    snapshot: Snapshot, decision: Decision, after: Integers, part: Floats, policy: Policy
+) -> tuple[FlavorUsage, ...]:
+    """Without what floats, which is no flavor's."""
     capacity = _capacity(snapshot.nodes)
     requested = _requested(decision)
     allocated = _held(decision.formulation.live, after, part)
@@ -154,6 +157,7 @@ def _flavor_usage(snapshot: Snapshot, decision: Decision, after: Integers, part:
             price=prices.get((flavor, resource), 0.0),
         )
         for flavor, resource in sorted(capacity.keys() | allocated.keys())
+        if resource not in policy.floating_resources
     )
 
 
@@ -228,8 +232,8 @@ def _fair_amounts(decision: Decision, queue: Integers) -> Floats:
     return amounts
 
 
-def _lost(decision: Decision, commit: Commit) -> tuple[tuple[str, str, float], ...]:
-    """Resource-seconds that preemptions and moves throw away: what each victim held, for its restart cost."""
+def _lost(decision: Decision, commit: Commit, policy: Policy) -> tuple[tuple[str, str, float], ...]:
+    """Resource-seconds that preemptions and moves throw away: what each victim held of nodes, for its restart cost."""
     live = decision.formulation.live
     stopped = [applied.change.job_id for applied in commit.applied if isinstance(applied.change, Preempt | Move)]
     lost: dict[tuple[str, str], float] = defaultdict(float)
@@ -239,5 +243,7 @@ def _lost(decision: Decision, commit: Commit) -> tuple[tuple[str, str, float], .
             continue
         configuration = job.spec.configurations[job.allocation.placement.configuration]
         for resource, amount in configuration.total_demand.items():
+            if resource in policy.floating_resources:
+                continue
             lost[configuration.flavor, resource] += amount * job.spec.restart_cost_seconds
     return tuple((flavor, resource, amount) for (flavor, resource), amount in sorted(lost.items()) if amount)

@@ -15,19 +15,23 @@ from dataclasses import replace
 from typing import TypeVar
 
 from allocator.domain.errors import FailedPrecondition, InvalidInput, ResourceExhausted
+from allocator.domain.giving_way import giving_way
 from allocator.domain.job import JobState
-from allocator.explain.answers import JobExplanation, PromiseState
+from allocator.explain.answers import JobExplanation
 from allocator.explain.counterfactuals import MOST_ROUNDS, what_helps
 from allocator.explain.estimate import ROUNDS, SCENARIOS, estimate_start
 from allocator.explain.finished import Finished
 from allocator.explain.job import explain_job
+from allocator.explain.one_limit import explain_limit, one_more_of_limit
 from allocator.explain.own_limits import limit_prices
 from allocator.explain.prices import explain_price, one_more
 from allocator.explain.promise_weight import weight_that_holds
 from allocator.explain.queue import explain_queue
 from allocator.formulation.problem import Problem
 from allocator.rounds.ports import Solver
+from allocator.rounds.promise import PromiseState
 from allocator.rpc.backend import Backend, Context
+from allocator.rpc.patience import Patience
 from allocator.solvers import ChainSolver
 from allocator.solvers.solution import Solution, WarmStart
 from allocator.v1 import explain_service_pb2 as pb
@@ -38,13 +42,11 @@ from allocator.wire.explanations import (
     price_explanation_to_proto,
     queue_explanation_to_proto,
 )
-from allocator.wire.limits import limit_prices_to_proto
+from allocator.wire.limits import limit_explanation_to_proto, limit_prices_to_proto
 
 MOST_ROUNDS_ASKED, MOST_HISTORY = 10_000, 1000
 MOST_WAITING = 8
 """Answers that replay rounds, under way and waiting for their turn; more are refused."""
-_PATIENCE = 1.0
-"""Seconds that a replayed round waits for a real one to end, at most: rounds that never rest stop no answers."""
 
 Answer = TypeVar("Answer")
 
@@ -54,20 +56,16 @@ class _Abandoned(Exception):
 
 
 class _WhileAsked:
-    """A solver that works for as long as somebody wants to know, and while no real round is under way: threads of one
-    process take the time from one another, and what is replayed can wait.
-    """
+    """A solver that works for as long as somebody wants to know."""
 
-    def __init__(self, rest: Callable[[float], object]) -> None:
+    def __init__(self) -> None:
         self._solver = ChainSolver()
-        self._rest = rest
         self._gone = threading.Event()
 
     def abandon(self) -> None:
         self._gone.set()
 
     def solve(self, problem: Problem, *, gap: float, iterations: int, warm_start: WarmStart | None) -> Solution:
-        self._rest(_PATIENCE)
         if self._gone.is_set():
             raise _Abandoned
         return self._solver.solve(problem, gap=gap, iterations=iterations, warm_start=warm_start)
@@ -165,6 +163,14 @@ class ExplainService(pb_grpc.ExplainServiceServicer):
             past = await self._backend.ask(self._past, flavor, resource, request.history)
         return price_explanation_to_proto(found, past)
 
+    async def ExplainLimit(self, request: pb.ExplainLimitRequest, context: Context) -> pb.ExplainLimitResponse:
+        finished = await self._on(self._quick, self._newest_or_refuse)
+        found = await self._on(self._quick, lambda: explain_limit(finished, request.name))
+        if request.one_more:
+            more = await self._replay(lambda solver: one_more_of_limit(finished, request.name, solver))
+            found = replace(found, one_more=more)
+        return pb.ExplainLimitResponse(explanation=limit_explanation_to_proto(found))
+
     async def ListLimitPrices(self, request: pb.ListLimitPricesRequest, context: Context) -> pb.ListLimitPricesResponse:
         found = await self._on(self._quick, lambda: limit_prices(self._newest_or_refuse()))
         return pb.ListLimitPricesResponse(prices=limit_prices_to_proto(found))
@@ -197,10 +203,15 @@ class ExplainService(pb_grpc.ExplainServiceServicer):
         """The answer of something that may take long, unless nobody wants it any more."""
         if self._replaying >= MOST_WAITING:
             raise ResourceExhausted("explanations", f"{MOST_WAITING} are being worked out already")
-        solver = _WhileAsked(self._rest)
+        solver, patience = _WhileAsked(), Patience(self._rest)
+
+        def answer() -> Answer:
+            with giving_way(patience):
+                return work(solver)
+
         self._replaying += 1
         try:
-            return await self._on(self._slow, lambda: work(solver))
+            return await self._on(self._slow, answer)
         finally:
             solver.abandon()
             self._replaying -= 1

@@ -1,4 +1,5 @@
 """Carries news from rounds and writer to watch streams: newest wins, memory is bounded, slow readers hold up nobody.
+Captures are the exception: they want every round, and who cannot keep up is told so.
 
 Rounds and store call from their own threads; what they say is kept under a lock, newest only, and handed to the event
 loop in one go. Each watcher has a slot for a single value: a newer one replaces it.
@@ -8,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
+from allocator.domain.errors import ResourceExhausted
 from allocator.domain.placement import NodeDesired
+from allocator.rounds.captured import SeenRound
 from allocator.rounds.report import RoundReport
 
 Value = TypeVar("Value")
@@ -70,6 +74,58 @@ class Slot(Generic[Value]):
         return value
 
 
+class Rounds:
+    """Room for `most` rounds on their way to one capture. Put from any thread, taken on the event loop."""
+
+    def __init__(self, counts: StreamCounts, most: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._counts = counts
+        self._most = most
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._rounds: deque[SeenRound] = deque()
+        self._behind = self._closed = False
+        self._changed = asyncio.Event()
+
+    def put(self, seen: SeenRound) -> None:
+        """Add a round; where there is no room, let go of all: the reader is too slow. Returns at once."""
+        with self._lock:
+            if self._behind or self._closed:
+                return
+            self._counts.pushes += 1
+            self._rounds.append(seen)
+            if len(self._rounds) > self._most:
+                self._counts.coalesced += len(self._rounds)
+                self._rounds.clear()
+                self._behind = True
+        self._wake()
+
+    def close(self) -> None:
+        """From now on `take` raises Draining once nothing is left."""
+        with self._lock:
+            self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._changed.set)
+        except RuntimeError:  # the loop was closed, and whoever waited on it is gone
+            return
+
+    async def take(self) -> SeenRound:
+        """The next round, as soon as there is one. Raises ResourceExhausted when there was no room, Draining."""
+        while True:
+            with self._lock:
+                if self._behind:
+                    why = f"is more than {self._most} rounds behind, which is all that is kept for it: capture again"
+                    raise ResourceExhausted("capture", why)
+                if self._rounds:
+                    return self._rounds.popleft()
+                if self._closed:
+                    raise Draining
+                self._changed.clear()
+            await self._changed.wait()
+
+
 class Hub:
     """Implements `rounds.ports.Pusher` and `rounds.ports.Observer` for watch streams.
 
@@ -81,11 +137,15 @@ class Hub:
         self._allocations = StreamCounts()
         self._jobs = StreamCounts()
         self._rounds = StreamCounts()
+        self._captures = StreamCounts()
         self.counts: Mapping[str, StreamCounts] = {
             "allocations": self._allocations,
             "jobs": self._jobs,
             "rounds": self._rounds,
+            "captures": self._captures,
         }
+        self._captured: tuple[Rounds, ...] = ()
+        """Replaced as a whole, so that rounds read it without a lock."""
         self._node_slots: dict[str, set[Slot[NodeDesired]]] = {}
         self._job_slots: set[Slot[int]] = set()
         self._round_slots: set[Slot[int]] = set()
@@ -113,6 +173,11 @@ class Hub:
     def observe(self, report: RoundReport) -> None:
         """Tell watchers that a round was recorded."""
         self.newest = report
+        captured = self._captured
+        if captured:
+            seen = SeenRound.of(report)
+            for rounds in captured:
+                rounds.put(seen)
         with self._lock:
             self._pending_round = report.summary.round
             self._schedule()
@@ -161,6 +226,8 @@ class Hub:
         every: chain[Slot[Any]] = chain(self._job_slots, self._round_slots, *self._node_slots.values())
         for slot in every:
             slot.close()
+        for rounds in self._captured:
+            rounds.close()
 
     def check_open(self) -> None:
         """Raises Draining after `close`: for watchers between two slots' values."""
@@ -192,6 +259,19 @@ class Hub:
         slot = Slot[int]()
         with self._watching(self._rounds, self._round_slots, slot):
             yield slot
+
+    @contextmanager
+    def captures(self, most: int) -> Iterator[Rounds]:
+        """Every round from now on, whole, as long as no more than `most` wait."""
+        self.check_open()
+        rounds = Rounds(self._captures, most, asyncio.get_running_loop())
+        self._captured = (*self._captured, rounds)
+        self._captures.watchers += 1
+        try:
+            yield rounds
+        finally:
+            self._captured = tuple(other for other in self._captured if other is not rounds)
+            self._captures.watchers -= 1
 
     @contextmanager
     def _watching(self, counts: StreamCounts, slots: set[Slot[Value]], slot: Slot[Value]) -> Iterator[None]:

@@ -12,6 +12,7 @@ from allocator.domain.queue import Queue
 from allocator.intake.apply import apply
 from allocator.intake.commands import ApplyPolicy
 from allocator.policyfile import read, remarks_against, written
+from allocator.rounds.limit_usage import Taken, limits_in_use
 from allocator.rpc.backend import Backend, Context
 from allocator.v1 import policy_service_pb2 as pb
 from allocator.v1 import policy_service_pb2_grpc as pb_grpc
@@ -20,6 +21,7 @@ from allocator.wire import policies
 from allocator.wire.policies import PolicyCheck, PolicyRecord
 
 MOST_LISTED, USUALLY_LISTED = 1000, 100
+_NEARLY = 1 + 1e-9
 
 
 class PolicyService(pb_grpc.PolicyServiceServicer):
@@ -62,7 +64,23 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
             apply(ApplyPolicy(reading.document, text, prune=prune), ForkedFacts(snapshot, reads.memory()), now)
         except AllocatorError as error:
             refusal = str(error)
-        return PolicyCheck((), remarks_against(reading, snapshot.nodes, snapshot.queues, prune=prune), refusal)
+        remarks = remarks_against(
+            reading, snapshot.nodes, snapshot.queues, prune=prune, exceeded=self._exceeded(reading.document)
+        )
+        return PolicyCheck((), remarks, refusal)
+
+    def _exceeded(self, document: PolicyDocument) -> dict[str, str]:
+        """What is to be said of limits that would allow less than jobs hold since the last round, by name."""
+        report = self._backend.hub.newest
+        if report is None:
+            return {}
+        usages = limits_in_use(Taken(report.formulation, report.commit), document.policy, document.queues, None)
+        return {
+            each.name: f"{each.used:.6g} of it {'is' if each.used == 1 else 'are'} in use, {each.used - each.most:.6g} "
+            "more than it would allow: nobody is stopped for it, and nobody that it counts starts before so much ended"
+            for each in usages
+            if each.used is not None and each.most is not None and each.used > each.most * _NEARLY
+        }
 
     def _record(self, version: int | None) -> PolicyRecord:
         snapshot = self._backend.reads.snapshot(self._backend.now())

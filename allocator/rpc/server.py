@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped] #
 from allocator.domain.policy import Policy
 from allocator.intake.ports import Ledger
 from allocator.rpc.backend import Backend
+from allocator.rpc.capture_service import CaptureService
 from allocator.rpc.explain_service import ExplainService
 from allocator.rpc.hub import Hub
 from allocator.rpc.interceptor import CallInterceptor, OnRequest
@@ -25,6 +26,7 @@ from allocator.rpc.scheduler_service import SchedulerService
 from allocator.rpc.settings import RpcSettings
 from allocator.rpc.simulate_service import SimulateService
 from allocator.v1 import (
+    capture_service_pb2,
     explain_service_pb2,
     job_service_pb2,
     node_service_pb2,
@@ -33,6 +35,7 @@ from allocator.v1 import (
     scheduler_service_pb2,
     simulate_service_pb2,
 )
+from allocator.v1.capture_service_pb2_grpc import add_CaptureServiceServicer_to_server
 from allocator.v1.explain_service_pb2_grpc import add_ExplainServiceServicer_to_server
 from allocator.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
 from allocator.v1.node_service_pb2_grpc import add_NodeServiceServicer_to_server
@@ -44,6 +47,7 @@ from allocator.v1.simulate_service_pb2_grpc import add_SimulateServiceServicer_t
 SERVICES: tuple[str, ...] = tuple(
     service.full_name
     for module in (
+        capture_service_pb2,
         explain_service_pb2,
         job_service_pb2,
         node_service_pb2,
@@ -81,6 +85,7 @@ class RpcServer:
         self._explaining = ExplainService(self._backend, rest)
         self._simulating = SimulateService(self._backend, policy, rest)
         self._arranging = PolicyService(self._backend, policy)
+        self._capturing = CaptureService(self._backend, rest)
         self._health = health.aio.HealthServicer()
         self._on_request = on_request
         self._server: aio.Server | None = None
@@ -101,6 +106,7 @@ class RpcServer:
         add_ExplainServiceServicer_to_server(self._explaining, server)
         add_SimulateServiceServicer_to_server(self._simulating, server)
         add_PolicyServiceServicer_to_server(self._arranging, server)
+        add_CaptureServiceServicer_to_server(self._capturing, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         try:
@@ -138,4 +144,5 @@ class RpcServer:
         self._backend.hub.detach()
         self._explaining.close()
         self._simulating.close()
+        self._capturing.close()
         self._backend.close()

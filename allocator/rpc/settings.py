@@ -23,6 +23,10 @@ class RpcSettings:
     lease_seconds: float = 15.0
     heartbeat_interval_seconds: float = 2.0
     watch_gather_seconds: float = 0.01
+    capture_rounds: int = 32
+    """Rounds that are kept for a capture that does not keep up; when more wait, it is ended."""
+    most_captures: int = 4
+    """At a time; each costs some milliseconds per round, and more where much changes."""
     round_interval_seconds: float = 10.0
     """From one round to the next: what replays of rounds go by."""
     reject_infeasible: bool = True

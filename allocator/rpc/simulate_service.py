@@ -15,9 +15,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from allocator.domain.errors import ResourceExhausted
+from allocator.domain.giving_way import giving_way
 from allocator.domain.policy import Policy
 from allocator.intake.commands import SubmitJobs
 from allocator.rpc.backend import Backend, Context, remaining_seconds
+from allocator.rpc.patience import Patience
 from allocator.solvers import ChainSolver
 from allocator.v1 import simulate_service_pb2 as pb
 from allocator.v1 import simulate_service_pb2_grpc as pb_grpc
@@ -35,25 +37,19 @@ MOST_WAITING = 16
 _FOR_THE_ANSWER = 0.1
 """Part of the time to the client's deadline that is kept for the rest."""
 
-_PATIENCE = 1.0
-"""Seconds that a stage of an answer waits for a round to end, at most."""
-
 Answer = TypeVar("Answer")
-
-
-def _wait(rest: Callable[[float], object]) -> None:
-    rest(_PATIENCE)
 
 
 class SimulateService(pb_grpc.SimulateServiceServicer):
     """See protos/allocator/v1/simulate_service.proto. `policy` is asked at each question; `rest` waits, at most
-    for so many seconds, until no round is under way: between its stages an answer gives way to rounds.
+    for so many seconds, until no round is under way: an answer gives way to rounds.
     """
 
     def __init__(self, backend: Backend, policy: Callable[[], Policy], rest: Callable[[float], object]) -> None:
         self._backend = backend
         interval = backend.settings.round_interval_seconds
-        self._simulator = Simulator(backend.reads, ChainSolver(), policy, interval, lambda: _wait(rest))
+        self._simulator = Simulator(backend.reads, ChainSolver(), policy, interval)
+        self._rest = rest
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="whatif")
         self._waiting = 0
 
@@ -97,9 +93,15 @@ class SimulateService(pb_grpc.SimulateServiceServicer):
         def keep_going() -> bool:
             return not gone.is_set() and (until is None or loop.time() < until)
 
+        patience = Patience(self._rest)
+
+        def answer() -> Answer:
+            with giving_way(patience):
+                return work(keep_going)
+
         self._waiting += 1
         try:
-            return await loop.run_in_executor(self._thread, lambda: work(keep_going))
+            return await loop.run_in_executor(self._thread, answer)
         finally:
             gone.set()
             self._waiting -= 1

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allocator.formulation.certificate import Certificate, certify, gap_unit, objective, positive_split, repair
+from allocator.domain.giving_way import checkpoint
+from allocator.formulation.certificate import Certificate, certify, objective, positive_split, relative_gap, repair
 from allocator.formulation.problem import Problem
 from allocator.solvers.candidate import Candidate
 from allocator.solvers.conic import conic
@@ -188,12 +189,13 @@ class ChainSolver:
         tried: list[str] = []
         """Methods whose turn it was: all but those that do not apply."""
         for method in self.methods:
-            if best is not None and best.within(problem, gap) and not method.completes:
+            if best is not None and best.within(gap) and not method.completes:
                 continue
             if method.needs_budget and spent >= iterations:
                 tried.append(method.name)
                 attempts.append(f"{method.name}: no iterations left")
                 continue
+            checkpoint()
             left = iterations - spent
             alone = problem.utility.size > CONIC_SIZE  # the methods after it do not apply
             allowance = left if method.takes_all or alone else _allowance(left)
@@ -212,11 +214,11 @@ class ChainSolver:
             tried.append(method.name)
             spent += candidate.iterations
             attempts.append(f"{method.name}: {candidate.outcome}, gap {certificate.gap:.3g}")
-            completed = candidate.complete and not whole and certificate.within(problem, gap)
+            completed = candidate.complete and not whole and certificate.within(gap)
             if best is None or completed or certificate.objective > best.objective:
                 solver, whole = method.name, candidate.complete
             best = certificate if best is None else _better_of_both(problem, best, certificate, other_counts=completed)
-            if whole and best.within(problem, gap):
+            if whole and best.within(gap):
                 return _solution(best, Status.OPTIMAL, solver, spent, attempts, fallback=len(tried) > 1)
         if best is None:
             return _failed(problem, spent, attempts)
@@ -249,8 +251,8 @@ def _better_of_both(problem: Problem, one: Certificate, other: Certificate, *, o
     value = one if one.objective >= other.objective and not other_counts else other
     dual = one if one.bound <= other.bound else other
     bound = max(dual.bound, value.objective)
-    gap = (bound - value.objective) / gap_unit(problem) if np.isfinite([bound, value.objective]).all() else np.inf
-    return replace(value, prices=dual.prices, limit_prices=dual.limit_prices, bound=bound, gap=float(gap))
+    gap = relative_gap(problem, value.objective, bound)
+    return replace(value, prices=dual.prices, limit_prices=dual.limit_prices, bound=bound, gap=gap)
 
 
 def _solution(

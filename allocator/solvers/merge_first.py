@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
-from allocator.formulation.certificate import Certificate, gap_unit, objective
+from allocator.formulation.certificate import Certificate, objective, relative_gap
 from allocator.formulation.merging import Merged, merged
 from allocator.formulation.problem import Problem
 from allocator.solvers.solution import Solution, Status
@@ -37,11 +35,11 @@ def _for_all(together: Merged, answer: Solution, gap: float) -> Solution:
     shares = together.with_room(answer.shares)
     value = answer.objective if shares is answer.shares else objective(small, shares)
     bound = max(answer.bound, value)
-    left = (bound - value) / gap_unit(small) if np.isfinite(value) and np.isfinite(bound) else float("inf")
+    left = relative_gap(small, value, bound)
     status = answer.status
     if status is not Status.FAILED:
         judged = Certificate(shares, answer.prices, answer.limit_prices, value, bound, left)
-        status = Status.OPTIMAL if judged.within(small, gap) else Status.INACCURATE
+        status = Status.OPTIMAL if judged.within(gap) else Status.INACCURATE
     told = f"merged: {together.row.size:,} rows into {small.row_count:,}"
     return replace(
         answer,

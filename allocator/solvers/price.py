@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from allocator.formulation.certificate import gap_unit
 from allocator.formulation.chunks import Run, usual_threads, workers
 from allocator.formulation.problem import Floats, Problem
 from allocator.solvers.candidate import Candidate
@@ -76,7 +75,7 @@ def _discovered(problem: Problem, iterations: int, gap: float, warm_start: WarmS
     layout = Layout.of(problem, run) if local is None else local.rows
     if not (np.isfinite(layout.money) and np.isfinite(layout.price_unit).all() and (layout.omega > 0).all()):
         raise ArithmeticError("powers of the utilities overflow: use alpha = inf")
-    aim = Aim(gap, problem.fairness, gap_unit(problem) / layout.money)
+    aim = Aim(gap, problem.fairness, problem.total_weight / layout.money)
     shares = np.zeros(problem.throughput.shape)
     together = None if warm_start is None else _known(problem, warm_start)
     budget = max(iterations - 1, 1)

@@ -61,9 +61,7 @@ _ROUNDING = 1e-15
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A certified gap, read as `Certificate.within` reads it: relative to the total weight, or to what a relative
-    change of everybody's utility is worth if that is more.
-    """
+    """A certified gap, in the unit of `certificate.gap_unit`."""
 
     gap: float
     alpha: float

@@ -57,9 +57,9 @@ class WarmStart:
 @dataclass(frozen=True, slots=True)
 class Solution:
     """`shares` (n, K) are strictly feasible; `prices` (F, R) and `limit_prices` (L,) are >= 0, in objective units per
-    unit of capacity. `objective` <= optimum <= `bound`; `gap` = (bound - objective) / total weight (for alpha = inf, x
-    weight per job). `solver` names the method whose shares these are, `attempts` every one that was tried with its
-    outcome in words.
+    unit of capacity. `objective` <= optimum <= `bound`; `gap` = (bound - objective) / `certificate.gap_unit`:
+    what everybody's utility is worth. `solver` names the method whose shares these are, `attempts` every one that was
+    tried with its outcome in words.
     """
 
     shares: Floats

@@ -67,8 +67,8 @@ class ChangeFeed:
                 self.start = max(self.start, Cursor.of(self._jobs.popitem(last=False)[1]))
 
     def since(self, cursor: tuple[int, int], limit: int) -> tuple[Job, ...] | None:
-        """The first `limit` jobs behind `cursor`; None if it lies before `start`."""
-        if cursor < self.start:
+        """The first `limit` jobs behind `cursor`; None if it lies before `start`, or nothing is held."""
+        if self._limit == 0 or cursor < self.start:
             return None
         newest_first = list(takewhile(lambda job: Cursor.of(job) > cursor, reversed(self._jobs.values())))
         return tuple(newest_first[: -limit - 1 : -1])

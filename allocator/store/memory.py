@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from itertools import islice
 from typing import Any, TypeVar
@@ -41,9 +41,13 @@ class MemoryStore(LiveReads):
         keep_final: bool = True,
         receipt_retention_seconds: float = 7 * 86400.0,
         round_retention: int = 100_000,
+        feed_limit: int | None = None,
     ) -> None:
+        """`feed_limit`: so many changed jobs are at hand for watchers, 0 if nobody watches; None: all that are kept."""
         self._archive = _Archive(keep_final=keep_final)
-        self._image = Image(State(self._archive, ChangeFeed(limit=None if keep_final else FEED_LIMIT)))
+        if feed_limit is None and not keep_final:
+            feed_limit = FEED_LIMIT
+        self._image = Image(State(self._archive, ChangeFeed(limit=feed_limit)))
         self._rounds: OrderedDict[int, RoundSummary] = OrderedDict()
         self._receipt_retention_seconds = receipt_retention_seconds
         self._round_retention = round_retention
@@ -52,14 +56,15 @@ class MemoryStore(LiveReads):
     # --- Ledger ---
 
     def execute(self, command: Command, now: float) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            answer = self._change(lambda overlay: steps.execute(overlay, command, now))
-        except AllocatorError as error:
-            future.set_exception(error)
-        else:
-            future.set_result(answer)
-        return future
+        return self.execute_all((command,), now)[0]
+
+    def execute_all(self, commands: Iterable[Command], now: float) -> list[Future[Any]]:
+        """`execute` of each, in one change, as `SqlStore` does with commands that wait for its writer."""
+
+        def step(overlay: Overlay) -> list[Future[Any]]:
+            return [_executed(overlay, command, now) for command in commands]
+
+        return self._change(step)
 
     # --- Store ---
 
@@ -134,6 +139,18 @@ class MemoryStore(LiveReads):
             self._archive.add(overlay)
             self._image.merge(overlay)
             return answer
+
+
+def _executed(overlay: Overlay, command: Command, now: float) -> Future[Any]:
+    """The command's answer, or why it was refused; then nothing has changed."""
+    future: Future[Any] = Future()
+    try:
+        answer = steps.execute(overlay, command, now)
+    except AllocatorError as error:
+        future.set_exception(error)
+    else:
+        future.set_result(answer)
+    return future
 
 
 class _Archive:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from allocator.domain.applied_policy import AppliedPolicy
@@ -23,7 +22,7 @@ from allocator.intake.ports import ChangeSet, Receipt
 from allocator.placement.verify import NodeUsage
 from allocator.rounds.commit import desired_states
 from allocator.rounds.report import RoundSummary
-from allocator.store.state import LIVE, State, by_sequence
+from allocator.store.state import LIVE, Position, State, by_sequence
 
 Copied = TypeVar("Copied")
 
@@ -168,7 +167,8 @@ class Overlay:
             effects += 1
         effects += sum(map(self._drop_queue, changes.deleted_queues)) + sum(map(self._drop_node, changes.deleted_nodes))
         if effects:
-            self.position = replace(self.position, revision=revision, next_sequence=next_sequence)
+            position = self.position
+            self.position = Position(revision, next_sequence, position.recorded, position.committed)
 
     def restore(
         self,

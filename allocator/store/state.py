@@ -18,7 +18,7 @@ from allocator.domain.job import Job, JobState, revised
 from allocator.domain.placement import DesiredReplica
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingReason
-from allocator.domain.snapshot import Memory, Snapshot
+from allocator.domain.snapshot import Memory, Since, Snapshot
 from allocator.intake.ports import Receipt
 from allocator.placement.verify import NodeUsage
 from allocator.rounds.report import RoundSummary
@@ -85,6 +85,10 @@ class State:
         self._queue_tuple: tuple[Queue, ...] | None = None
         self._node_tuple: tuple[Node, ...] | None = None
         self._job_tuple: tuple[Job, ...] | None = None
+        self._last_jobs: tuple[Job, ...] = ()
+        self._changed: dict[str, Job] = {}
+        """Jobs that changed since `_last_jobs`."""
+        self._since: Since | None = None
         self._estimate_tuple: tuple[Estimate, ...] | None = None
 
     def all_queues(self) -> tuple[Queue, ...]:
@@ -109,6 +113,8 @@ class State:
         """By sequence."""
         if self._job_tuple is None:
             self._job_tuple = tuple(self.jobs.values())
+            self._since = Since(self._last_jobs, tuple(self._changed.values()))
+            self._last_jobs, self._changed = self._job_tuple, {}
         return self._job_tuple
 
     def snapshot(self, now: float) -> Snapshot:
@@ -122,6 +128,7 @@ class State:
             jobs=self.live_jobs(),
             estimates=self.all_estimates(),
             applied=self.applied,
+            since=self._since,
         )
 
     def jobs_on(self, node: str) -> tuple[Job, ...]:
@@ -169,6 +176,7 @@ class State:
                 self.jobs[job.id] = job
             else:
                 self.jobs.pop(job.id, None)
+        self._changed.update(overlay.jobs)
         _update(self.placed, {node: names or None for node, names in overlay.placed.items()})
         self.used.update(overlay.used)
         _update(self.used, {node: None for node, names in overlay.placed.items() if not names})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from allocator.domain.errors import FailedPrecondition
@@ -15,6 +14,7 @@ from allocator.intake.ports import ChangeSet
 from allocator.rounds.commit import check
 from allocator.rounds.report import RoundSummary
 from allocator.store.overlay import Overlay
+from allocator.store.state import Position
 
 
 def execute(overlay: Overlay, command: Command, now: float) -> Any:
@@ -35,7 +35,8 @@ def commit(overlay: Overlay, plan: Plan, now: float) -> Commit:
     checked = check(plan, overlay, revision=overlay.revision + 1, now=now)
     overlay.absorb(ChangeSet(jobs=checked.jobs))
     overlay.refresh(checked.reasons)
-    overlay.position = replace(overlay.position, committed=plan.round)
+    position = overlay.position
+    overlay.position = Position(position.revision, position.next_sequence, position.recorded, plan.round)
     desired = overlay.take_unpushed(Epoch(plan.round, overlay.revision))
     return Commit(overlay.revision, plan.round, checked.applied, checked.rejected, desired)
 
@@ -43,4 +44,6 @@ def commit(overlay: Overlay, plan: Plan, now: float) -> Commit:
 def record(overlay: Overlay, summary: RoundSummary, memory: Memory) -> None:
     """Keep a round's record, and what it hands to the next one."""
     overlay.round = (summary, memory)
-    overlay.position = replace(overlay.position, recorded=max(overlay.position.recorded, summary.round))
+    position = overlay.position
+    recorded = max(position.recorded, summary.round)
+    overlay.position = Position(position.revision, position.next_sequence, recorded, position.committed)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from allocator.v1 import explanation_pb2 as allocator_dot_v1_dot_explanation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"allocator/v1/explain_service.proto\x12\x0c\x61llocator.v1\x1a\x1e\x61llocator/v1/explanation.proto\"^\n\x11\x45xplainJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08\x65stimate\x18\x02 \x01(\x08\x12\x12\n\nwhat_helps\x18\x03 \x01(\x08\x12\x13\n\x0bmost_rounds\x18\x04 \x01(\x05\"G\n\x12\x45xplainJobResponse\x12\x31\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x1c.allocator.v1.JobExplanation\"$\n\x13\x45xplainQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\"K\n\x14\x45xplainQueueResponse\x12\x33\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x1e.allocator.v1.QueueExplanation\"Z\n\x13\x45xplainPriceRequest\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x10\n\x08one_more\x18\x03 \x01(\x08\x12\x0f\n\x07history\x18\x04 \x01(\x05\"u\n\x14\x45xplainPriceResponse\x12\x33\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x1e.allocator.v1.PriceExplanation\x12(\n\x07history\x18\x02 \x03(\x0b\x32\x17.allocator.v1.PastPrice\"\x18\n\x16ListLimitPricesRequest\"D\n\x17ListLimitPricesResponse\x12)\n\x06prices\x18\x01 \x01(\x0b\x32\x19.allocator.v1.LimitPrices2\x83\x03\n\x0e\x45xplainService\x12T\n\nExplainJob\x12\x1f.allocator.v1.ExplainJobRequest\x1a .allocator.v1.ExplainJobResponse\"\x03\x90\x02\x01\x12Z\n\x0c\x45xplainQueue\x12!.allocator.v1.ExplainQueueRequest\x1a\".allocator.v1.ExplainQueueResponse\"\x03\x90\x02\x01\x12Z\n\x0c\x45xplainPrice\x12!.allocator.v1.ExplainPriceRequest\x1a\".allocator.v1.ExplainPriceResponse\"\x03\x90\x02\x01\x12\x63\n\x0fListLimitPrices\x12$.allocator.v1.ListLimitPricesRequest\x1a%.allocator.v1.ListLimitPricesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"allocator/v1/explain_service.proto\x12\x0c\x61llocator.v1\x1a\x1e\x61llocator/v1/explanation.proto\"^\n\x11\x45xplainJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08\x65stimate\x18\x02 \x01(\x08\x12\x12\n\nwhat_helps\x18\x03 \x01(\x08\x12\x13\n\x0bmost_rounds\x18\x04 \x01(\x05\"G\n\x12\x45xplainJobResponse\x12\x31\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x1c.allocator.v1.JobExplanation\"$\n\x13\x45xplainQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\"K\n\x14\x45xplainQueueResponse\x12\x33\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x1e.allocator.v1.QueueExplanation\"Z\n\x13\x45xplainPriceRequest\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x10\n\x08one_more\x18\x03 \x01(\x08\x12\x0f\n\x07history\x18\x04 \x01(\x05\"u\n\x14\x45xplainPriceResponse\x12\x33\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x1e.allocator.v1.PriceExplanation\x12(\n\x07history\x18\x02 \x03(\x0b\x32\x17.allocator.v1.PastPrice\"5\n\x13\x45xplainLimitRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08one_more\x18\x02 \x01(\x08\"K\n\x14\x45xplainLimitResponse\x12\x33\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x1e.allocator.v1.LimitExplanation\"\x18\n\x16ListLimitPricesRequest\"D\n\x17ListLimitPricesResponse\x12)\n\x06prices\x18\x01 \x01(\x0b\x32\x19.allocator.v1.LimitPrices2\xdf\x03\n\x0e\x45xplainService\x12T\n\nExplainJob\x12\x1f.allocator.v1.ExplainJobRequest\x1a .allocator.v1.ExplainJobResponse\"\x03\x90\x02\x01\x12Z\n\x0c\x45xplainQueue\x12!.allocator.v1.ExplainQueueRequest\x1a\".allocator.v1.ExplainQueueResponse\"\x03\x90\x02\x01\x12Z\n\x0c\x45xplainPrice\x12!.allocator.v1.ExplainPriceRequest\x1a\".allocator.v1.ExplainPriceResponse\"\x03\x90\x02\x01\x12Z\n\x0c\x45xplainLimit\x12!.allocator.v1.ExplainLimitRequest\x1a\".allocator.v1.ExplainLimitResponse\"\x03\x90\x02\x01\x12\x63\n\x0fListLimitPrices\x12$.allocator.v1.ListLimitPricesRequest\x1a%.allocator.v1.ListLimitPricesResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINSERVICE'].methods_by_name['ExplainQueue']._serialized_options = b'\220\002\001'
   _globals['_EXPLAINSERVICE'].methods_by_name['ExplainPrice']._loaded_options = None
   _globals['_EXPLAINSERVICE'].methods_by_name['ExplainPrice']._serialized_options = b'\220\002\001'
+  _globals['_EXPLAINSERVICE'].methods_by_name['ExplainLimit']._loaded_options = None
+  _globals['_EXPLAINSERVICE'].methods_by_name['ExplainLimit']._serialized_options = b'\220\002\001'
   _globals['_EXPLAINSERVICE'].methods_by_name['ListLimitPrices']._loaded_options = None
   _globals['_EXPLAINSERVICE'].methods_by_name['ListLimitPrices']._serialized_options = b'\220\002\001'
   _globals['_EXPLAINJOBREQUEST']._serialized_start=84
@@ -52,10 +54,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINPRICEREQUEST']._serialized_end=458
   _globals['_EXPLAINPRICERESPONSE']._serialized_start=460
   _globals['_EXPLAINPRICERESPONSE']._serialized_end=577
-  _globals['_LISTLIMITPRICESREQUEST']._serialized_start=579
-  _globals['_LISTLIMITPRICESREQUEST']._serialized_end=603
-  _globals['_LISTLIMITPRICESRESPONSE']._serialized_start=605
-  _globals['_LISTLIMITPRICESRESPONSE']._serialized_end=673
-  _globals['_EXPLAINSERVICE']._serialized_start=676
-  _globals['_EXPLAINSERVICE']._serialized_end=1063
+  _globals['_EXPLAINLIMITREQUEST']._serialized_start=579
+  _globals['_EXPLAINLIMITREQUEST']._serialized_end=632
+  _globals['_EXPLAINLIMITRESPONSE']._serialized_start=634
+  _globals['_EXPLAINLIMITRESPONSE']._serialized_end=709
+  _globals['_LISTLIMITPRICESREQUEST']._serialized_start=711
+  _globals['_LISTLIMITPRICESREQUEST']._serialized_end=735
+  _globals['_LISTLIMITPRICESRESPONSE']._serialized_start=737
+  _globals['_LISTLIMITPRICESRESPONSE']._serialized_end=805
+  _globals['_EXPLAINSERVICE']._serialized_start=808
+  _globals['_EXPLAINSERVICE']._serialized_end=1287
 # @@protoc_insertion_point(module_scope)

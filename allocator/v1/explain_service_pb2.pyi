@@ -188,6 +188,56 @@ class ExplainPriceResponse(_message.Message):
 Global___ExplainPriceResponse: _TypeAlias = ExplainPriceResponse  # noqa: Y015
 
 @_typing.final
+class ExplainLimitRequest(_message.Message):
+    """Request of ExplainLimit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ONE_MORE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of a side constraint or floating resource, or QUEUE:FLAVOR/RESOURCE of a quota."""
+    one_more: _builtins.bool
+    """Find what one more unit would bring: solves the round's problem twice."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        one_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "one_more", b"one_more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainLimitRequest: _TypeAlias = ExplainLimitRequest  # noqa: Y015
+
+@_typing.final
+class ExplainLimitResponse(_message.Message):
+    """Response of ExplainLimit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def explanation(self) -> _explanation_pb2.LimitExplanation:
+        """The explanation."""
+
+    def __init__(
+        self,
+        *,
+        explanation: _explanation_pb2.LimitExplanation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainLimitResponse: _TypeAlias = ExplainLimitResponse  # noqa: Y015
+
+@_typing.final
 class ListLimitPricesRequest(_message.Message):
     """Request of ListLimitPrices."""
 
@@ -213,7 +263,7 @@ class ListLimitPricesResponse(_message.Message):
     PRICES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def prices(self) -> _explanation_pb2.LimitPrices:
-        """Those that have a price."""
+        """Every limit, and the prices."""
 
     def __init__(
         self,

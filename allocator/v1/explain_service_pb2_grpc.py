@@ -52,6 +52,11 @@ class ExplainServiceStub:
                 request_serializer=allocator_dot_v1_dot_explain__service__pb2.ExplainPriceRequest.SerializeToString,
                 response_deserializer=allocator_dot_v1_dot_explain__service__pb2.ExplainPriceResponse.FromString,
                 _registered_method=True)
+        self.ExplainLimit = channel.unary_unary(
+                '/allocator.v1.ExplainService/ExplainLimit',
+                request_serializer=allocator_dot_v1_dot_explain__service__pb2.ExplainLimitRequest.SerializeToString,
+                response_deserializer=allocator_dot_v1_dot_explain__service__pb2.ExplainLimitResponse.FromString,
+                _registered_method=True)
         self.ListLimitPrices = channel.unary_unary(
                 '/allocator.v1.ExplainService/ListLimitPrices',
                 request_serializer=allocator_dot_v1_dot_explain__service__pb2.ListLimitPricesRequest.SerializeToString,
@@ -86,9 +91,17 @@ class ExplainServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainLimit(self, request, context):
+        """Explains one limit: a quota, a side constraint, a floating resource. Errors: NOT_FOUND; FAILED_PRECONDITION before
+        the first round.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLimitPrices(self, request, context):
-        """Lists the prices of side constraints, and of what lies in pieces, with who pays them. Errors: FAILED_PRECONDITION
-        before the first round.
+        """Lists every limit and what is taken of it, and the prices of side constraints, and of what lies in pieces, with who
+        pays them. Errors: FAILED_PRECONDITION before the first round.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +124,11 @@ def add_ExplainServiceServicer_to_server(servicer, server):
                     servicer.ExplainPrice,
                     request_deserializer=allocator_dot_v1_dot_explain__service__pb2.ExplainPriceRequest.FromString,
                     response_serializer=allocator_dot_v1_dot_explain__service__pb2.ExplainPriceResponse.SerializeToString,
+            ),
+            'ExplainLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainLimit,
+                    request_deserializer=allocator_dot_v1_dot_explain__service__pb2.ExplainLimitRequest.FromString,
+                    response_serializer=allocator_dot_v1_dot_explain__service__pb2.ExplainLimitResponse.SerializeToString,
             ),
             'ListLimitPrices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLimitPrices,
@@ -202,6 +220,33 @@ class ExplainService:
             '/allocator.v1.ExplainService/ExplainPrice',
             allocator_dot_v1_dot_explain__service__pb2.ExplainPriceRequest.SerializeToString,
             allocator_dot_v1_dot_explain__service__pb2.ExplainPriceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/allocator.v1.ExplainService/ExplainLimit',
+            allocator_dot_v1_dot_explain__service__pb2.ExplainLimitRequest.SerializeToString,
+            allocator_dot_v1_dot_explain__service__pb2.ExplainLimitResponse.FromString,
             options,
             channel_credentials,
             insecure,

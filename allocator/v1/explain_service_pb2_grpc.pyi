@@ -42,9 +42,13 @@ class ExplainServiceStub:
     """Explains one queue. Errors: NOT_FOUND; FAILED_PRECONDITION before the first round."""
     ExplainPrice: _grpc.UnaryUnaryMultiCallable[_explain_service_pb2.ExplainPriceRequest, _explain_service_pb2.ExplainPriceResponse]
     """Explains one price. Errors: NOT_FOUND; FAILED_PRECONDITION before the first round."""
+    ExplainLimit: _grpc.UnaryUnaryMultiCallable[_explain_service_pb2.ExplainLimitRequest, _explain_service_pb2.ExplainLimitResponse]
+    """Explains one limit: a quota, a side constraint, a floating resource. Errors: NOT_FOUND; FAILED_PRECONDITION before
+    the first round.
+    """
     ListLimitPrices: _grpc.UnaryUnaryMultiCallable[_explain_service_pb2.ListLimitPricesRequest, _explain_service_pb2.ListLimitPricesResponse]
-    """Lists the prices of side constraints, and of what lies in pieces, with who pays them. Errors: FAILED_PRECONDITION
-    before the first round.
+    """Lists every limit and what is taken of it, and the prices of side constraints, and of what lies in pieces, with who
+    pays them. Errors: FAILED_PRECONDITION before the first round.
     """
 
 @_typing.type_check_only
@@ -61,9 +65,13 @@ class ExplainServiceAsyncStub(ExplainServiceStub):
     """Explains one queue. Errors: NOT_FOUND; FAILED_PRECONDITION before the first round."""
     ExplainPrice: _aio.UnaryUnaryMultiCallable[_explain_service_pb2.ExplainPriceRequest, _explain_service_pb2.ExplainPriceResponse]  # type: ignore[assignment]
     """Explains one price. Errors: NOT_FOUND; FAILED_PRECONDITION before the first round."""
+    ExplainLimit: _aio.UnaryUnaryMultiCallable[_explain_service_pb2.ExplainLimitRequest, _explain_service_pb2.ExplainLimitResponse]  # type: ignore[assignment]
+    """Explains one limit: a quota, a side constraint, a floating resource. Errors: NOT_FOUND; FAILED_PRECONDITION before
+    the first round.
+    """
     ListLimitPrices: _aio.UnaryUnaryMultiCallable[_explain_service_pb2.ListLimitPricesRequest, _explain_service_pb2.ListLimitPricesResponse]  # type: ignore[assignment]
-    """Lists the prices of side constraints, and of what lies in pieces, with who pays them. Errors: FAILED_PRECONDITION
-    before the first round.
+    """Lists every limit and what is taken of it, and the prices of side constraints, and of what lies in pieces, with who
+    pays them. Errors: FAILED_PRECONDITION before the first round.
     """
 
 class ExplainServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -97,13 +105,23 @@ class ExplainServiceServicer(metaclass=_abc_1.ABCMeta):
         """Explains one price. Errors: NOT_FOUND; FAILED_PRECONDITION before the first round."""
 
     @_abc_1.abstractmethod
+    def ExplainLimit(
+        self,
+        request: _explain_service_pb2.ExplainLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_explain_service_pb2.ExplainLimitResponse, _abc.Awaitable[_explain_service_pb2.ExplainLimitResponse]]:
+        """Explains one limit: a quota, a side constraint, a floating resource. Errors: NOT_FOUND; FAILED_PRECONDITION before
+        the first round.
+        """
+
+    @_abc_1.abstractmethod
     def ListLimitPrices(
         self,
         request: _explain_service_pb2.ListLimitPricesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_explain_service_pb2.ListLimitPricesResponse, _abc.Awaitable[_explain_service_pb2.ListLimitPricesResponse]]:
-        """Lists the prices of side constraints, and of what lies in pieces, with who pays them. Errors: FAILED_PRECONDITION
-        before the first round.
+        """Lists every limit and what is taken of it, and the prices of side constraints, and of what lies in pieces, with who
+        pays them. Errors: FAILED_PRECONDITION before the first round.
         """
 
 def add_ExplainServiceServicer_to_server(servicer: ExplainServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

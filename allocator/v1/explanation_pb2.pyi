@@ -246,7 +246,7 @@ class ScarceLimit(_message.Message):
     most: _builtins.float
     """What a side constraint allows; else what jobs that stay leave of it."""
     used: _builtins.float
-    """By the jobs that ran when the round looked. Absent unless it is a side constraint."""
+    """By the jobs that run after the round. Absent unless it is a side constraint."""
     wanted: _builtins.float
     """If all jobs that it counts ran, each where it takes most."""
     jobs: _builtins.int
@@ -1018,7 +1018,7 @@ class QueueAmounts(_message.Message):
     LENT_FIELD_NUMBER: _builtins.int
     BORROWERS_FIELD_NUMBER: _builtins.int
     flavor: _builtins.str
-    """The flavor."""
+    """The flavor. Empty: the resource floats, and is of none."""
     resource: _builtins.str
     """Name of the resource."""
     nominal: _builtins.float
@@ -1251,7 +1251,7 @@ Global___Gain: _TypeAlias = Gain  # noqa: Y015
 
 @_typing.final
 class OneMore(_message.Message):
-    """The optimum with one display unit more."""
+    """The optimum with one unit more: a display unit of a resource, or the limit's own."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1412,14 +1412,67 @@ class LimitPrice(_message.Message):
 Global___LimitPrice: _TypeAlias = LimitPrice  # noqa: Y015
 
 @_typing.final
+class LimitExplanation(_message.Message):
+    """One limit: what is taken of it, who pays for it, and what one more unit would bring."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    TOGETHER_FIELD_NUMBER: _builtins.int
+    PAYERS_FIELD_NUMBER: _builtins.int
+    ONE_MORE_FIELD_NUMBER: _builtins.int
+    round: _builtins.int
+    """The round."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it looked."""
+
+    @_builtins.property
+    def usage(self) -> _round_pb2.LimitUsage:
+        """What it allows, what is taken of it, its price."""
+
+    @_builtins.property
+    def together(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The others, with which it has its price, because only all of them together bind."""
+
+    @_builtins.property
+    def payers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Payer]:
+        """Queues that the optimum gives something of it, who pays most first; amounts are in units of the limit."""
+
+    @_builtins.property
+    def one_more(self) -> Global___OneMore:
+        """One unit more, if that was asked for. Absent also where nobody could use it."""
+
+    def __init__(
+        self,
+        *,
+        round: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        usage: _round_pb2.LimitUsage | None = ...,
+        together: _abc.Iterable[_builtins.str] | None = ...,
+        payers: _abc.Iterable[Global___Payer] | None = ...,
+        one_more: Global___OneMore | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["one_more", b"one_more", "time", b"time", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["one_more", b"one_more", "payers", b"payers", "round", b"round", "time", b"time", "together", b"together", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitExplanation: _TypeAlias = LimitExplanation  # noqa: Y015
+
+@_typing.final
 class LimitPrices(_message.Message):
-    """Prices of all side constraints and pieces that have one."""
+    """Prices of all side constraints and pieces that have one, and every limit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ROUND_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    USAGES_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """The round."""
     @_builtins.property
@@ -1430,16 +1483,23 @@ class LimitPrices(_message.Message):
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitPrice]:
         """Side constraints first, in the order of the policy."""
 
+    @_builtins.property
+    def usages(self) -> _containers.RepeatedCompositeFieldContainer[_round_pb2.LimitUsage]:
+        """Every limit that there is, with a price or without: side constraints in the order of the policy, floating resources,
+        quotas by queue.
+        """
+
     def __init__(
         self,
         *,
         round: _builtins.int = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
         limits: _abc.Iterable[Global___LimitPrice] | None = ...,
+        usages: _abc.Iterable[_round_pb2.LimitUsage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "round", b"round", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "round", b"round", "time", b"time", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

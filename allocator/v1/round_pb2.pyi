@@ -39,6 +39,8 @@ class _RoundOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RoundOut
     """The first choice of solver failed; another one's certified answer was used."""
     ROUND_OUTCOME_STALE: _RoundOutcome.ValueType  # 4
     """No solver answered: whatever ran keeps running, nothing was started."""
+    ROUND_OUTCOME_RULED: _RoundOutcome.ValueType  # 5
+    """Decided by rules, without an optimum: only in replays of other schedulers."""
 
 class RoundOutcome(_RoundOutcome, metaclass=_RoundOutcomeEnumTypeWrapper):
     """How much a round's answer can be trusted."""
@@ -55,7 +57,41 @@ ROUND_OUTCOME_FALLBACK: RoundOutcome.ValueType  # 3
 """The first choice of solver failed; another one's certified answer was used."""
 ROUND_OUTCOME_STALE: RoundOutcome.ValueType  # 4
 """No solver answered: whatever ran keeps running, nothing was started."""
+ROUND_OUTCOME_RULED: RoundOutcome.ValueType  # 5
+"""Decided by rules, without an optimum: only in replays of other schedulers."""
 Global___RoundOutcome: _TypeAlias = RoundOutcome  # noqa: Y015
+
+class _LimitKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LimitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIMIT_KIND_UNSPECIFIED: _LimitKind.ValueType  # 0
+    """Not given; never answered."""
+    LIMIT_KIND_SIDE_CONSTRAINT: _LimitKind.ValueType  # 1
+    """A side constraint of the policy."""
+    LIMIT_KIND_FLOATING: _LimitKind.ValueType  # 2
+    """A floating resource: how many of it there are."""
+    LIMIT_KIND_QUOTA: _LimitKind.ValueType  # 3
+    """A queue's quota: what it is guaranteed, and what it may use at most."""
+    LIMIT_KIND_LENDING: _LimitKind.ValueType  # 4
+    """A queue's lending limit: what of its quota others may use."""
+
+class LimitKind(_LimitKind, metaclass=_LimitKindEnumTypeWrapper):
+    """What sets a limit."""
+
+LIMIT_KIND_UNSPECIFIED: LimitKind.ValueType  # 0
+"""Not given; never answered."""
+LIMIT_KIND_SIDE_CONSTRAINT: LimitKind.ValueType  # 1
+"""A side constraint of the policy."""
+LIMIT_KIND_FLOATING: LimitKind.ValueType  # 2
+"""A floating resource: how many of it there are."""
+LIMIT_KIND_QUOTA: LimitKind.ValueType  # 3
+"""A queue's quota: what it is guaranteed, and what it may use at most."""
+LIMIT_KIND_LENDING: LimitKind.ValueType  # 4
+"""A queue's lending limit: what of its quota others may use."""
+Global___LimitKind: _TypeAlias = LimitKind  # noqa: Y015
 
 @_typing.final
 class FlavorUsage(_message.Message):
@@ -98,6 +134,79 @@ class FlavorUsage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FlavorUsage: _TypeAlias = FlavorUsage  # noqa: Y015
+
+@_typing.final
+class LimitUsage(_message.Message):
+    """A limit after a round, binding or not. Amounts are in `unit`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    FLAVOR_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    LEAST_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    kind: Global___LimitKind.ValueType
+    """What sets it."""
+    name: _builtins.str
+    """As it can be asked for: a side constraint's or floating resource's own, of a quota QUEUE:FLAVOR/RESOURCE, of a
+    lending limit the same and ",lend".
+    """
+    queue: _builtins.str
+    """The queue, of quotas."""
+    flavor: _builtins.str
+    """The flavor, of quotas."""
+    resource: _builtins.str
+    """Name of the resource, of quotas and floating resources."""
+    unit: _builtins.str
+    """Unit of the amounts: that of the side constraint, or the resource's display unit (see Resources)."""
+    used: _builtins.float
+    """What all jobs that run take of it after the commit, of a quota those of its queue and below. Absent of lending
+    limits.
+    """
+    least: _builtins.float
+    """What is guaranteed. Absent: nothing is, by limits of this kind."""
+    most: _builtins.float
+    """What it allows. Absent: any amount."""
+    price: _builtins.float
+    """What one unit more is worth now, in units of the objective; 0 where it does not bind."""
+    def __init__(
+        self,
+        *,
+        kind: Global___LimitKind.ValueType = ...,
+        name: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        flavor: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        used: _builtins.float | None = ...,
+        least: _builtins.float | None = ...,
+        most: _builtins.float | None = ...,
+        price: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_least", b"_least", "_most", b"_most", "_used", b"_used", "least", b"least", "most", b"most", "used", b"used"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_least", b"_least", "_most", b"_most", "_used", b"_used", "flavor", b"flavor", "kind", b"kind", "least", b"least", "most", b"most", "name", b"name", "price", b"price", "queue", b"queue", "resource", b"resource", "unit", b"unit", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__least: _TypeAlias = _typing.Literal["least"]  # noqa: Y015
+    _WhichOneofArgType__least: _TypeAlias = _typing.Literal["_least", b"_least"]  # noqa: Y015
+    _WhichOneofReturnType__most: _TypeAlias = _typing.Literal["most"]  # noqa: Y015
+    _WhichOneofArgType__most: _TypeAlias = _typing.Literal["_most", b"_most"]  # noqa: Y015
+    _WhichOneofReturnType__used: _TypeAlias = _typing.Literal["used"]  # noqa: Y015
+    _WhichOneofArgType__used: _TypeAlias = _typing.Literal["_used", b"_used"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__least) -> _WhichOneofReturnType__least | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most) -> _WhichOneofReturnType__most | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__used) -> _WhichOneofReturnType__used | None: ...
+
+Global___LimitUsage: _TypeAlias = LimitUsage  # noqa: Y015
 
 @_typing.final
 class QueueUsage(_message.Message):

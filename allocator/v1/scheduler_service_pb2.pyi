@@ -243,7 +243,9 @@ class GetClusterStatusResponse(_message.Message):
     running_jobs: _builtins.int
     """Number of jobs that run now."""
     gap: _builtins.float
-    """Certified gap of the last round: (bound - objective) / total weight. Absent before the first round."""
+    """Certified gap of the last round: (bound - objective) / what everybody's utility is worth. Absent before the first
+    round.
+    """
     @_builtins.property
     def nodes(self) -> Global___NodeCounts:
         """Nodes now."""

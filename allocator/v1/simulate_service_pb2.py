@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from allocator.v1 import explanation_pb2 as allocator_dot_v1_dot_explanation__pb2
 from allocator.v1 import job_pb2 as allocator_dot_v1_dot_job__pb2
 from allocator.v1 import job_service_pb2 as allocator_dot_v1_dot_job__service__pb2
 from allocator.v1 import node_service_pb2 as allocator_dot_v1_dot_node__service__pb2
@@ -32,7 +33,7 @@ from allocator.v1 import resources_pb2 as allocator_dot_v1_dot_resources__pb2
 from allocator.v1 import round_pb2 as allocator_dot_v1_dot_round__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#allocator/v1/simulate_service.proto\x12\x0c\x61llocator.v1\x1a\x16\x61llocator/v1/job.proto\x1a\x1e\x61llocator/v1/job_service.proto\x1a\x1f\x61llocator/v1/node_service.proto\x1a!allocator/v1/policy_service.proto\x1a allocator/v1/queue_service.proto\x1a\x19\x61llocator/v1/reason.proto\x1a\x1c\x61llocator/v1/resources.proto\x1a\x18\x61llocator/v1/round.proto\"\xc6\x01\n\x08\x41\x64\x64Nodes\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x12\n\x05\x63ount\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12)\n\x08\x63\x61pacity\x18\x03 \x01(\x0b\x32\x17.allocator.v1.Resources\x12\x32\n\x06labels\x18\x04 \x03(\x0b\x32\".allocator.v1.AddNodes.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_count\"u\n\x0c\x43hangePolicy\x12\x36\n\x06values\x18\x01 \x03(\x0b\x32&.allocator.v1.ChangePolicy.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xaf\x05\n\x0fSimulatedChange\x12+\n\tadd_nodes\x18\x01 \x01(\x0b\x32\x16.allocator.v1.AddNodesH\x00\x12\x36\n\x0bremove_node\x18\x02 \x01(\x0b\x32\x1f.allocator.v1.RemoveNodeRequestH\x00\x12\x36\n\x0b\x63ordon_node\x18\x03 \x01(\x0b\x32\x1f.allocator.v1.CordonNodeRequestH\x00\x12\x34\n\ndrain_node\x18\x04 \x01(\x0b\x32\x1e.allocator.v1.DrainNodeRequestH\x00\x12\x34\n\ntaint_node\x18\x05 \x01(\x0b\x32\x1e.allocator.v1.TaintNodeRequestH\x00\x12\x36\n\x0bsubmit_jobs\x18\x06 \x01(\x0b\x32\x1f.allocator.v1.SubmitJobsRequestH\x00\x12\x36\n\x0b\x63\x61ncel_jobs\x18\x07 \x01(\x0b\x32\x1f.allocator.v1.CancelJobsRequestH\x00\x12\x36\n\x0bupdate_jobs\x18\x08 \x01(\x0b\x32\x1f.allocator.v1.UpdateJobsRequestH\x00\x12\x38\n\x0c\x63reate_queue\x18\t \x01(\x0b\x32 .allocator.v1.CreateQueueRequestH\x00\x12\x38\n\x0cupdate_queue\x18\n \x01(\x0b\x32 .allocator.v1.UpdateQueueRequestH\x00\x12\x33\n\rchange_policy\x18\x0b \x01(\x0b\x32\x1a.allocator.v1.ChangePolicyH\x00\x12\x38\n\x0c\x61pply_policy\x18\x0c \x01(\x0b\x32 .allocator.v1.ApplyPolicyRequestH\x00\x42\x08\n\x06\x63hange\"b\n\x0fSimulateRequest\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.allocator.v1.SimulatedChange\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x0e\n\x06rounds\x18\x03 \x01(\x05\"b\n\x0fSimulatedAmount\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65mand\x18\x03 \x01(\x01\x12\x0f\n\x07optimum\x18\x04 \x01(\x01\x12\x0c\n\x04held\x18\x05 \x01(\x01\"^\n\x0eSimulatedQueue\x12\r\n\x05queue\x18\x01 \x01(\t\x12\r\n\x05money\x18\x02 \x01(\x01\x12.\n\x07\x61mounts\x18\x03 \x03(\x0b\x32\x1d.allocator.v1.SimulatedAmount\"\xeb\x01\n\x12SimulatedJobChange\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.allocator.v1.SimulatedJobChangeKind\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.allocator.v1.PreemptionReason\x12,\n\nallocation\x18\x04 \x01(\x0b\x32\x18.allocator.v1.Allocation\x12\x33\n\x0epending_reason\x18\x05 \x01(\x0b\x32\x1b.allocator.v1.PendingReason\"\x9e\x01\n\x0eSimulatedRound\x12+\n\x07summary\x18\x01 \x01(\x0b\x32\x1a.allocator.v1.RoundSummary\x12,\n\x06queues\x18\x02 \x03(\x0b\x32\x1c.allocator.v1.SimulatedQueue\x12\x31\n\x07\x63hanges\x18\x03 \x03(\x0b\x32 .allocator.v1.SimulatedJobChange\"\x9d\x01\n\rSimulatedFate\x12\x12\n\x05share\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03ran\x18\x02 \x01(\x08\x12\x1a\n\rconfiguration\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x33\n\x0epending_reason\x18\x04 \x01(\x0b\x32\x1b.allocator.v1.PendingReasonB\x08\n\x06_shareB\x10\n\x0e_configuration\"\x90\x02\n\x0cSimulatedJob\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.allocator.v1.Job\x12+\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x1b.allocator.v1.SimulatedFate\x12*\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x1b.allocator.v1.SimulatedFate\x12\"\n\x15starts_before_seconds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12!\n\x14starts_after_seconds\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\r\n\x05never\x18\x06 \x01(\tB\x18\n\x16_starts_before_secondsB\x17\n\x15_starts_after_seconds\"\xed\x01\n\x10SimulateResponse\x12,\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\x1c.allocator.v1.SimulatedRound\x12+\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x1c.allocator.v1.SimulatedRound\x12*\n\tsubmitted\x18\x03 \x03(\x0b\x32\x17.allocator.v1.JobResult\x12(\n\x04jobs\x18\x04 \x03(\x0b\x32\x1a.allocator.v1.SimulatedJob\x12\x0e\n\x06rounds\x18\x05 \x01(\x05\x12\x18\n\x10interval_seconds\x18\x06 \x01(\x01\"T\n\tNodeOffer\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x0c\n\x04\x63ost\x18\x02 \x01(\x01\x12)\n\x08\x63\x61pacity\x18\x03 \x01(\x0b\x32\x17.allocator.v1.Resources\"N\n\x13PlanCapacityRequest\x12\x0e\n\x06\x62udget\x18\x01 \x01(\x01\x12\'\n\x06offers\x18\x02 \x03(\x0b\x32\x17.allocator.v1.NodeOffer\"J\n\x0cNodePurchase\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x0c\n\x04\x63ost\x18\x03 \x01(\x01\x12\r\n\x05worth\x18\x04 \x01(\x01\"(\n\tQueueGain\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0c\n\x04gain\x18\x02 \x01(\x01\"\xb6\x02\n\x14PlanCapacityResponse\x12-\n\tpurchases\x18\x01 \x03(\x0b\x32\x1a.allocator.v1.NodePurchase\x12\r\n\x05spent\x18\x02 \x01(\x01\x12\x0c\n\x04left\x18\x03 \x01(\x01\x12\x16\n\x0ewelfare_before\x18\x04 \x01(\x01\x12\x15\n\rwelfare_after\x18\x05 \x01(\x01\x12&\n\x05gains\x18\x06 \x03(\x0b\x32\x17.allocator.v1.QueueGain\x12,\n\x06\x62\x65\x66ore\x18\x07 \x01(\x0b\x32\x1c.allocator.v1.SimulatedRound\x12+\n\x05\x61\x66ter\x18\x08 \x01(\x0b\x32\x1c.allocator.v1.SimulatedRound\x12\x0e\n\x06solves\x18\t \x01(\x05\x12\x10\n\x08\x63omplete\x18\n \x01(\x08*\xd9\x01\n\x16SimulatedJobChangeKind\x12)\n%SIMULATED_JOB_CHANGE_KIND_UNSPECIFIED\x10\x00\x12#\n\x1fSIMULATED_JOB_CHANGE_KIND_START\x10\x01\x12%\n!SIMULATED_JOB_CHANGE_KIND_PREEMPT\x10\x02\x12\"\n\x1eSIMULATED_JOB_CHANGE_KIND_MOVE\x10\x03\x12$\n SIMULATED_JOB_CHANGE_KIND_RESIZE\x10\x04\x32\xbd\x01\n\x0fSimulateService\x12N\n\x08Simulate\x12\x1d.allocator.v1.SimulateRequest\x1a\x1e.allocator.v1.SimulateResponse\"\x03\x90\x02\x01\x12Z\n\x0cPlanCapacity\x12!.allocator.v1.PlanCapacityRequest\x1a\".allocator.v1.PlanCapacityResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#allocator/v1/simulate_service.proto\x12\x0c\x61llocator.v1\x1a\x1e\x61llocator/v1/explanation.proto\x1a\x16\x61llocator/v1/job.proto\x1a\x1e\x61llocator/v1/job_service.proto\x1a\x1f\x61llocator/v1/node_service.proto\x1a!allocator/v1/policy_service.proto\x1a allocator/v1/queue_service.proto\x1a\x19\x61llocator/v1/reason.proto\x1a\x1c\x61llocator/v1/resources.proto\x1a\x18\x61llocator/v1/round.proto\"\xc6\x01\n\x08\x41\x64\x64Nodes\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x12\n\x05\x63ount\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12)\n\x08\x63\x61pacity\x18\x03 \x01(\x0b\x32\x17.allocator.v1.Resources\x12\x32\n\x06labels\x18\x04 \x03(\x0b\x32\".allocator.v1.AddNodes.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_count\"u\n\x0c\x43hangePolicy\x12\x36\n\x06values\x18\x01 \x03(\x0b\x32&.allocator.v1.ChangePolicy.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x0b\x43hangeLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x04most\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tmost_part\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x07\n\x05_mostB\x0c\n\n_most_part\"\xe2\x05\n\x0fSimulatedChange\x12+\n\tadd_nodes\x18\x01 \x01(\x0b\x32\x16.allocator.v1.AddNodesH\x00\x12\x36\n\x0bremove_node\x18\x02 \x01(\x0b\x32\x1f.allocator.v1.RemoveNodeRequestH\x00\x12\x36\n\x0b\x63ordon_node\x18\x03 \x01(\x0b\x32\x1f.allocator.v1.CordonNodeRequestH\x00\x12\x34\n\ndrain_node\x18\x04 \x01(\x0b\x32\x1e.allocator.v1.DrainNodeRequestH\x00\x12\x34\n\ntaint_node\x18\x05 \x01(\x0b\x32\x1e.allocator.v1.TaintNodeRequestH\x00\x12\x36\n\x0bsubmit_jobs\x18\x06 \x01(\x0b\x32\x1f.allocator.v1.SubmitJobsRequestH\x00\x12\x36\n\x0b\x63\x61ncel_jobs\x18\x07 \x01(\x0b\x32\x1f.allocator.v1.CancelJobsRequestH\x00\x12\x36\n\x0bupdate_jobs\x18\x08 \x01(\x0b\x32\x1f.allocator.v1.UpdateJobsRequestH\x00\x12\x38\n\x0c\x63reate_queue\x18\t \x01(\x0b\x32 .allocator.v1.CreateQueueRequestH\x00\x12\x38\n\x0cupdate_queue\x18\n \x01(\x0b\x32 .allocator.v1.UpdateQueueRequestH\x00\x12\x33\n\rchange_policy\x18\x0b \x01(\x0b\x32\x1a.allocator.v1.ChangePolicyH\x00\x12\x38\n\x0c\x61pply_policy\x18\x0c \x01(\x0b\x32 .allocator.v1.ApplyPolicyRequestH\x00\x12\x31\n\x0c\x63hange_limit\x18\r \x01(\x0b\x32\x19.allocator.v1.ChangeLimitH\x00\x42\x08\n\x06\x63hange\"b\n\x0fSimulateRequest\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.allocator.v1.SimulatedChange\x12\x0f\n\x07job_ids\x18\x02 \x03(\t\x12\x0e\n\x06rounds\x18\x03 \x01(\x05\"b\n\x0fSimulatedAmount\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65mand\x18\x03 \x01(\x01\x12\x0f\n\x07optimum\x18\x04 \x01(\x01\x12\x0c\n\x04held\x18\x05 \x01(\x01\"^\n\x0eSimulatedQueue\x12\r\n\x05queue\x18\x01 \x01(\t\x12\r\n\x05money\x18\x02 \x01(\x01\x12.\n\x07\x61mounts\x18\x03 \x03(\x0b\x32\x1d.allocator.v1.SimulatedAmount\"\xeb\x01\n\x12SimulatedJobChange\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.allocator.v1.SimulatedJobChangeKind\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.allocator.v1.PreemptionReason\x12,\n\nallocation\x18\x04 \x01(\x0b\x32\x18.allocator.v1.Allocation\x12\x33\n\x0epending_reason\x18\x05 \x01(\x0b\x32\x1b.allocator.v1.PendingReason\"\xc8\x01\n\x0eSimulatedRound\x12+\n\x07summary\x18\x01 \x01(\x0b\x32\x1a.allocator.v1.RoundSummary\x12,\n\x06queues\x18\x02 \x03(\x0b\x32\x1c.allocator.v1.SimulatedQueue\x12\x31\n\x07\x63hanges\x18\x03 \x03(\x0b\x32 .allocator.v1.SimulatedJobChange\x12(\n\x06limits\x18\x04 \x03(\x0b\x32\x18.allocator.v1.LimitUsage\"\xc8\x01\n\rSimulatedFate\x12\x12\n\x05share\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03ran\x18\x02 \x01(\x08\x12\x1a\n\rconfiguration\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x33\n\x0epending_reason\x18\x04 \x01(\x0b\x32\x1b.allocator.v1.PendingReason\x12)\n\x07promise\x18\x05 \x01(\x0b\x32\x18.allocator.v1.JobPromiseB\x08\n\x06_shareB\x10\n\x0e_configuration\"\x90\x02\n\x0cSimulatedJob\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.allocator.v1.Job\x12+\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x1b.allocator.v1.SimulatedFate\x12*\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x1b.allocator.v1.SimulatedFate\x12\"\n\x15starts_before_seconds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12!\n\x14starts_after_seconds\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\r\n\x05never\x18\x06 \x01(\tB\x18\n\x16_starts_before_secondsB\x17\n\x15_starts_after_seconds\"\xed\x01\n\x10SimulateResponse\x12,\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\x1c.allocator.v1.SimulatedRound\x12+\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x1c.allocator.v1.SimulatedRound\x12*\n\tsubmitted\x18\x03 \x03(\x0b\x32\x17.allocator.v1.JobResult\x12(\n\x04jobs\x18\x04 \x03(\x0b\x32\x1a.allocator.v1.SimulatedJob\x12\x0e\n\x06rounds\x18\x05 \x01(\x05\x12\x18\n\x10interval_seconds\x18\x06 \x01(\x01\"T\n\tNodeOffer\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x0c\n\x04\x63ost\x18\x02 \x01(\x01\x12)\n\x08\x63\x61pacity\x18\x03 \x01(\x0b\x32\x17.allocator.v1.Resources\"N\n\x13PlanCapacityRequest\x12\x0e\n\x06\x62udget\x18\x01 \x01(\x01\x12\'\n\x06offers\x18\x02 \x03(\x0b\x32\x17.allocator.v1.NodeOffer\"J\n\x0cNodePurchase\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x0c\n\x04\x63ost\x18\x03 \x01(\x01\x12\r\n\x05worth\x18\x04 \x01(\x01\"(\n\tQueueGain\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0c\n\x04gain\x18\x02 \x01(\x01\"\xb6\x02\n\x14PlanCapacityResponse\x12-\n\tpurchases\x18\x01 \x03(\x0b\x32\x1a.allocator.v1.NodePurchase\x12\r\n\x05spent\x18\x02 \x01(\x01\x12\x0c\n\x04left\x18\x03 \x01(\x01\x12\x16\n\x0ewelfare_before\x18\x04 \x01(\x01\x12\x15\n\rwelfare_after\x18\x05 \x01(\x01\x12&\n\x05gains\x18\x06 \x03(\x0b\x32\x17.allocator.v1.QueueGain\x12,\n\x06\x62\x65\x66ore\x18\x07 \x01(\x0b\x32\x1c.allocator.v1.SimulatedRound\x12+\n\x05\x61\x66ter\x18\x08 \x01(\x0b\x32\x1c.allocator.v1.SimulatedRound\x12\x0e\n\x06solves\x18\t \x01(\x05\x12\x10\n\x08\x63omplete\x18\n \x01(\x08*\xd9\x01\n\x16SimulatedJobChangeKind\x12)\n%SIMULATED_JOB_CHANGE_KIND_UNSPECIFIED\x10\x00\x12#\n\x1fSIMULATED_JOB_CHANGE_KIND_START\x10\x01\x12%\n!SIMULATED_JOB_CHANGE_KIND_PREEMPT\x10\x02\x12\"\n\x1eSIMULATED_JOB_CHANGE_KIND_MOVE\x10\x03\x12$\n SIMULATED_JOB_CHANGE_KIND_RESIZE\x10\x04\x32\xbd\x01\n\x0fSimulateService\x12N\n\x08Simulate\x12\x1d.allocator.v1.SimulateRequest\x1a\x1e.allocator.v1.SimulateResponse\"\x03\x90\x02\x01\x12Z\n\x0cPlanCapacity\x12!.allocator.v1.PlanCapacityRequest\x1a\".allocator.v1.PlanCapacityResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,44 +48,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIMULATESERVICE'].methods_by_name['Simulate']._serialized_options = b'\220\002\001'
   _globals['_SIMULATESERVICE'].methods_by_name['PlanCapacity']._loaded_options = None
   _globals['_SIMULATESERVICE'].methods_by_name['PlanCapacity']._serialized_options = b'\220\002\001'
-  _globals['_SIMULATEDJOBCHANGEKIND']._serialized_start=3272
-  _globals['_SIMULATEDJOBCHANGEKIND']._serialized_end=3489
-  _globals['_ADDNODES']._serialized_start=295
-  _globals['_ADDNODES']._serialized_end=493
-  _globals['_ADDNODES_LABELSENTRY']._serialized_start=438
-  _globals['_ADDNODES_LABELSENTRY']._serialized_end=483
-  _globals['_CHANGEPOLICY']._serialized_start=495
-  _globals['_CHANGEPOLICY']._serialized_end=612
-  _globals['_CHANGEPOLICY_VALUESENTRY']._serialized_start=567
-  _globals['_CHANGEPOLICY_VALUESENTRY']._serialized_end=612
-  _globals['_SIMULATEDCHANGE']._serialized_start=615
-  _globals['_SIMULATEDCHANGE']._serialized_end=1302
-  _globals['_SIMULATEREQUEST']._serialized_start=1304
-  _globals['_SIMULATEREQUEST']._serialized_end=1402
-  _globals['_SIMULATEDAMOUNT']._serialized_start=1404
-  _globals['_SIMULATEDAMOUNT']._serialized_end=1502
-  _globals['_SIMULATEDQUEUE']._serialized_start=1504
-  _globals['_SIMULATEDQUEUE']._serialized_end=1598
-  _globals['_SIMULATEDJOBCHANGE']._serialized_start=1601
-  _globals['_SIMULATEDJOBCHANGE']._serialized_end=1836
-  _globals['_SIMULATEDROUND']._serialized_start=1839
-  _globals['_SIMULATEDROUND']._serialized_end=1997
-  _globals['_SIMULATEDFATE']._serialized_start=2000
-  _globals['_SIMULATEDFATE']._serialized_end=2157
-  _globals['_SIMULATEDJOB']._serialized_start=2160
-  _globals['_SIMULATEDJOB']._serialized_end=2432
-  _globals['_SIMULATERESPONSE']._serialized_start=2435
-  _globals['_SIMULATERESPONSE']._serialized_end=2672
-  _globals['_NODEOFFER']._serialized_start=2674
-  _globals['_NODEOFFER']._serialized_end=2758
-  _globals['_PLANCAPACITYREQUEST']._serialized_start=2760
-  _globals['_PLANCAPACITYREQUEST']._serialized_end=2838
-  _globals['_NODEPURCHASE']._serialized_start=2840
-  _globals['_NODEPURCHASE']._serialized_end=2914
-  _globals['_QUEUEGAIN']._serialized_start=2916
-  _globals['_QUEUEGAIN']._serialized_end=2956
-  _globals['_PLANCAPACITYRESPONSE']._serialized_start=2959
-  _globals['_PLANCAPACITYRESPONSE']._serialized_end=3269
-  _globals['_SIMULATESERVICE']._serialized_start=3492
-  _globals['_SIMULATESERVICE']._serialized_end=3681
+  _globals['_SIMULATEDJOBCHANGEKIND']._serialized_start=3535
+  _globals['_SIMULATEDJOBCHANGEKIND']._serialized_end=3752
+  _globals['_ADDNODES']._serialized_start=327
+  _globals['_ADDNODES']._serialized_end=525
+  _globals['_ADDNODES_LABELSENTRY']._serialized_start=470
+  _globals['_ADDNODES_LABELSENTRY']._serialized_end=515
+  _globals['_CHANGEPOLICY']._serialized_start=527
+  _globals['_CHANGEPOLICY']._serialized_end=644
+  _globals['_CHANGEPOLICY_VALUESENTRY']._serialized_start=599
+  _globals['_CHANGEPOLICY_VALUESENTRY']._serialized_end=644
+  _globals['_CHANGELIMIT']._serialized_start=646
+  _globals['_CHANGELIMIT']._serialized_end=739
+  _globals['_SIMULATEDCHANGE']._serialized_start=742
+  _globals['_SIMULATEDCHANGE']._serialized_end=1480
+  _globals['_SIMULATEREQUEST']._serialized_start=1482
+  _globals['_SIMULATEREQUEST']._serialized_end=1580
+  _globals['_SIMULATEDAMOUNT']._serialized_start=1582
+  _globals['_SIMULATEDAMOUNT']._serialized_end=1680
+  _globals['_SIMULATEDQUEUE']._serialized_start=1682
+  _globals['_SIMULATEDQUEUE']._serialized_end=1776
+  _globals['_SIMULATEDJOBCHANGE']._serialized_start=1779
+  _globals['_SIMULATEDJOBCHANGE']._serialized_end=2014
+  _globals['_SIMULATEDROUND']._serialized_start=2017
+  _globals['_SIMULATEDROUND']._serialized_end=2217
+  _globals['_SIMULATEDFATE']._serialized_start=2220
+  _globals['_SIMULATEDFATE']._serialized_end=2420
+  _globals['_SIMULATEDJOB']._serialized_start=2423
+  _globals['_SIMULATEDJOB']._serialized_end=2695
+  _globals['_SIMULATERESPONSE']._serialized_start=2698
+  _globals['_SIMULATERESPONSE']._serialized_end=2935
+  _globals['_NODEOFFER']._serialized_start=2937
+  _globals['_NODEOFFER']._serialized_end=3021
+  _globals['_PLANCAPACITYREQUEST']._serialized_start=3023
+  _globals['_PLANCAPACITYREQUEST']._serialized_end=3101
+  _globals['_NODEPURCHASE']._serialized_start=3103
+  _globals['_NODEPURCHASE']._serialized_end=3177
+  _globals['_QUEUEGAIN']._serialized_start=3179
+  _globals['_QUEUEGAIN']._serialized_end=3219
+  _globals['_PLANCAPACITYRESPONSE']._serialized_start=3222
+  _globals['_PLANCAPACITYRESPONSE']._serialized_end=3532
+  _globals['_SIMULATESERVICE']._serialized_start=3755
+  _globals['_SIMULATESERVICE']._serialized_end=3944
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from allocator.v1 import explanation_pb2 as _explanation_pb2
 from allocator.v1 import job_pb2 as _job_pb2
 from allocator.v1 import job_service_pb2 as _job_service_pb2
 from allocator.v1 import node_service_pb2 as _node_service_pb2
@@ -166,6 +167,43 @@ class ChangePolicy(_message.Message):
 Global___ChangePolicy: _TypeAlias = ChangePolicy  # noqa: Y015
 
 @_typing.final
+class ChangeLimit(_message.Message):
+    """A side constraint or floating resource of the policy with another amount."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    MOST_PART_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    most: _builtins.float
+    """What it allows, in its unit."""
+    most_part: _builtins.float
+    """What it allows as a part of what there is, 0 to 1. With neither of the two there is no such limit."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        most: _builtins.float | None = ...,
+        most_part: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_most", b"_most", "_most_part", b"_most_part", "most", b"most", "most_part", b"most_part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_most", b"_most", "_most_part", b"_most_part", "most", b"most", "most_part", b"most_part", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__most: _TypeAlias = _typing.Literal["most"]  # noqa: Y015
+    _WhichOneofArgType__most: _TypeAlias = _typing.Literal["_most", b"_most"]  # noqa: Y015
+    _WhichOneofReturnType__most_part: _TypeAlias = _typing.Literal["most_part"]  # noqa: Y015
+    _WhichOneofArgType__most_part: _TypeAlias = _typing.Literal["_most_part", b"_most_part"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most) -> _WhichOneofReturnType__most | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_part) -> _WhichOneofReturnType__most_part | None: ...
+
+Global___ChangeLimit: _TypeAlias = ChangeLimit  # noqa: Y015
+
+@_typing.final
 class SimulatedChange(_message.Message):
     """One change to the facts."""
 
@@ -183,6 +221,7 @@ class SimulatedChange(_message.Message):
     UPDATE_QUEUE_FIELD_NUMBER: _builtins.int
     CHANGE_POLICY_FIELD_NUMBER: _builtins.int
     APPLY_POLICY_FIELD_NUMBER: _builtins.int
+    CHANGE_LIMIT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def add_nodes(self) -> Global___AddNodes:
         """Nodes that there are not yet."""
@@ -231,6 +270,10 @@ class SimulatedChange(_message.Message):
     def apply_policy(self) -> _policy_service_pb2.ApplyPolicyRequest:
         """A policy file is applied."""
 
+    @_builtins.property
+    def change_limit(self) -> Global___ChangeLimit:
+        """A limit of the policy."""
+
     def __init__(
         self,
         *,
@@ -246,12 +289,13 @@ class SimulatedChange(_message.Message):
         update_queue: _queue_service_pb2.UpdateQueueRequest | None = ...,
         change_policy: Global___ChangePolicy | None = ...,
         apply_policy: _policy_service_pb2.ApplyPolicyRequest | None = ...,
+        change_limit: Global___ChangeLimit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_nodes", b"add_nodes", "apply_policy", b"apply_policy", "cancel_jobs", b"cancel_jobs", "change", b"change", "change_policy", b"change_policy", "cordon_node", b"cordon_node", "create_queue", b"create_queue", "drain_node", b"drain_node", "remove_node", b"remove_node", "submit_jobs", b"submit_jobs", "taint_node", b"taint_node", "update_jobs", b"update_jobs", "update_queue", b"update_queue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_nodes", b"add_nodes", "apply_policy", b"apply_policy", "cancel_jobs", b"cancel_jobs", "change", b"change", "change_limit", b"change_limit", "change_policy", b"change_policy", "cordon_node", b"cordon_node", "create_queue", b"create_queue", "drain_node", b"drain_node", "remove_node", b"remove_node", "submit_jobs", b"submit_jobs", "taint_node", b"taint_node", "update_jobs", b"update_jobs", "update_queue", b"update_queue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_nodes", b"add_nodes", "apply_policy", b"apply_policy", "cancel_jobs", b"cancel_jobs", "change", b"change", "change_policy", b"change_policy", "cordon_node", b"cordon_node", "create_queue", b"create_queue", "drain_node", b"drain_node", "remove_node", b"remove_node", "submit_jobs", b"submit_jobs", "taint_node", b"taint_node", "update_jobs", b"update_jobs", "update_queue", b"update_queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_nodes", b"add_nodes", "apply_policy", b"apply_policy", "cancel_jobs", b"cancel_jobs", "change", b"change", "change_limit", b"change_limit", "change_policy", b"change_policy", "cordon_node", b"cordon_node", "create_queue", b"create_queue", "drain_node", b"drain_node", "remove_node", b"remove_node", "submit_jobs", b"submit_jobs", "taint_node", b"taint_node", "update_jobs", b"update_jobs", "update_queue", b"update_queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["add_nodes", "remove_node", "cordon_node", "drain_node", "taint_node", "submit_jobs", "cancel_jobs", "update_jobs", "create_queue", "update_queue", "change_policy", "apply_policy"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["add_nodes", "remove_node", "cordon_node", "drain_node", "taint_node", "submit_jobs", "cancel_jobs", "update_jobs", "create_queue", "update_queue", "change_policy", "apply_policy", "change_limit"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
@@ -306,7 +350,7 @@ class SimulatedAmount(_message.Message):
     OPTIMUM_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     flavor: _builtins.str
-    """The flavor."""
+    """The flavor. Empty: the resource floats, and is of none."""
     resource: _builtins.str
     """Name of the resource."""
     demand: _builtins.float
@@ -417,6 +461,7 @@ class SimulatedRound(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def summary(self) -> _round_pb2.RoundSummary:
         """The round in a few numbers. No time is measured."""
@@ -429,16 +474,21 @@ class SimulatedRound(_message.Message):
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedJobChange]:
         """What it changes: the first 1000."""
 
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_round_pb2.LimitUsage]:
+        """Every limit, and what is taken of it."""
+
     def __init__(
         self,
         *,
         summary: _round_pb2.RoundSummary | None = ...,
         queues: _abc.Iterable[Global___SimulatedQueue] | None = ...,
         changes: _abc.Iterable[Global___SimulatedJobChange] | None = ...,
+        limits: _abc.Iterable[_round_pb2.LimitUsage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "queues", b"queues", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "limits", b"limits", "queues", b"queues", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -454,6 +504,7 @@ class SimulatedFate(_message.Message):
     RAN_FIELD_NUMBER: _builtins.int
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     PENDING_REASON_FIELD_NUMBER: _builtins.int
+    PROMISE_FIELD_NUMBER: _builtins.int
     share: _builtins.float
     """The part of the time (of its demand, if it is divisible) that the optimum gives it. Absent where it cannot run at
     all, or stays where it is whatever the optimum says.
@@ -466,6 +517,10 @@ class SimulatedFate(_message.Message):
     def pending_reason(self) -> _reason_pb2.PendingReason:
         """Why it waits."""
 
+    @_builtins.property
+    def promise(self) -> _explanation_pb2.JobPromise:
+        """How its deadline and minimum throughput would stand, if it has any."""
+
     def __init__(
         self,
         *,
@@ -473,10 +528,11 @@ class SimulatedFate(_message.Message):
         ran: _builtins.bool = ...,
         configuration: _builtins.int | None = ...,
         pending_reason: _reason_pb2.PendingReason | None = ...,
+        promise: _explanation_pb2.JobPromise | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_configuration", b"_configuration", "_share", b"_share", "configuration", b"configuration", "pending_reason", b"pending_reason", "share", b"share"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_configuration", b"_configuration", "_share", b"_share", "configuration", b"configuration", "pending_reason", b"pending_reason", "promise", b"promise", "share", b"share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_configuration", b"_configuration", "_share", b"_share", "configuration", b"configuration", "pending_reason", b"pending_reason", "ran", b"ran", "share", b"share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_configuration", b"_configuration", "_share", b"_share", "configuration", b"configuration", "pending_reason", b"pending_reason", "promise", b"promise", "ran", b"ran", "share", b"share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__configuration: _TypeAlias = _typing.Literal["configuration"]  # noqa: Y015
     _WhichOneofArgType__configuration: _TypeAlias = _typing.Literal["_configuration", b"_configuration"]  # noqa: Y015

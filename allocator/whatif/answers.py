@@ -13,7 +13,8 @@ from allocator.domain.plan import Change as JobChange
 from allocator.domain.reason import PendingReason
 from allocator.domain.resources import Resources
 from allocator.intake.commands import Command, ItemResult
-from allocator.rounds.report import RoundSummary
+from allocator.rounds.promise import JobPromise
+from allocator.rounds.report import LimitUsage, RoundSummary
 
 MOST_CHANGES = 1000
 """Of one question."""
@@ -53,7 +54,18 @@ class SetPolicy:
     values: tuple[tuple[str, str], ...]
 
 
-Change = AddNodes | RemoveNode | SetPolicy | Command
+@dataclass(frozen=True, slots=True)
+class SetLimit:
+    """Another amount for a side constraint or floating resource of the policy: `most`, or the part `most_part` of what
+    there is; with neither there is no such limit.
+    """
+
+    name: str
+    most: float | None = None
+    most_part: float | None = None
+
+
+Change = AddNodes | RemoveNode | SetPolicy | SetLimit | Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,8 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Amount:
     """One resource of one flavor, in display units: what a queue's live jobs ask for, each in its fastest
-    configuration; what the optimum gives them on average; and what they hold after the round.
+    configuration; what the optimum gives them on average; and what they hold after the round. Without a flavor the
+    resource floats.
     """
 
     flavor: str
@@ -91,11 +104,12 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A round as it would be: its summary, its queues by name, and its changes (the first MOST_TOLD)."""
+    """A round as it would be: its summary, its queues by name, its changes (the first MOST_TOLD), and every limit."""
 
     summary: RoundSummary
     queues: tuple[QueueView, ...]
     changes: tuple[JobChange, ...]
+    limits: tuple[LimitUsage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +118,15 @@ class Fate:
 
     `share`: the part of the time (of its demand, if divisible) that the optimum gives it; None where it cannot run at
     all, or stays where it is whatever the optimum says. `configuration`: index of the one it runs in after the round;
-    None if it waits, then for `reason`.
+    None if it waits, then for `reason`. `promise`: how its deadline and minimum throughput stand; None if it has
+    neither.
     """
 
     share: float | None
     runs_before: bool
     configuration: int | None
     reason: PendingReason | None
+    promise: JobPromise | None = None
 
     @property
     def starts(self) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from allocator.domain.errors import InvalidInput, Violation
+from allocator.domain.giving_way import checkpoint
 from allocator.domain.resources import Resources, display_unit
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation.build import Formulation, build
@@ -24,7 +25,7 @@ from allocator.market.opening import opened
 from allocator.rounds.ports import Solver
 from allocator.solvers.solution import Solution, Status, WarmStart
 from allocator.whatif.answers import MOST_ADDED_NODES, MOST_OFFERS, AddNodes, CapacityPlan, Offer, Purchase
-from allocator.whatif.fork import GiveWay, Live, at_once, first_round, fork, usual_capacity
+from allocator.whatif.fork import Live, first_round, fork, usual_capacity
 from allocator.whatif.outcome import view
 
 LEAST_UTILITY = 0.01
@@ -42,18 +43,17 @@ def plan_capacity(
     offers: Sequence[Offer],
     solver: Solver,
     keep_going: Callable[[], bool] = lambda: True,
-    give_way: GiveWay = at_once,
 ) -> CapacityPlan:
     """Raises InvalidInput for offers and budgets that make no sense. Ends early, with what it has, when told to."""
     checked = _checked(live.snapshot, budget, offers)
-    search = _Search(live, budget, checked, solver, keep_going, give_way)
+    search = _Search(live, budget, checked, solver, keep_going)
     counts = search.improved(search.greedy())
-    before = first_round(live, solver, give_way)
+    before = first_round(live, solver)
     bought = [
         AddNodes(offer.flavor, count, offer.capacity) for offer, count in zip(checked, counts, strict=True) if count
     ]
     future = fork(live, bought).live
-    after = first_round(future, solver, give_way)
+    after = first_round(future, solver)
     spent = search.cost(counts)
     welfare = [search.welfare(search.nothing), search.welfare(counts)]
     gained = search.of_jobs(counts) - search.of_jobs(search.nothing)
@@ -115,12 +115,10 @@ class _Search:
         offers: tuple[Offer, ...],
         solver: Solver,
         keep_going: Callable[[], bool],
-        give_way: GiveWay = at_once,
     ) -> None:
         self._live, self._budget, self._offers, self._solver, self._keep_going = (
             live, budget, offers, solver, keep_going,
         )  # fmt: skip
-        self._give_way = give_way
         self.solves = 0
         self.cut_short = False
         self.nothing: Counts = (0,) * len(offers)
@@ -237,7 +235,7 @@ class _Search:
     def _solved(self, counts: Counts) -> tuple[Formulation, Problem, Solution]:
         """The optimum with so many nodes more; nothing is placed."""
         self.solves += 1
-        self._give_way()
+        checkpoint()
         live, policy = self._live, self._live.policy
         bought = [
             AddNodes(offer.flavor, count, offer.capacity)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from operator import attrgetter
 
 from allocator.domain.applied_policy import AppliedPolicy
@@ -15,6 +16,7 @@ from allocator.domain.cluster import Node
 from allocator.domain.estimates import Estimate, EstimateName
 from allocator.domain.job import Job
 from allocator.domain.placement import held
+from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.intake.ports import ChangeSet, Receipt
@@ -103,6 +105,11 @@ class ForkedFacts:
         return self._estimate_tuple
 
     # --- changes ---
+
+    def decide_by(self, policy: Policy) -> None:
+        """The policy in force becomes another, if one was applied."""
+        if self._applied is not None:
+            self._applied = replace(self._applied, policy=policy)
 
     def absorb(self, changes: ChangeSet) -> None:
         """Take over what a command or a commit changes; receipts are not kept."""

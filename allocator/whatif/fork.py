@@ -12,13 +12,16 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from allocator.domain.cluster import Node
+from allocator.domain.cyclic_garbage import cyclic_garbage_waits
 from allocator.domain.errors import AllocatorError, InvalidInput, Violation
+from allocator.domain.giving_way import checkpoint
 from allocator.domain.job import Job, JobState
 from allocator.domain.objectives import objective_of
 from allocator.domain.placement import Epoch
 from allocator.domain.plan import Applied, Commit
 from allocator.domain.policy import Policy
 from allocator.domain.resources import Resources
+from allocator.domain.side_constraint import SideConstraint, Term
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.intake.apply import apply
 from allocator.intake.commands import ApplyPolicy, CancelJobs, Command, ItemResult, LoseNode, SubmitJobs, UpdateJobs
@@ -27,7 +30,7 @@ from allocator.rounds.commit import apply_change, check
 from allocator.rounds.decide import Decision, decide
 from allocator.rounds.ports import Solver
 from allocator.rounds.settle import settle
-from allocator.whatif.answers import MOST_ADDED_NODES, MOST_CHANGES, AddNodes, Change, RemoveNode, SetPolicy
+from allocator.whatif.answers import MOST_ADDED_NODES, MOST_CHANGES, AddNodes, Change, RemoveNode, SetLimit, SetPolicy
 from allocator.whatif.facts import ForkedFacts
 
 
@@ -66,6 +69,9 @@ def fork(live: Live, changes: Sequence[Change]) -> Fork:
             match change:
                 case SetPolicy():
                     policy = _with_policy(policy, change)
+                case SetLimit():
+                    policy = _with_limit(policy, change)
+                    facts.decide_by(policy)
                 case AddNodes():
                     nodes = _new_nodes(change, facts, MOST_ADDED_NODES - len(added))
                     facts.absorb(ChangeSet(nodes=tuple(nodes)))
@@ -131,6 +137,26 @@ def _with_policy(policy: Policy, change: SetPolicy) -> Policy:
     return changed
 
 
+def _with_limit(policy: Policy, change: SetLimit) -> Policy:
+    known = {each.name: each for each in policy.side_constraints}
+    floats = change.name in policy.floating_resources
+    if change.name not in known and not floats:
+        told = ", ".join(dict.fromkeys([*known, *policy.floating_resources])) or "it has none"
+        raise InvalidInput.of("name", f"is no limit of the policy in force: {change.name!r}; known: {told}")
+    if change.most is None and change.most_part is None:
+        constraints = [each for each in policy.side_constraints if each.name != change.name]
+    else:
+        before = known.get(change.name, SideConstraint(change.name, (Term(change.name),)))
+        after = replace(before, most=change.most, most_part=change.most_part)
+        constraints = [after if each is before else each for each in policy.side_constraints]
+        constraints += [] if change.name in known else [after]
+    changed = replace(policy, side_constraints=tuple(constraints))
+    violations = changed.violations()
+    if violations:
+        raise InvalidInput(*(Violation(fault.field.rpartition(".")[2], fault.description) for fault in violations))
+    return changed
+
+
 def _new_nodes(change: AddNodes, facts: ForkedFacts, most: int) -> list[Node]:
     if not 1 <= change.count <= most:
         raise InvalidInput.of(
@@ -174,18 +200,11 @@ def whole(snapshot: Snapshot, decision: Decision) -> Commit:
     return Commit(plan.revision + 1, plan.round, applied, (), ())
 
 
-GiveWay = Callable[[], None]
-"""Called every now and then by work that may wait: it returns when there is nothing more urgent to do."""
-
-
-def at_once() -> None:
-    """Gives way to nobody."""
-
-
-def first_round(live: Live, solver: Solver, give_way: GiveWay = at_once) -> Decision:
+def first_round(live: Live, solver: Solver) -> Decision:
     """What the next round would decide."""
-    give_way()
-    return decide(live.snapshot, live.memory, live.policy, solver, lambda _: give_way())
+    checkpoint()
+    with cyclic_garbage_waits():
+        return decide(live.snapshot, live.memory, live.policy, solver)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +223,6 @@ def rounds(
     interval: float,
     solver: Solver,
     keep_going: Callable[[], bool] = lambda: True,
-    give_way: GiveWay = at_once,
 ) -> Iterator[Passed]:
     """`first`, the fork's own decision, and `count` more rounds, each an interval after the last, on its facts, which
     this changes. Nothing else happens in the meantime but that jobs end whose expected duration is known: once they ran
@@ -219,7 +237,7 @@ def rounds(
             now = snapshot.time + interval
             facts.absorb(ChangeSet(jobs=tuple(_ended_by(now, snapshot))))
             snapshot = facts.snapshot(snapshot.round + 1, now)
-            decision = first_round(Live(snapshot, memory, live.policy), solver, give_way)
+            decision = first_round(Live(snapshot, memory, live.policy), solver)
         checked = check(decision.plan, facts, revision=facts.revision + 1, now=snapshot.time)
         commit = Commit(facts.revision + 1, snapshot.round, checked.applied, checked.rejected, ())
         facts.absorb(ChangeSet(jobs=checked.jobs))

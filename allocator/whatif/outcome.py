@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from allocator.domain.giving_way import checkpoint
 from allocator.domain.job import Job, JobState
 from allocator.domain.plan import Commit, Preempt
 from allocator.domain.policy import Policy
@@ -13,8 +14,11 @@ from allocator.domain.resources import display_unit
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation.problem import Floats, Integers
 from allocator.rounds.decide import Decision
+from allocator.rounds.limit_usage import Taken, limits_in_use
 from allocator.rounds.settle import configurations_after, parts_after
+from allocator.rounds.standings import promise_of, standings
 from allocator.rounds.summary import summarize
+from allocator.solvers.solution import Status
 from allocator.whatif.answers import MOST_TOLD, Amount, Fate, QueueView, View
 from allocator.whatif.fork import whole
 
@@ -22,12 +26,17 @@ from allocator.whatif.fork import whole
 def view(snapshot: Snapshot, decision: Decision, policy: Policy) -> View:
     """A round that nothing came between."""
     commit = whole(snapshot, decision)
+    checkpoint()
     summary = summarize(snapshot, decision, commit, policy, ())
-    return View(summary, _queue_views(snapshot, decision, commit), decision.plan.changes[:MOST_TOLD])
+    market = None if decision.solution.status is Status.FAILED else decision.market
+    limits = limits_in_use(Taken(decision.formulation, commit), policy, snapshot.queues, market)
+    checkpoint()
+    queues = _queue_views(snapshot, decision, commit, policy)
+    return View(summary, queues, decision.plan.changes[:MOST_TOLD], tuple(limits))
 
 
-def fates(decision: Decision, wanted: Mapping[str, Job]) -> dict[str, Fate]:
-    """Of the jobs that are alive in it, by id."""
+def fates(decision: Decision, wanted: Mapping[str, Job], now: float) -> dict[str, Fate]:
+    """Of the jobs that are alive in it, by id; `now` is the time of the round."""
     if not wanted:
         return {}
     live, formulation = decision.formulation.live, decision.formulation
@@ -40,6 +49,7 @@ def fates(decision: Decision, wanted: Mapping[str, Job]) -> dict[str, Fate]:
     }
     changes = {change.job_id: change for change in decision.plan.changes if change.job_id in there}
     waiting = {job_id: reason for job_id, reason in decision.plan.waiting if job_id in there}
+    stand = standings(formulation, decision.solution.shares)
     found = {}
     for job_id, index in there.items():
         row, job = int(formulation.row[index]), live.jobs.jobs[index]
@@ -51,11 +61,12 @@ def fates(decision: Decision, wanted: Mapping[str, Job]) -> dict[str, Fate]:
         elif change is not None:
             configuration = change.placement.configuration
         share = None if row < 0 else float(min(1.0, decision.solution.shares[row].sum()))
-        found[job_id] = Fate(share, job.state is JobState.RUNNING, configuration, reason)
+        promise = promise_of(stand, job, index, now)
+        found[job_id] = Fate(share, job.state is JobState.RUNNING, configuration, reason, promise)
     return found
 
 
-def _queue_views(snapshot: Snapshot, decision: Decision, commit: Commit) -> tuple[QueueView, ...]:
+def _queue_views(snapshot: Snapshot, decision: Decision, commit: Commit, policy: Policy) -> tuple[QueueView, ...]:
     formulation, live = decision.formulation, decision.formulation.live
     problem, solution, claims = formulation.problem, decision.solution, formulation.claims
     shape = (len(live.queues), *problem.capacity.shape)
@@ -73,8 +84,8 @@ def _queue_views(snapshot: Snapshot, decision: Decision, commit: Commit) -> tupl
     money = money + np.einsum("qfr,fr->q", formulation.held, solution.prices)
     names, above = _rolled_up([queue.name for queue in snapshot.queues], live.queues)
     totals = above @ np.stack([demand, optimum, held]).reshape(3, len(live.queues), shape[1] * shape[2])
-    kinds = [(flavor, resource) for flavor in formulation.flavors for resource in formulation.resources]
-    spent = above @ money
+    kinds, parts = _kinds(formulation.flavors, formulation.resources, policy.floating_resources)
+    totals, spent = totals @ parts, above @ money
     return tuple(
         QueueView(
             name,
@@ -86,6 +97,22 @@ def _queue_views(snapshot: Snapshot, decision: Decision, commit: Commit) -> tupl
         )
         for number, name in enumerate(names)
     )
+
+
+def _kinds(
+    flavors: tuple[str, ...], resources: tuple[str, ...], floating: tuple[str, ...]
+) -> tuple[list[tuple[str, str]], Floats]:
+    """(flavor, resource) of what amounts are told of, what floats under no flavor, once; and (F x R, told) which
+    amounts make up each.
+    """
+    every = [(flavor, resource) for flavor in flavors for resource in resources]
+    kinds = [kind for kind in every if kind[1] not in floating]
+    kinds += [("", resource) for resource in resources if resource in floating]
+    number = {kind: position for position, kind in enumerate(kinds)}
+    parts = np.zeros((len(every), len(kinds)))
+    for position, (flavor, resource) in enumerate(every):
+        parts[position, number["" if resource in floating else flavor, resource]] = 1.0
+    return kinds, parts
 
 
 def _rolled_up(names: list[str], leaves: tuple[str, ...]) -> tuple[list[str], Floats]:

@@ -17,7 +17,7 @@ from allocator.rounds.decide import Decision
 from allocator.rounds.ports import Solver
 from allocator.whatif.answers import MOST_JOBS, MOST_ROUNDS, CapacityPlan, Fate, JobView, Offer, Outcome, Question, View
 from allocator.whatif.capacity import plan_capacity
-from allocator.whatif.fork import Fork, GiveWay, Live, at_once, first_round, fork, rounds
+from allocator.whatif.fork import Fork, Live, first_round, fork, rounds
 from allocator.whatif.outcome import fates, view
 
 
@@ -40,17 +40,14 @@ class NextRound:
 
 class Simulator:
     """`policy`, asked each time, is the one where none was applied; `interval` is that of the rounds, in seconds. One
-    thread at a time may ask.
+    thread at a time may ask; its work has checkpoints (`domain.giving_way`).
     """
 
-    def __init__(
-        self, facts: Facts, solver: Solver, policy: Callable[[], Policy], interval: float, give_way: GiveWay = at_once
-    ) -> None:
+    def __init__(self, facts: Facts, solver: Solver, policy: Callable[[], Policy], interval: float) -> None:
         self._facts = facts
         self._solver = solver
         self._policy = policy
         self._interval = interval
-        self._give_way = give_way
         self.newest: NextRound | None = None
         """The next round as things were when last asked."""
 
@@ -67,9 +64,10 @@ class Simulator:
         before = self.before(now)
         forked = fork(before.live, question.changes)
         wanted = _wanted(before.live.snapshot, forked, question.job_ids)
-        decision = first_round(forked.live, self._solver, self._give_way)
+        decision = first_round(forked.live, self._solver)
         after = view(forked.live.snapshot, decision, forked.live.policy)
-        fate_before, fate_after = fates(before.decision, wanted), fates(decision, wanted)
+        time = before.live.snapshot.time
+        fate_before, fate_after = fates(before.decision, wanted, time), fates(decision, wanted, time)
         began, passed = self._starts(forked, decision, wanted, fate_after, question.rounds, keep_going)
         known = {name: job for name, job in wanted.items() if name in fate_before}
         unchanged = fork(before.live, ()) if question.rounds and known else forked
@@ -97,7 +95,7 @@ class Simulator:
         self, budget: float, offers: Sequence[Offer], now: float, keep_going: Callable[[], bool] = lambda: True
     ) -> CapacityPlan:
         """Which nodes to buy: see `whatif.capacity`."""
-        return plan_capacity(self.before(now).live, budget, offers, self._solver, keep_going, self._give_way)
+        return plan_capacity(self.before(now).live, budget, offers, self._solver, keep_going)
 
     def before(self, now: float) -> NextRound:
         """The next round as things are; decided once as long as nothing changes."""
@@ -110,7 +108,7 @@ class Simulator:
             if (old.time, old.revision, old.round) == (at, snapshot.revision, snapshot.round):
                 return known
         live = Live(snapshot, memory, policy)
-        decision = first_round(live, self._solver, self._give_way)
+        decision = first_round(live, self._solver)
         self.newest = NextRound(live, decision, view(snapshot, decision, policy))
         return self.newest
 
@@ -128,7 +126,7 @@ class Simulator:
         if not count or not wanted:
             return found, 0
         passed = 0
-        replay = rounds(forked, first, count, self._interval, self._solver, keep_going, self._give_way)
+        replay = rounds(forked, first, count, self._interval, self._solver, keep_going)
         for number, seen in enumerate(replay):
             passed = number
             for applied in seen.commit.applied:

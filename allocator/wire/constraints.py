@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from google.protobuf import json_format
+
 from allocator.domain.cluster import NODE_DOMAIN, Labels
 from allocator.domain.constraints import MOST_ENTRIES, MOST_VALUES, UNCONSTRAINED, AtMost, Constraints, Near, NodeRule
 from allocator.domain.errors import InvalidInput
@@ -53,6 +55,22 @@ def constraints_from_proto(message: constraints_pb2.Constraints) -> Constraints:
         tuple(sorted({(toleration.key, toleration.value) for toleration in message.tolerations})),
     )
     return UNCONSTRAINED if found == UNCONSTRAINED else found
+
+
+def constraints_to_json(constraints: Constraints) -> str:
+    """As the API writes them, on one line; {} where there are none."""
+    message = constraints_to_proto(constraints)
+    return "{}" if message is None else json_format.MessageToJson(message, indent=None)
+
+
+def constraints_from_json(text: str) -> Constraints:
+    """Raises InvalidInput for what is not what `constraints_to_json` writes."""
+    try:
+        message = json_format.Parse(text, constraints_pb2.Constraints())
+    except json_format.ParseError as error:
+        said = str(error).splitlines()[0][:120]
+        raise InvalidInput.of("constraints", f"must be JSON as the API takes it: {said}") from None
+    return constraints_from_proto(message)
 
 
 def _of(labels: Mapping[str, str], where: str) -> Labels:

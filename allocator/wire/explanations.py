@@ -10,28 +10,24 @@ from allocator.explain.answers import (
     Borrower,
     Change,
     ChangeKind,
-    ClassPrice,
     ConfigurationCost,
     Counterfactual,
     Estimate,
-    Gain,
     JobExplanation,
     JobWeight,
-    OneMore,
     Outcome,
     PastUsage,
-    PriceExplanation,
     QueueAmounts,
     QueueExplanation,
     Shortfall,
     Tier,
     WhatHelps,
 )
-from allocator.explain.scarcity import Payer
+from allocator.explain.scarcity import ClassPrice, Payer, PriceExplanation
 from allocator.v1 import explain_service_pb2, explanation_pb2, reason_pb2
 from allocator.wire.fields import Enumeration, clamped, time_from_proto, time_to_proto
 from allocator.wire.jobs import JOB_STATES
-from allocator.wire.limits import binding_from_proto, binding_to_proto
+from allocator.wire.limits import binding_from_proto, binding_to_proto, one_more_from_proto, one_more_to_proto
 from allocator.wire.promises import promise_from_proto, promise_to_proto, throughput_from_proto
 from allocator.wire.reasons import PENDING_CAUSES, pending_reason_from_proto, pending_reason_to_proto
 from allocator.wire.rounds import flavor_usage_from_proto, flavor_usage_to_proto
@@ -321,7 +317,6 @@ def _amounts_from_proto(message: explanation_pb2.QueueAmounts) -> QueueAmounts:
 def price_explanation_to_proto(
     found: PriceExplanation, history: tuple[PastPrice, ...] = ()
 ) -> explain_service_pb2.ExplainPriceResponse:
-    more = found.one_more
     return explain_service_pb2.ExplainPriceResponse(
         explanation=explanation_pb2.PriceExplanation(
             round=found.round,
@@ -331,16 +326,7 @@ def price_explanation_to_proto(
             payers=[
                 explanation_pb2.Payer(queue=each.queue, paid=each.paid, amount=each.amount) for each in found.payers
             ],
-            one_more=None
-            if more is None
-            else explanation_pb2.OneMore(
-                objective=more.objective,
-                accuracy=more.accuracy,
-                gains=[
-                    explanation_pb2.Gain(queue=each.queue, objective=each.objective, utility=each.utility)
-                    for each in more.gains
-                ],
-            ),
+            one_more=None if found.one_more is None else one_more_to_proto(found.one_more),
         ),
         history=[
             explanation_pb2.PastPrice(round=each.round, time=time_to_proto(each.time), price=each.price)
@@ -354,18 +340,13 @@ def price_explanation_from_proto(
 ) -> tuple[PriceExplanation, tuple[PastPrice, ...]]:
     """The explanation, and earlier prices."""
     found = message.explanation
-    more = found.one_more
     explanation = PriceExplanation(
         found.round,
         time_from_proto(found.time, "time"),
         flavor_usage_from_proto(found.usage),
         tuple(ClassPrice(each.priority, each.price) for each in found.classes),
         tuple(Payer(each.queue, each.paid, each.amount) for each in found.payers),
-        OneMore(
-            more.objective, more.accuracy, tuple(Gain(each.queue, each.objective, each.utility) for each in more.gains)
-        )
-        if found.HasField("one_more")
-        else None,
+        one_more_from_proto(found.one_more) if found.HasField("one_more") else None,
     )
     past = tuple(PastPrice(each.round, time_from_proto(each.time, "time"), each.price) for each in message.history)
     return explanation, past

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from allocator.explain.scarcity import Binding, BindingKind, LimitPrice, LimitPrices, Payer, ScarceLimit
+from allocator.explain.scarcity import (
+    Binding,
+    BindingKind,
+    Gain,
+    LimitExplanation,
+    LimitPrice,
+    LimitPrices,
+    OneMore,
+    Payer,
+    ScarceLimit,
+)
 from allocator.v1 import explanation_pb2
 from allocator.wire.fields import Enumeration, time_from_proto, time_to_proto
+from allocator.wire.rounds import limit_usage_from_proto, limit_usage_to_proto
 
 BINDING_KINDS = Enumeration(BindingKind, explanation_pb2.BindingKind, "BINDING_KIND")
 
@@ -51,6 +62,7 @@ def limit_prices_to_proto(found: LimitPrices) -> explanation_pb2.LimitPrices:
             )
             for each in found.limits
         ],
+        usages=[limit_usage_to_proto(each) for each in found.usages],
     )
 
 
@@ -67,7 +79,44 @@ def limit_prices_from_proto(message: explanation_pb2.LimitPrices) -> LimitPrices
         )
         for index, each in enumerate(message.limits)
     )
-    return LimitPrices(message.round, time_from_proto(message.time, "time"), limits)
+    usages = tuple(limit_usage_from_proto(each, f"usages[{index}]") for index, each in enumerate(message.usages))
+    return LimitPrices(message.round, time_from_proto(message.time, "time"), limits, usages)
+
+
+def limit_explanation_to_proto(found: LimitExplanation) -> explanation_pb2.LimitExplanation:
+    return explanation_pb2.LimitExplanation(
+        round=found.round,
+        time=time_to_proto(found.time),
+        usage=limit_usage_to_proto(found.usage),
+        together=found.together,
+        payers=[explanation_pb2.Payer(**asdict(payer)) for payer in found.payers],
+        one_more=None if found.one_more is None else one_more_to_proto(found.one_more),
+    )
+
+
+def limit_explanation_from_proto(message: explanation_pb2.LimitExplanation) -> LimitExplanation:
+    """Raises InvalidInput for a kind of another version of the API."""
+    return LimitExplanation(
+        message.round,
+        time_from_proto(message.time, "time"),
+        limit_usage_from_proto(message.usage, "usage"),
+        tuple(message.together),
+        tuple(Payer(payer.queue, payer.paid, payer.amount) for payer in message.payers),
+        one_more_from_proto(message.one_more) if message.HasField("one_more") else None,
+    )
+
+
+def one_more_to_proto(found: OneMore) -> explanation_pb2.OneMore:
+    return explanation_pb2.OneMore(
+        objective=found.objective,
+        accuracy=found.accuracy,
+        gains=[explanation_pb2.Gain(**asdict(each)) for each in found.gains],
+    )
+
+
+def one_more_from_proto(message: explanation_pb2.OneMore) -> OneMore:
+    gains = tuple(Gain(each.queue, each.objective, each.utility) for each in message.gains)
+    return OneMore(message.objective, message.accuracy, gains)
 
 
 def _limit_from_proto(message: explanation_pb2.ScarceLimit) -> ScarceLimit:

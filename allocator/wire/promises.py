@@ -5,7 +5,8 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from allocator.domain.job import LATEST
-from allocator.explain.answers import JobPromise, JobThroughput, PromiseState
+from allocator.explain.answers import JobThroughput
+from allocator.rounds.promise import JobPromise, PromiseState
 from allocator.v1 import explanation_pb2
 from allocator.wire.fields import Enumeration, time_from_proto, time_to_proto
 

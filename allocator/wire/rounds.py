@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
+from allocator.rounds.report import FlavorUsage, LimitKind, LimitUsage, QueueUsage, RoundOutcome, RoundSummary
 from allocator.v1 import round_pb2, scheduler_service_pb2
 from allocator.wire import reasons
 from allocator.wire.fields import Enumeration, clamped, time_from_proto, time_to_proto
 
 ROUND_OUTCOMES = Enumeration(RoundOutcome, round_pb2.RoundOutcome, "ROUND_OUTCOME")
+LIMIT_KINDS = Enumeration(LimitKind, round_pb2.LimitKind, "LIMIT_KIND")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,37 @@ def flavor_usage_to_proto(usage: FlavorUsage) -> round_pb2.FlavorUsage:
 def flavor_usage_from_proto(message: round_pb2.FlavorUsage) -> FlavorUsage:
     return FlavorUsage(
         message.flavor, message.resource, message.capacity, message.requested, message.allocated, message.price
+    )
+
+
+def limit_usage_to_proto(usage: LimitUsage) -> round_pb2.LimitUsage:
+    return round_pb2.LimitUsage(
+        kind=LIMIT_KINDS.number(usage.kind),
+        name=usage.name,
+        queue=usage.queue,
+        flavor=usage.flavor,
+        resource=usage.resource,
+        unit=usage.unit,
+        used=usage.used,
+        least=usage.least,
+        most=usage.most,
+        price=usage.price,
+    )
+
+
+def limit_usage_from_proto(message: round_pb2.LimitUsage, field: str) -> LimitUsage:
+    """`field` is named where its kind is one of another version of the API."""
+    return LimitUsage(
+        LIMIT_KINDS.member(message.kind, f"{field}.kind"),
+        message.name,
+        message.queue,
+        message.flavor,
+        message.resource,
+        message.unit,
+        message.used if message.HasField("used") else None,
+        message.least if message.HasField("least") else None,
+        message.most if message.HasField("most") else None,
+        message.price,
     )
 
 

@@ -16,9 +16,15 @@ from allocator.wire import commands
 from allocator.wire.fields import MAX_LABELS, labels_from_proto, within
 from allocator.wire.jobs import allocation_from_proto, allocation_to_proto, job_from_proto, job_to_proto
 from allocator.wire.policies import apply_policy_from_proto, apply_policy_to_proto
+from allocator.wire.promises import promise_from_proto, promise_to_proto
 from allocator.wire.reasons import PREEMPTION_REASONS, pending_reason_from_proto, pending_reason_to_proto
 from allocator.wire.resources import resources_from_proto, resources_to_proto
-from allocator.wire.rounds import round_from_proto, round_to_proto
+from allocator.wire.rounds import (
+    limit_usage_from_proto,
+    limit_usage_to_proto,
+    round_from_proto,
+    round_to_proto,
+)
 
 # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -60,6 +66,9 @@ def _change_to_proto(index: int, change: a.Change) -> pb.SimulatedChange:
             return pb.SimulatedChange(remove_node=node_service_pb2.RemoveNodeRequest(name=change.node))
         case a.SetPolicy():
             return pb.SimulatedChange(change_policy=pb.ChangePolicy(values=dict(change.values)))
+        case a.SetLimit():
+            limit = pb.ChangeLimit(name=change.name, most=change.most, most_part=change.most_part)
+            return pb.SimulatedChange(change_limit=limit)
         case c.SetNodeAvailability(node, NodeAvailability.DRAINING):
             return pb.SimulatedChange(drain_node=node_service_pb2.DrainNodeRequest(name=node))
         case c.SetNodeAvailability(node, availability):
@@ -111,6 +120,13 @@ def _change_from_proto(message: pb.SimulatedChange) -> a.Change:
             return apply_policy_from_proto(message.apply_policy)
         case "change_policy":
             return a.SetPolicy(labels_from_proto(message.change_policy.values, "policy", MAX_LABELS))
+        case "change_limit":
+            limit = message.change_limit
+            return a.SetLimit(
+                limit.name,
+                limit.most if limit.HasField("most") else None,
+                limit.most_part if limit.HasField("most_part") else None,
+            )
         case _:
             raise InvalidInput(Violation("", "must hold one of the changes that this version of the API knows"))
 
@@ -167,6 +183,7 @@ def view_to_proto(view: a.View) -> pb.SimulatedRound:
             for queue in view.queues
         ],
         changes=[_job_change_to_proto(change) for change in view.changes],
+        limits=[limit_usage_to_proto(limit) for limit in view.limits],
     )
 
 
@@ -185,6 +202,7 @@ def view_from_proto(message: pb.SimulatedRound) -> a.View:
             for queue in message.queues
         ),
         tuple(_job_change_from_proto(change, f"changes[{index}]") for index, change in enumerate(message.changes)),
+        tuple(limit_usage_from_proto(limit, f"limits[{index}]") for index, limit in enumerate(message.limits)),
     )
 
 
@@ -276,6 +294,7 @@ def _fate_to_proto(fate: a.Fate) -> pb.SimulatedFate:
         ran=fate.runs_before,
         configuration=fate.configuration,
         pending_reason=None if fate.reason is None else pending_reason_to_proto(fate.reason),
+        promise=None if fate.promise is None else promise_to_proto(fate.promise),
     )
 
 
@@ -286,6 +305,7 @@ def _fate_from_proto(message: pb.SimulatedFate, where: str) -> a.Fate:
         message.ran,
         message.configuration if message.HasField("configuration") else None,
         None if reason is None else pending_reason_from_proto(reason, f"{where}.pending_reason"),
+        promise_from_proto(message.promise) if message.HasField("promise") else None,
     )
 
 

@@ -369,9 +369,19 @@ ROUNDS = (
     ),
     Chart(
         "Gap and rounding loss",
-        "Gap: distance of the shares from the optimum. Rounding loss: what whole gangs on whole nodes lose against it.",
-        (Query(series(names.GAP), "gap"), Query(series(names.ROUNDING_LOSS), "rounding loss")),
+        "Gap: distance of the shares from the optimum. Budgets: what of them changed hands last, where they and prices "
+        "do not agree. Rounding loss: what whole gangs on whole nodes lose against the optimum.",
+        (
+            Query(series(names.GAP), "gap"),
+            Query(series(names.BUDGETS_MOVED), "budgets"),
+            Query(series(names.ROUNDING_LOSS), "rounding loss"),
+        ),
         unit="percentunit",
+    ),
+    Chart(
+        "Version of the policy",
+        "That rounds decide by; 0 until one is applied.",
+        (Query(series(names.POLICY_VERSION), "version"),),
     ),
     Chart(
         "Solver that answered",

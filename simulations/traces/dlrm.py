@@ -209,12 +209,12 @@ class _InstanceReader:
     def _configuration(self, row: Row) -> Configuration:
         flavor = row.text("role").lower()
         if flavor not in NODES:
-            raise row.error("role", f"must be CN or HN, got {row.values['role']!r}")
+            raise row.error("role", f"must be CN or HN, got {row['role']!r}")
         key = (flavor, _demand(row))
         return self._configurations.setdefault(key, Configuration(flavor, 1, key[1]))
 
     def _limit(self, row: Row, app: str) -> Constraints:
-        if row.values["max_instance_per_node"] == NO_LIMIT:
+        if row["max_instance_per_node"] == NO_LIMIT:
             return UNCONSTRAINED
         limit = row.integer("max_instance_per_node", minimum=-1, maximum=100_000)
         if limit < 1:
@@ -225,14 +225,14 @@ class _InstanceReader:
 
 def _times(row: Row) -> tuple[float, float | None, float | None]:
     """(creation, scheduling or None for never, deletion or None for after the end)."""
-    from_before = not row.values["creation_time"]
+    from_before = not row["creation_time"]
     created = 0.0 if from_before else row.seconds("creation_time")
     scheduled: float | None = None
-    if row.values["scheduled_time"]:
+    if row["scheduled_time"]:
         scheduled = row.seconds("scheduled_time", minimum=created)
     elif from_before:
         scheduled = 0.0
-    if not row.values["deletion_time"]:
+    if not row["deletion_time"]:
         return created, scheduled, None
     deleted = row.seconds("deletion_time", minimum=created)
     if scheduled is not None and deleted < scheduled:

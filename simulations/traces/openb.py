@@ -83,7 +83,7 @@ def _read_nodes(file: Path) -> tuple[Node, ...]:
     for row in read_rows(file, NODE_COLUMNS):
         name = require_unique(row, "sn", seen)
         gpus = row.integer("gpu", maximum=1024)
-        model = row.values["model"]
+        model = row["model"]
         if gpus and not model:
             raise row.error("model", f"is empty, but the node has {gpus} GPUs; name their model")
         node = Node(
@@ -125,7 +125,7 @@ class _PodReader:
         configurations = self._ways_to_run(row)
         created = row.seconds("creation_time")
         deleted = row.seconds("deletion_time", minimum=created)
-        if not row.values["scheduled_time"]:
+        if not row["scheduled_time"]:
             if self._window.start <= created < self._window.end:
                 self.dropped["never_scheduled"] += 1
             return
@@ -153,7 +153,7 @@ class _PodReader:
         return None
 
     def _spec(self, row: Row, name: str, configurations: tuple[Configuration, ...]) -> JobSpec:
-        queue = row.values["qos"].lower() or UNKNOWN_QUEUE
+        queue = row["qos"].lower() or UNKNOWN_QUEUE
         for violation in Queue(queue).violations():
             raise row.error("qos", f"is not usable as a queue: {violation.description}")
         return JobSpec(
@@ -166,7 +166,7 @@ class _PodReader:
 
     def _ways_to_run(self, row: Row) -> tuple[Configuration, ...]:
         demand = _demand(row)
-        choice = row.values["gpu_spec"]
+        choice = row["gpu_spec"]
         key = (demand, choice)
         if key not in self._configurations:
             self._configurations[key] = tuple(

@@ -90,7 +90,7 @@ def _read_machines(file: Path) -> tuple[Node, ...]:
         gpus = row.integer("number of GPUs", minimum=1, maximum=1024)
         memory = _GPU_MEMORY.match(row.text("single GPU mem"))
         if memory is None:
-            raise row.error("single GPU mem", f"must be a size such as 12GB, got {row.values['single GPU mem']!r}")
+            raise row.error("single GPU mem", f"must be a size such as 12GB, got {row['single GPU mem']!r}")
         flavor = f"gpu{int(memory[1])}gb"
         if sizes.setdefault(flavor, gpus) != gpus:
             raise row.error("number of GPUs", f"must be {sizes[flavor]}, as on the other {flavor} machines; got {gpus}")
@@ -136,7 +136,7 @@ class _JobReader:
         gpus = row.integer("gpus", minimum=1, maximum=100_000)
         arrived = row.seconds("arrival_s")
         duration = row.seconds("duration_s")
-        queue = row.values["vc"] or UNKNOWN_QUEUE
+        queue = row["vc"] or UNKNOWN_QUEUE
         for violation in Queue(queue).violations():
             raise row.error("vc", f"is not usable as a queue: {violation.description}")
         timing = self._timing(arrived, duration)

@@ -32,9 +32,20 @@ class Window:
         before = "what ran at its start is taken along" if self.carry_in else "the cluster is empty at its start"
         return f"Jobs arrive from day {self.start / DAY:g} to {end} of the trace; {before}."
 
+    def cut(self, arrived: float, started: float | None, duration: float) -> tuple[float, float] | None:
+        """(arrival, run time) of a job inside the window, None outside; `started` None: not known, or never."""
+        if self.start <= arrived < self.end:
+            return arrived, duration
+        if self.carry_in and started is not None and started <= self.start < started + duration:
+            return self.start, started + duration - self.start
+        return None
+
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
             raise InvalidInput.of("to", f"must be later than from ({self.start:g} s); got {self.end:g} s")
+
+
+EVERYTHING = Window()
 
 
 def seconds_into(text: str, field: str, origin: datetime | None) -> float:
@@ -56,6 +67,8 @@ def seconds_into(text: str, field: str, origin: datetime | None) -> float:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     elapsed = (moment - origin).total_seconds()
+    if moment.date() == origin.date():  # a trace that begins in the course of this day has all of it that there is
+        return max(0.0, elapsed)
     if elapsed < 0:
         raise InvalidInput.of(field, f"must be {accepted}; got {text!r}")
     return elapsed

@@ -1,6 +1,6 @@
 """`make bench`: measures, prints tables, asserts nothing. Machines differ: compare figures of one run only.
 
-`python -m tests.bench [intake] [solver] [round] [placement] [whatif] [explain]` runs all of them, or those named.
+`python -m tests.bench [intake] [solver] [round] [placement] [explain] [replay]` runs all of them, or those named.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Callable
 
 from rich.console import Console, RenderableType
 
-from tests.bench import explain, intake, placement, rounds, solver, whatif
+from tests.bench import explain, intake, placement, replay, rounds, solver
 
 BENCHES: dict[str, Callable[[], RenderableType]] = {
     "intake": intake.measure,
     "solver": solver.measure,
     "round": rounds.measure,
     "placement": placement.measure,
-    "whatif": whatif.measure,
     "explain": explain.measure,
+    "replay": replay.measure,
 }
 
 

@@ -131,7 +131,7 @@ class Clock:
     def now(self) -> float:
         return self.time
 
-    def wait(self, until: float, *, quiescent: bool) -> bool:
+    def wait(self, until: float, *, quiet_until: float) -> bool:
         return False
 
     def stopwatch(self) -> float:

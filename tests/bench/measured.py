@@ -124,7 +124,7 @@ def measured(case: Case, seed: int) -> Measurement:
     assert isinstance(solution, Solution)
     theirs = []
     for answer, seconds in zip(answers[1:], map(statistics.median, taken[1:]), strict=True):
-        good = isinstance(answer, Certificate) and answer.within(problem, gap)
+        good = isinstance(answer, Certificate) and answer.within(gap)
         theirs.append(Peer(seconds, answer.gap, seconds / ours if good else None))
     by_price = solution.solver == "price" and not solution.attempts[0].startswith("merged")
     return Measurement(
@@ -225,5 +225,5 @@ def _grouping(problem: Problem, gap: float, ours: float) -> Grouping:
         ungrouped_seconds=ungrouped,
         ungrouped_passes=found.iterations,
         ungrouped_gap=judged.gap,
-        ungrouped_good=judged.within(problem, gap) and overuse(problem, judged.shares) == 0,
+        ungrouped_good=judged.within(gap) and overuse(problem, judged.shares) == 0,
     )

@@ -40,7 +40,7 @@ class Clarabel:
     def for_gap(cls, problem: Problem, gap: float) -> Clarabel:
         """The loosest that gives an answer certified within `gap`, or the tightest that is tried."""
         loose = cls(gap)
-        return loose if loose.solve(problem).within(problem, gap) else cls(gap / 100)
+        return loose if loose.solve(problem).within(gap) else cls(gap / 100)
 
 
 def highs(problem: Problem) -> Certificate:

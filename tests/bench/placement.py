@@ -22,9 +22,9 @@ from scipy.optimize import linprog
 
 from allocator.placement.fragmentation import Workload
 from allocator.placement.prospects import prospects
-from tests.bench import openb
-from tests.bench.arriving import BEST_FIT, DESCENT, PROSPECTS, RANDOM, compiled
-from tests.bench.openb import Cluster
+from simulations.reproduce import openb_protocol as openb
+from simulations.reproduce.openb_arriving import BEST_FIT, DESCENT, PROSPECTS, RANDOM, compiled
+from simulations.reproduce.openb_protocol import Cluster
 
 POLICIES = {"random": RANDOM, "best fit": BEST_FIT, "descent": DESCENT, "prospects": PROSPECTS}
 PUBLISHED = {"random": "Random", "best fit": "BestFit", "descent": "FGD"}
@@ -34,7 +34,7 @@ _SMALLEST = 100
 
 def measure() -> Table:
     """The table; a title that says what is missing where there is no trace."""
-    trace = openb.folder()
+    trace = folder()
     title = f"Placement: GPUs allocated at {openb.LOAD:.0%} load, percent (published)"
     if trace is None:
         return Table(title=f"{title}: ALLOCATOR_TRACES names no folder with {openb.FOLDER}", title_justify="left")
@@ -45,6 +45,13 @@ def measure() -> Table:
     workloads = [name for name in openb.WORKLOADS if not only or name in only.split(",")]
     seeds = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("BENCH_SEEDS", "10")))
     return _table(title, trace, workloads, seeds)
+
+
+def folder() -> Path | None:
+    """Where the trace is: a folder in the one that ALLOCATOR_TRACES names; None where that is unset or has none."""
+    root = os.environ.get("ALLOCATOR_TRACES")
+    found = Path(root) / openb.FOLDER if root else None
+    return found if found and found.is_dir() else None
 
 
 def _table(title: str, trace: Path, workloads: Sequence[str], seeds: Sequence[int]) -> Table:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from allocator.placement.fragmentation import Workload
-from tests.bench import openb, placement
-from tests.bench.arriving import fits
-from tests.bench.openb import Cluster, Kind
+from simulations.reproduce import openb_protocol as openb
+from simulations.reproduce.openb_arriving import fits
+from simulations.reproduce.openb_protocol import Cluster, Kind
+from tests.bench import placement
 
 KINDS: list[tuple[Kind, int]] = [
     ((3, 5, 0, 810, (True,)), 25),
@@ -72,7 +73,7 @@ def test_what_fits() -> None:
 
 
 def test_the_published_figures() -> None:
-    trace = openb.folder()
+    trace = placement.folder()
     if trace is None:
         pytest.skip(f"ALLOCATOR_TRACES names no folder with {openb.FOLDER}")
     cluster, models = openb.read_cluster(trace)

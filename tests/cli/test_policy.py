@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from allocator.domain.job import JobState
 from allocator.intake import commands as c
 from allocator.policyfile import read
 from tests.builders import configuration, node, spec
@@ -145,7 +147,7 @@ class TestApply:
         assert "Queues (as things are → with the changes)" in ran.out
         assert "nothing was applied" in ran.err
         found = run("policy", "apply", str(file), "--dry-run", "--json").json
-        assert set(found) == {"changes", "simulation"}
+        assert set(found) == {"changes", "warnings", "simulation"}
         assert found["simulation"]["after"]["summary"]["fairness"] == 2.0
         refused = run("policy", "apply", str(file), "--dry-run", "--prune")
         assert (refused.code, "cannot be removed" in refused.err) == (4, True)
@@ -181,3 +183,51 @@ def test_classes_of_the_policy_are_completed(busy: Served, run: Run) -> None:
     assert submitted.code == 0, submitted
     refused = run("submit", "--queue", "q", "--cpu", "1", "--flavor", "a100", "--priority-class", "high")
     assert (refused.code, "must be one of normal, night; got 'high'" in refused.err) == (2, True)
+
+
+class TestLimitsBelowUse:
+    """One of the two queues runs a job of 4 GPUs: the first of the file."""
+
+    LOWER = (
+        'version = 1\n[[queue]]\nname = "q"\n'
+        'quota = [{ flavor = "a100", resource = "gpu", nominal = 1, borrow = 2 }]\n[[queue]]\nname = "other"\n'
+        '[[limit]]\nname = "few"\nmost = 1.5\nunit = "kW"\n[[limit.term]]\nresource = "gpu"\nper_unit = 0.5\n'
+    )
+
+    def test_check_and_apply_say_by_how_much_and_what_happens(self, busy: Served, run: Run, file: Path) -> None:
+        (job,) = busy.store.list_jobs(states=(JobState.RUNNING,))
+        swapped = {"q": "other", "other": "q"} if job.spec.queue == "other" else {}
+        file.write_text(re.sub('"(q|other)"', lambda name: f'"{swapped.get(name[1], name[1])}"', self.LOWER))
+        told = ": nobody is stopped for it, and nobody that it counts starts before so much ended"
+        for ran in (
+            run("policy", "check", str(file), "--against"),
+            run("policy", "apply", str(file), "--dry-run"),
+            run("policy", "apply", str(file)),
+        ):
+            assert ran.code == 0, ran
+            quota = f"{file}:4:60: queue[0].quota[0].borrow: 4 of it are in use, 1 more than it would allow{told}"
+            limit = f"{file}:9:1: limit[0].most: 2 of it are in use, 0.5 more than it would allow{told}"
+            assert [line for line in ran.err.splitlines() if "in use" in line] == [
+                f"warning: {quota}", f"warning: {limit}",
+            ]  # fmt: skip
+        busy.round()
+        assert busy.store.get_job(job.id).state is JobState.RUNNING, "nobody is stopped"
+        status = {each["name"]: each for each in run("status", "--json").json["limit_usage"]}
+        assert (status["few"]["used"], status["few"]["most"]) == (2.0, 1.5)
+        assert "0.5 kW: nobody is stopped for it" in run("explain", "price", "limit/few").out
+
+    def test_enough_is_no_warning(self, busy: Served, run: Run, file: Path) -> None:
+        file.write_text(self.LOWER.replace("borrow = 2", "borrow = 3").replace("1.5", "2"))
+        ran = run("policy", "apply", str(file), "--json")
+        assert (ran.code, ran.json["warnings"]) == (0, [])
+
+
+def test_history_as_json_has_no_files_and_show_has(busy: Served, run: Run, file: Path) -> None:
+    assert run("policy", "history", "--json").json == []
+    assert run("policy", "show", "--json").json["version"] == 0, "the daemon's own"
+    run("policy", "apply", str(file), "--comment", "because", "--author", "me")
+    (found,) = run("policy", "history", "--json").json
+    assert (set(found), found["version"]) == ({"version", "time", "author", "comment"}, 1)
+    shown = run("policy", "show", "--json").json
+    assert set(shown) == set(found) | {"text", "sent_text"}
+    assert shown["sent_text"] == file.read_text()

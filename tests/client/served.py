@@ -31,7 +31,7 @@ class WallClock:
     def now(self) -> float:
         return time.time() + self.ahead
 
-    def wait(self, until: float, *, quiescent: bool) -> bool:
+    def wait(self, until: float, *, quiet_until: float) -> bool:
         return False
 
     def stopwatch(self) -> float:

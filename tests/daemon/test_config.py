@@ -105,7 +105,10 @@ def test_an_objective_has_a_name_or_is_an_alpha(name: str, fairness: float, util
         ("[policy]\nusage_strength = 9", "policy.usage_strength: input should be less than or equal to 8"),
         ("[policy]\naging_seconds = 0", "policy.aging_seconds: input should be greater than 0"),
         ("[policy]\naging_seconds = nan", "policy.aging_seconds: input should be greater than 0"),
-        ('[policy]\nweighting = "las"', "policy.weighting: input should be 'none', 'least-attained-service' or"),
+        (
+            '[policy]\nweighting = "las"',
+            "policy.weighting: input should be 'none', 'least-attained-service', 'shortest-remaining' or",
+        ),
         ("[rounds]\ninterval_seconds = 0", "rounds.interval_seconds: input should be greater than 0"),
         ("[server]\nhost = ''", "server.host: string should have at least 1 character"),
         ("[rounds]\ninterval_seconds = true", "rounds.interval_seconds: must not be true or false"),

@@ -19,7 +19,11 @@ from allocator.domain.side_constraint import SideConstraint, Term
         ({"service_seconds": math.nan}, "service_seconds: must be a finite number above 0; got nan"),
         ({"usage_strength": -1.0}, "usage_strength: must be from 0 (off) to 8; got -1.0"),
         ({"usage_strength": math.nan}, "usage_strength: must be from 0 (off) to 8; got nan"),
-        ({"weighting": "las"}, "weighting: must be one of none, least-attained-service, finish-time; got 'las'"),
+        ({"crowd_strength": 1.5}, "crowd_strength: must be from 0 (off) to 1 (each job alike); got 1.5"),
+        (
+            {"weighting": "las"},
+            "weighting: must be one of none, least-attained-service, shortest-remaining, finish-time; got 'las'",
+        ),
         ({"aging_seconds": 0.0}, "aging_seconds: must be a number above 0, or inf for never; got 0.0"),
         ({"weight_factor_limit": 0.5}, "weight_factor_limit: must be from 1 to 1024; got 0.5"),
     ],

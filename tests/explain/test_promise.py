@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from allocator.domain.cluster import Node
 from allocator.domain.errors import FailedPrecondition
 from allocator.domain.job import Configuration, Job, JobSpec
+from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
-from allocator.explain.answers import JobExplanation, PromiseState
+from allocator.explain.answers import JobExplanation
 from allocator.explain.job import explain_job
 from allocator.explain.promise_weight import weight_that_holds
+from allocator.formulation.promises import in_turns
 from allocator.intake import commands as c
+from allocator.rounds.promise import PromiseState
 from allocator.solvers import ChainSolver
 from tests.explain.worlds import INTERVAL, World
 
@@ -57,6 +61,48 @@ class TestDeadlines:
         assert found is not None
         assert found.needed_share == pytest.approx((600 - 10 * INTERVAL) / (1000 - 10 * INTERVAL))
         assert world.store.get_job(job.id).work_done(world.time) == pytest.approx(10 * INTERVAL)
+
+    @pytest.mark.parametrize("hours", [0.65, 0.8])
+    def test_a_deadline_is_met_that_running_in_the_slow_configuration_would_miss(self, hours: float) -> None:
+        """The optimum mixes both flavors, of which the slow one alone is not enough. Nodes are full of jobs alike, so a
+        job that was let run there would stay, and be owed nothing.
+        """
+        policy = Policy(minimum_run_seconds=60, hysteresis_seconds=120)
+        world = World(["q"], [node("n1", gpus=2), node("n2", "t4", gpus=2)], policy, interval=60.0)
+        ways = (way(), way("t4", 0.3))
+        world.submit(*[JobSpec("q", ways)] * 5)
+        world.round()
+        timed = JobSpec("q", ways, expected_duration_seconds=1800, deadline=world.time + hours * HOUR)
+        (job,) = world.submit(timed)
+        while world.job(job.id).work_done(world.time) < 1800:
+            world.round()
+            assert world.time < timed.deadline, "it is late"  # type: ignore[operator]
+
+    def test_whole_jobs_take_turns_where_they_are_fast_enough(self) -> None:
+        """What the optimum gives in slow configurations is made up by as much work in a fast one."""
+        world = World(["q"], [node("n1", gpus=2), node("n2", "t4", gpus=2)])
+        ways = (way(), way("t4", 0.5))
+        world.submit(*[JobSpec("q", ways)] * 5)
+        world.round()
+        formulation, shares = world.finished.report.formulation, world.finished.report.solution.shares
+        assert in_turns(formulation, shares) is shares, "nobody is promised anything"
+        (job,) = world.submit(JobSpec("q", ways, expected_duration_seconds=1800, deadline=world.time + 2400))
+        world.round()
+        finished = world.finished
+        formulation, shares = finished.report.formulation, finished.report.solution.shares
+        at = finished.position_of(job.sequence)
+        assert at is not None
+        row = formulation.row[at]
+        fast = formulation.problem.flavor[row] == formulation.flavors.index("a100")
+        given = shares[row] @ formulation.problem.utility[row]
+        found = in_turns(formulation, shares)[row]
+        assert found[~fast].sum() == 0
+        assert shares[row][~fast].sum() > 0.01, "of which the optimum gives some"
+        assert found.sum() == pytest.approx(min(1.0, given), abs=1e-6)
+        others = np.arange(len(shares)) != row
+        assert (in_turns(formulation, shares)[others] == shares[others]).all()
+        only_slow = np.where(fast, 0.0, shares)
+        assert in_turns(formulation, only_slow) is only_slow, "better slow than not at all"
 
     def test_one_that_its_queue_cannot_pay_for_is_at_risk_and_then_missed(self) -> None:
         world = World(["q", "r"], [node("n1")])

@@ -27,7 +27,14 @@ START = 1000.0
 class World:
     """Facts in a real store, whose time stands still between rounds."""
 
-    def __init__(self, queues: Sequence[Queue | str], nodes: Sequence[Node], policy: Policy = Policy()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        queues: Sequence[Queue | str],
+        nodes: Sequence[Node],
+        policy: Policy = Policy(),  # noqa: B008
+        interval: float = INTERVAL,
+    ) -> None:
+        self.interval = interval
         self.store = MemoryStore()
         self.policy = policy
         self.time = START
@@ -43,7 +50,7 @@ class World:
     def now(self) -> float:
         return self.time
 
-    def wait(self, until: float, *, quiescent: bool) -> bool:
+    def wait(self, until: float, *, quiet_until: float) -> bool:
         return False
 
     def stopwatch(self) -> float:
@@ -64,7 +71,7 @@ class World:
     def round(self, *, cold: bool = False) -> RoundReport:
         """One round, an interval after the last."""
         if self.report is not None:
-            self.time += INTERVAL
+            self.time += self.interval
         memory = self.memory
         if cold:
             memory = Memory(memory.time, memory.sequences, memory.credits, memory.pace, {}, {}, memory.work)

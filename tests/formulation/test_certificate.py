@@ -175,12 +175,27 @@ def test_gap_of_max_min_is_in_utility_of_a_job_of_average_weight() -> None:
     assert certificate.gap == pytest.approx(1.0 - 0.5)
 
 
-def test_a_gap_is_read_relative_to_the_objective_where_powers_are_large() -> None:
-    problem = single_job(demand=[[[200.0]]], fairness=3.0)  # u = 1/200, value -20,000
-    certificate = certify(problem, np.array([[0.005]]), np.array([[40_001.0]]))
-    assert certificate.gap > 1e-6
-    assert certificate.within(problem, 1e-4)
-    assert not certificate.within(problem, 1e-12)
+def test_a_gap_is_relative_to_what_utilities_are_worth_where_powers_are_large() -> None:
+    """u = 1/200 and a value of -u^-2 / 2 = -20,000: a part of the utility is worth as large a part of u^-2."""
+    problem = single_job(demand=[[[200.0]]], fairness=3.0)
+    certificate = certify(problem, np.array([[0.005]]), np.array([[41_000.0]]))
+    assert certificate.objective == pytest.approx(-20_000)
+    assert certificate.bound > certificate.objective + 1
+    assert certificate.gap == pytest.approx((certificate.bound - certificate.objective) / 40_000)
+    assert certificate.within(1e-3)
+    assert not certificate.within(1e-6)
+
+
+def test_a_row_that_can_reach_hardly_anything_is_most_of_what_utilities_are_worth_above_alpha_1() -> None:
+    """Of two jobs the second reaches 2e-6, and is worth half a million times its weight: it gets nearly all, and the
+    gap says what part of their utility both would lose.
+    """
+    problem = Problem.from_arrays(
+        throughput=[[1.0], [1.0]], flavor=[[0], [0]], demand=[[[1.0]], [[1e6]]], capacity=[[2.0]], fairness=2.0
+    )
+    certificate = certify(problem, np.array([[2e-3], [1.998e-6]]), np.array([[1.01 * 2.5e5]]))
+    assert gap_unit(problem, certificate.objective) == pytest.approx(5e5, rel=5e-3)
+    assert 1e-6 < certificate.gap < 1e-3
 
 
 def test_no_jobs_are_worth_nothing_and_prove_it() -> None:

@@ -19,7 +19,8 @@ from allocator.domain.reason import LimitExcess, PendingCause
 from allocator.domain.resources import Resources
 from allocator.domain.side_constraint import PRECISION, SideConstraint, Term
 from allocator.formulation import Formulation, build
-from allocator.formulation.side_constraints import numbered_labels, side_rows
+from allocator.formulation.side_constraints import side_rows
+from allocator.formulation.side_terms import numbered_labels
 from allocator.solvers import solve
 from tests.formulation.facts import amounts, job, node, snapshot, way
 

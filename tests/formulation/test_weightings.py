@@ -52,6 +52,39 @@ def test_the_more_a_job_has_received_the_less_it_weighs() -> None:
     assert formulation.problem.weight == pytest.approx(np.array([8, 4, 2, 1]) / (16 + 8 + 2 + 2))
 
 
+def test_the_longer_a_job_has_to_go_the_less_it_weighs() -> None:
+    """Of those that say how long they run, and have not run longer: what is left. Of the others, what they have had."""
+    jobs = [
+        served(1, 9 * HOUR, expected_duration_seconds=10 * HOUR),
+        served(2, 8 * HOUR, expected_duration_seconds=10 * HOUR),
+        served(3, 0.0, expected_duration_seconds=4 * HOUR),
+        served(4, 4 * HOUR, expected_duration_seconds=3 * HOUR),
+        served(5, 2 * HOUR),
+    ]
+    formulation = build(at(NOW, snapshot([node("n1")], jobs)), replace(LAS, weighting="shortest-remaining"))
+    assert steps(formulation) == [0, -1, -2, -2, -1]
+
+
+@pytest.mark.parametrize(("strength", "part"), [(0.0, 1 / 2), (0.5, 2 / 3), (1.0, 4 / 5)])
+def test_a_queue_with_more_jobs_counts_more_if_the_policy_says_so(strength: float, part: float) -> None:
+    """Four jobs in one queue and one in the other; at 1 each has a fifth."""
+    jobs = [*(served(number, 0.0, queue="many") for number in range(4)), served(4, 0.0, queue="few")]
+    facts = at(NOW, snapshot([node("n1")], jobs, (Queue("few"), Queue("many"))))
+    problem = build(facts, Policy(crowd_strength=strength)).problem
+    assert sorted(problem.weight * problem.count) == pytest.approx([1 - part, part])
+
+
+def test_crowds_count_up_the_tree_and_by_what_their_jobs_weigh_now() -> None:
+    """Of the jobs below a: 1 + 1/2, of which a/x has two thirds; below b: 1/2. With weight 2, b has as much per job."""
+    jobs = [served(1, 0.0, queue="a/x"), served(2, 2 * HOUR, queue="a/y"), served(3, 2 * HOUR, queue="b")]
+    facts = at(NOW, snapshot([node("n1")], jobs, (Queue("a"), Queue("a/x"), Queue("a/y"), Queue("b", weight=2.0))))
+    formulation = build(facts, replace(LAS, crowd_strength=1.0))
+    weights = {queue.name: queue.weight for queue in formulation.weightings.queues}
+    assert weights == {"a": 1.5, "a/x": 1.0, "a/y": 0.5, "b": 1.0}
+    assert formulation.problem.weight.sum() == pytest.approx(1.0)
+    assert sorted(formulation.problem.weight) == pytest.approx([0.2, 0.4, 0.4])
+
+
 def test_what_a_running_job_receives_counts_from_where_it_was_counted() -> None:
     """At half the speed of its best configuration, an hour is worth half of one."""
     ways = (way(speed=2.0), way("v100", speed=1.0))
@@ -174,7 +207,7 @@ def test_queues_weigh_what_the_past_makes_of_them() -> None:
 @given(
     received=st.lists(st.floats(0, 1e6), min_size=1, max_size=12),
     durations=st.data(),
-    weighting=st.sampled_from(["none", "least-attained-service", "finish-time"]),
+    weighting=st.sampled_from(["none", "least-attained-service", "shortest-remaining", "finish-time"]),
     aging=st.sampled_from([float("inf"), 600.0, 1e-3]),
     limit=st.sampled_from([1.0, 3.0, 1024.0]),
 )

@@ -11,7 +11,9 @@ credit counts times hysteresis / patience.
     h' (C / (C + 1) + (l / n) (H_l - 3/2 + (C - 1) (1/2 - 1/l))),    l = n - C + 1,   H_l = 1 + 1/2 + ... + 1/l,
     h' = max(h + 2 D, 2 D ceil(m / D)),
 
-where h is the largest of what ever stands before a swap: the hysteresis, a restart cost, the patience of the oldest;
+where h is the largest of what ever stands before a swap: the hysteresis, a restart cost, the patience of the oldest,
+and with it the part of the hysteresis (or patience) that a job with a share between 0.9 and 1 counts as owed besides
+(who has 1 always runs, and leaves a smaller problem to the others);
 and if the shares add up to exactly C, none is ahead by more than the same with n - C in place of C. For one place that
 is h' (H_n - 1): 0.5 h' for two jobs, 0.83 h' for three, 1.93 h' for ten. The proof is for jobs of one age, which are
 equally patient at any time. For jobs of different ages there is none: of what they are owed, counted against their
@@ -58,6 +60,7 @@ from dataclasses import dataclass, field, replace
 from allocator.domain.job import JobSpec
 from allocator.domain.policy import Policy
 from tests.placement.small_worlds import SmallWorld
+from tests.placement.standing import part_ahead
 from tests.placement.worlds import node, way
 
 
@@ -81,7 +84,8 @@ class Sharing:
     def spread(self) -> float:
         """h': by how much a job that waits can ever be owed more than one that runs."""
         patience = self.tolerance * (max(self.ages, default=0.0) + self.lasting) if self.hysteresis else 0.0
-        margin = max(self.hysteresis, *self.restart_costs, patience)
+        ahead = max((part_ahead(share) for share in self.shares if share < 0.999), default=0.0)
+        margin = max(self.hysteresis, *self.restart_costs, patience) + ahead * max(self.hysteresis, patience)
         immature = 2 * self.interval * math.ceil(self.minimum_run / self.interval)
         return max(margin + 2 * self.interval, immature)
 
@@ -159,7 +163,7 @@ class Reference:
         return (-self._counted(job), -self._steps(job), job)
 
     def _counted(self, job: int) -> float:
-        always = self.sharing.hysteresis if self.sharing.shares[job] >= 0.999 else 0.0
+        always = self.sharing.hysteresis * part_ahead(self.sharing.shares[job])
         return self.credits[job] * self._scale(job) + always
 
     def _scale(self, job: int) -> float:

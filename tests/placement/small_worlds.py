@@ -254,7 +254,7 @@ class Stage:
     def stopwatch(self) -> float:
         return 0.0
 
-    def wait(self, until: float, *, quiescent: bool) -> bool:
+    def wait(self, until: float, *, quiet_until: float) -> bool:
         raise NotImplementedError("rounds are played one by one")
 
     def push(self, desired: tuple[NodeDesired, ...]) -> None:

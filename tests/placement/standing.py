@@ -16,8 +16,13 @@ def scale(job: Job, policy: Policy, now: float) -> float:
 
 
 def ahead(share: float, policy: Policy) -> float:
-    """What counts as owed besides, of a job that is to run all the time."""
-    return policy.hysteresis_seconds if share >= 0.999 else 0.0
+    """What counts as owed besides, of a job that is to run all the time, or nearly."""
+    return part_ahead(share) * policy.hysteresis_seconds
+
+
+def part_ahead(share: float) -> float:
+    """Which part of the hysteresis that is: all of it at a share of 1, nothing up to 0.9, and in between as it lies."""
+    return min(1.0, max(0.0, 10.0 * share - 9.0))
 
 
 def margin(victim: Job, waiting: Iterable[Job], policy: Policy, now: float) -> float:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from allocator.placement.fragmentation import Workload, increase, typical, unusable
 from allocator.placement.space import Integers
-from tests.bench.arriving import compiled
+from simulations.reproduce.openb_arriving import compiled
 from tests.placement.kinds_of_work import (
     FLAVORS,
     Replica,

@@ -107,6 +107,13 @@ def test_every_preemption_is_paid_for_when_shares_are_solved(number: int) -> Non
     assert looked_at >= len(seeds) // 10, "there was nothing to find"
 
 
+def test_shares_that_differ_by_little_stop_nobody_at_once() -> None:
+    """Two jobs are to run nearly all the time and do not fit together: after the first round, the optimum has 0.98 for
+    the one that started, and 1 for the other.
+    """
+    assert search([989], solved=True)[0] == []
+
+
 @pytest.mark.parametrize("solved", [False, True])
 def test_moves_that_make_room_are_paid_for_and_nothing_turns_them_round(solved: bool) -> None:
     found: list[str] = []

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from allocator.placement.fragmentation import Workload
 from allocator.placement.prospects import FORGOTTEN, STEPS, Prospects, prospect, prospects, spend
 from allocator.placement.space import Integers
-from tests.bench.arriving import compiled
+from simulations.reproduce.openb_arriving import compiled
 from tests.placement.kinds_of_work import (
     DEVICES,
     FLAVORS,

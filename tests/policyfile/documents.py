@@ -116,6 +116,7 @@ def documents(draw: st.DrawFn) -> PolicyDocument:
         "service_seconds": draw(POSITIVE),
         "aging_seconds": draw(POSITIVE | st.just(math.inf)),
         "weight_factor_limit": draw(st.floats(1, 1024)),
+        "crowd_strength": draw(st.floats(0, 1)),
     }
     policy = Policy(**scalars, side_constraints=rows, floating_resources=floating, priority_classes=classes)
     unsaid = frozenset(queue.name for queue in tree if not queue.cordoned and draw(st.booleans()))

@@ -247,3 +247,28 @@ def test_differences_are_told_in_words() -> None:
         "+ floating matlab: 3",
     ]
     assert "- queue old" in [str(change) for change in differences(before, after, prune=True)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "hint"),
+    [
+        ("most = 0.4\n" + TERM, 'write "40 %"'),
+        ("most = 0.05\n" + TERM + "per_unit = 0.1\n", 'write "5 %"'),
+        ("most = 0.4\n" + TERM + "per_unit = 0.1\n", ""),
+        ('most = 0.4\nunit = "kW"\n' + TERM, ""),
+        ("most = 1\n" + TERM, ""),
+        ("most = 0\n" + TERM, ""),
+        ('most = 0.4\n[[limit.term]]\nresource = "memory"\n', ""),
+    ],
+)
+def test_a_fraction_of_a_gpu_may_be_meant_as_a_part(limit: str, hint: str) -> None:
+    reading = read(f'version = 1\n[[limit]]\nname = "few"\n{limit}')
+    assert reading.mistakes == ()
+    assert [str(each) for each in reading.warnings] == (
+        [f"4:1: limit[0].most: allows less than one GPU; for a part of all there are, {hint}"] if hint else []
+    )
+
+
+def test_a_bad_name_of_what_floats_is_one_mistake() -> None:
+    (mistake,) = read('version = 1\n[floating]\n"Mat lab" = 20').mistakes
+    assert mistake.description.startswith("must be the name of an extra")

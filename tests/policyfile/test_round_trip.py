@@ -93,5 +93,5 @@ def test_the_example_is_right_and_survives_being_written() -> None:
     assert reading.document is not None
     assert read(written(reading.document)).document == reading.document
     assert [limit.name for limit in reading.document.policy.side_constraints] == [
-        "batch-on-h100", "power-rack-r7", "money", "matlab",
+        "batch-on-a100", "power-rack-r1", "money", "matlab",
     ]  # fmt: skip

@@ -77,6 +77,7 @@ def drawn_weightings(dice: random.Random) -> dict[str, Any]:
         "service_seconds": dice.choice((10.0, 600.0)),
         "aging_seconds": dice.choice((math.inf, 100.0)),
         "weight_factor_limit": dice.choice((2.0, 1024.0)),
+        "crowd_strength": dice.choice((0.0, 0.5, 1.0)),
     }
 
 
@@ -127,7 +128,7 @@ class Swarm:
     def stopwatch(self) -> float:
         return 0.0
 
-    def wait(self, until: float, *, quiescent: bool) -> bool:
+    def wait(self, until: float, *, quiet_until: float) -> bool:
         raise NotImplementedError("rounds are played one by one")
 
     def push(self, desired: tuple[NodeDesired, ...]) -> None:

@@ -42,7 +42,7 @@ class World:
         self.end = 0.0
         self.planned: list[tuple[float, Callable[[], Any]]] = []
         self.reports: list[RoundReport] = []
-        self.quiescent: list[bool] = []
+        self.quiet_until: list[float] = []
         self.pushed: dict[str, NodeDesired] = {}
 
     # The ports.
@@ -53,8 +53,8 @@ class World:
     def stopwatch(self) -> float:
         return 0.0
 
-    def wait(self, until: float, *, quiescent: bool) -> bool:
-        self.quiescent.append(quiescent)
+    def wait(self, until: float, *, quiet_until: float) -> bool:
+        self.quiet_until.append(quiet_until)
         for when, action in [entry for entry in self.planned if entry[0] <= until]:
             self.time = max(self.time, when)
             action()
@@ -166,8 +166,8 @@ def test_enough_for_everybody_is_quiet_after_one_round() -> None:
     world.submit(*[spec("q")] * 4)
     world.run(1000)
     assert sum(len(report.plan.changes) for report in world.reports) == 4
-    assert world.quiescent[0] is False
-    assert all(world.quiescent[1:])
+    assert world.quiet_until[0] == 0.0
+    assert set(world.quiet_until[1:]) == {math.inf}
     assert world.reports[-1].summary.gap <= 1e-9
 
 
@@ -209,7 +209,7 @@ def test_job_that_can_never_run_says_so_and_does_not_keep_rounds_busy() -> None:
     world.run(20)
     causes = [reason.cause for job in (wide, elsewhere, big) if (reason := world.job(job).pending_reason)]
     assert causes == [PendingCause.EXCEEDS_CLUSTER, PendingCause.NO_ELIGIBLE_FLAVOR, PendingCause.EXCEEDS_NODE]
-    assert world.quiescent[-1]
+    assert world.quiet_until[-1] == math.inf
 
 
 def test_waiting_job_says_what_is_missing() -> None:
@@ -384,8 +384,12 @@ def test_not_quiet_while_somebody_may_want_another_configuration() -> None:
     world.run(200)
     moved = [report.summary.time for report in world.reports if report.summary.moved]
     assert moved == [100.0]
-    assert not any(world.quiescent[: int(100 / world.interval) + 1])
-    assert world.quiescent[-1]
+    assert set(world.quiet_until[: int(100 / world.interval)]) <= {
+        100.0,
+        *(report.snapshot.time for report in world.reports),
+    }
+    assert world.quiet_until[int(25 / world.interval)] == 100.0, "nothing can change before the minimum run is over"
+    assert world.quiet_until[-1] == math.inf
     assert world.job(job).last_preemption is PreemptionReason.RECONFIGURED
 
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from allocator.domain.job import Job
+from allocator.domain.job import Configuration, Job
 from allocator.domain.policy import WEIGHTINGS, Policy
 from allocator.domain.queue import Queue
+from allocator.domain.side_constraint import SideConstraint, Term
 from allocator.formulation.usage_history import history_at, window
 from allocator.intake import commands as c
-from tests.builders import configuration, node, spec
+from tests.builders import configuration, node, resources, spec
 from tests.rounds.test_loop import Failing, World, seconds_run
 
 HALF_LIFE = 2000.0
@@ -93,6 +94,22 @@ def test_jobs_that_nobody_may_stop_are_charged_while_others_wait() -> None:
     assert history(world)["b"] == pytest.approx((0.0, 0.25), rel=0.02)
 
 
+@pytest.mark.parametrize("preemptible", [True, False])
+def test_where_only_a_licence_is_scarce_who_has_it_is_charged(preemptible: bool) -> None:
+    """Of four GPUs each job needs one, and all of them the only licence."""
+    licence = SideConstraint("matlab", (Term("matlab"),), most=1)
+    world = two_queues(replace(PAYING, side_constraints=(licence,), floating_resources=("matlab",)), gpus=4)
+    way = Configuration("a100", 1, resources(1, 1, 1, matlab=1))
+    world.submit(*[replace(spec("a", way), preemptible=preemptible)] * 2)
+    world.run(HALF_LIFE - world.interval)
+    assert history(world)["a"] == pytest.approx((0.5, 0.25), rel=0.06)
+    (late,) = world.submit(spec("b", way))
+    begin = len(world.reports)
+    world.run(HALF_LIFE / 2)
+    if preemptible:
+        assert part_of(world, late, begin) > 0.6, "it is paid back"
+
+
 def test_how_a_queue_cuts_its_jobs_changes_nothing() -> None:
     had = []
     for jobs in ([spec("a", configuration(gpu=4))], [spec("a")] * 4):
@@ -132,7 +149,7 @@ def test_rounds_go_on_where_weights_change_by_themselves() -> None:
         ways = (configuration(), configuration("v100", throughput=0.5))
         world.submit(spec("q", *ways), spec("q", *ways))
         world.run(100)
-        assert world.quiescent[-1] is quiet
+        assert (world.quiet_until[-1] == math.inf) is quiet
 
 
 def test_max_min_which_has_no_prices_charges_too() -> None:

@@ -227,7 +227,8 @@ async def test_reflection_lists_the_services(served: Served) -> None:
     names = {service.name for service in answer.list_services_response.service}
     assert names == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
     assert {
-        f"allocator.v1.{kind}Service" for kind in ("Explain", "Job", "Queue", "Node", "Policy", "Scheduler", "Simulate")
+        f"allocator.v1.{kind}Service"
+        for kind in ("Capture", "Explain", "Job", "Queue", "Node", "Policy", "Scheduler", "Simulate")
     } == set(SERVICES)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import grpc
 import pytest
@@ -123,3 +124,20 @@ async def test_many_at_a_time_are_all_answered_or_refused_at_once(served: Served
     assert len(answered) >= 16
     assert len(answered) + len(refused) == 40
     assert {error.code() for error in refused} <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+async def test_an_answer_gives_way_to_rounds_in_all_its_stages(served: Served) -> None:
+    """So often that a round that begins meanwhile need not share the interpreter with it for long."""
+    served.do(c.SubmitJobs((spec("q", configuration(gpu=4)),) * 3))
+    where: set[str] = set()
+
+    def under_way(seconds: float) -> None:
+        frame = sys._getframe(3)  # beyond patience and checkpoint
+        assert 0 < seconds <= 10
+        where.add(frame.f_globals["__name__"].removeprefix("allocator."))
+
+    served.server._simulating._rest = under_way
+    await stub(served).Simulate(pb.SimulateRequest(changes=[pb.SimulatedChange(add_nodes=pb.AddNodes(flavor="a100"))]))
+    assert where >= {
+        "whatif.fork", "rounds.decide", "solvers.chain", "placement.rounding", "placement.explain", "whatif.outcome",
+    }  # fmt: skip

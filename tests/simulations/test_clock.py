@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -46,7 +47,7 @@ def test_wait_runs_what_is_due_and_keeps_the_pace() -> None:
     for time in (3.0, 10.0, 10.5):
         agenda.plan(time, lambda: seen.append(agenda.now))
     clock = VirtualClock(agenda, Stage(), interval=10.0)
-    assert clock.wait(10.0, quiescent=False)
+    assert clock.wait(10.0, quiet_until=-math.inf)
     assert seen == [3.0, 10.0]
     assert clock.now() == 10.0
 
@@ -56,7 +57,7 @@ def test_a_quiet_wait_goes_on_to_the_round_after_the_next_event(event: float, la
     agenda = Agenda(0.0)
     agenda.plan(event, lambda: None)
     clock = VirtualClock(agenda, Stage(), interval=10.0)
-    assert clock.wait(10.0, quiescent=True)
+    assert clock.wait(10.0, quiet_until=math.inf)
     assert clock.now() == lands_on
 
 
@@ -64,7 +65,7 @@ def test_a_busy_wait_never_skips_a_round() -> None:
     agenda = Agenda(0.0)
     agenda.plan(95.0, lambda: None)
     clock = VirtualClock(agenda, Stage(), interval=10.0)
-    assert clock.wait(10.0, quiescent=False)
+    assert clock.wait(10.0, quiet_until=-math.inf)
     assert clock.now() == 10.0
 
 
@@ -73,8 +74,8 @@ def test_the_end_comes_when_the_world_is_finished() -> None:
     agenda = Agenda(0.0)
     agenda.plan(7.0, lambda: setattr(stage, "finished", True))
     clock = VirtualClock(agenda, stage, interval=5.0)
-    assert clock.wait(5.0, quiescent=False)
-    assert not clock.wait(10.0, quiescent=False)
+    assert clock.wait(5.0, quiet_until=-math.inf)
+    assert not clock.wait(10.0, quiet_until=-math.inf)
     assert clock.ending is Ending.FINISHED
 
 
@@ -83,26 +84,62 @@ def test_the_horizon_is_never_passed_even_by_a_jump() -> None:
     for time in (20.0, 95.0):
         agenda.plan(time, lambda: seen.append(agenda.now))
     clock = VirtualClock(agenda, Stage(), interval=10.0, horizon=42.0)
-    assert clock.wait(10.0, quiescent=True)
-    assert not clock.wait(30.0, quiescent=True)
+    assert clock.wait(10.0, quiet_until=math.inf)
+    assert not clock.wait(30.0, quiet_until=math.inf)
     assert (clock.ending, clock.now(), seen) == (Ending.HORIZON, 42.0, [20.0])
 
 
 def test_jobs_that_can_never_run_do_not_keep_a_quiet_replay_going() -> None:
     clock = VirtualClock(Agenda(0.0), Stage(exhausted=True), interval=10.0)
-    assert not clock.wait(10.0, quiescent=True)
+    assert not clock.wait(10.0, quiet_until=math.inf)
     assert clock.ending is Ending.STALLED
 
 
 def test_a_scheduler_that_starts_nothing_on_an_idle_cluster_is_given_up_on() -> None:
     clock = VirtualClock(Agenda(0.0), Stage(exhausted=True), interval=10.0)
     waits = 0
-    while clock.wait(clock.now() + 10.0, quiescent=False):
+    while clock.wait(clock.now() + 10.0, quiet_until=-math.inf):
         waits += 1
     assert (waits, clock.ending) == (PATIENCE, Ending.STALLED)
+
+
+def test_a_quiet_time_that_ends_before_the_next_event_ends_the_wait() -> None:
+    agenda = Agenda(0.0)
+    agenda.plan(95.0, lambda: None)
+    clock = VirtualClock(agenda, Stage(), interval=10.0)
+    assert clock.wait(10.0, quiet_until=31.0)
+    assert clock.now() == 40.0
+    assert clock.wait(50.0, quiet_until=200.0)
+    assert clock.now() == 100.0
+    by_events = VirtualClock(agenda, Stage(), interval=0.0)
+    assert by_events.wait(100.0, quiet_until=131.0), "nothing is planned, but the scheduler wants another round"
+    assert by_events.now() == 131.0
 
 
 def test_waiting_for_the_past_is_an_error_of_the_caller() -> None:
     clock = VirtualClock(Agenda(10.0), Stage(), interval=5.0)
     with pytest.raises(ValueError, match="cannot wait"):
-        clock.wait(10.0, quiescent=False)
+        clock.wait(10.0, quiet_until=-math.inf)
+
+
+def test_without_an_interval_there_is_a_round_after_each_instant_at_which_something_happens() -> None:
+    agenda, seen = Agenda(0.0), list[float]()
+    for time in (3.0, 3.0, 10.0):
+        agenda.plan(time, lambda: seen.append(agenda.now))
+    clock = VirtualClock(agenda, Stage(), interval=0.0)
+    assert clock.wait(0.0, quiet_until=math.inf)
+    assert (seen, clock.now()) == ([3.0, 3.0], 3.0)
+    assert clock.wait(3.0, quiet_until=-math.inf), (
+        "a round that changed something is not followed by another before an event"
+    )
+    assert (seen, clock.now()) == ([3.0, 3.0, 10.0], 10.0)
+    assert not clock.wait(10.0, quiet_until=-math.inf), "nothing is to come, and a job is live that never will run"
+    assert clock.ending is Ending.STALLED
+
+
+def test_without_an_interval_the_horizon_ends_a_replay_too() -> None:
+    agenda = Agenda(0.0)
+    agenda.plan(50.0, lambda: None)
+    clock = VirtualClock(agenda, Stage(), interval=0.0, horizon=20.0)
+    assert not clock.wait(0.0, quiet_until=-math.inf)
+    assert (clock.ending, clock.now()) == (Ending.HORIZON, 20.0)

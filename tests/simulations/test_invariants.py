@@ -5,6 +5,7 @@ The reports come from a real replay; each test spoils one fact of one of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ import pytest
 from allocator.domain.placement import Allocation, DesiredReplica, Placement, ReplicaPlacement
 from allocator.domain.plan import Applied, Start
 from allocator.domain.policy import Policy
+from allocator.domain.side_constraint import SideConstraint, Term
 from allocator.rounds.loop import run_rounds
 from allocator.rounds.report import RoundOutcome, RoundReport
 from allocator.solvers.chain import ChainSolver
@@ -234,3 +236,28 @@ def test_a_cluster_that_does_not_do_what_was_committed_is_seen(scene: tuple[Simu
     cluster.push(emptied)
     with pytest.raises(InvariantBroken, match="should run, but does not"):
         check(cluster, report)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "finding"),
+    [
+        (SideConstraint("power", (Term("gpu", 0.5),), most=2.25, unit="kW"), None),
+        (SideConstraint("power", (Term("gpu", 0.5),), most=2.2, unit="kW"), "power: 2.25 of 2.2 kW are taken"),
+        (SideConstraint("cores", (Term("cpu", 1 / 3, queues=("nobody",)),), most=0.0), None),
+        (SideConstraint("rack", (Term("cpu", node_labels=(("rack", "1"),)),), most=0.0), None),
+        (SideConstraint("part", (Term("cpu"),), most_part=0.2), "part: 9 of 4.8 are taken"),
+    ],
+)
+def test_an_exceeded_side_constraint_is_seen(
+    scene: tuple[SimulatedCluster, RoundReport], constraint: SideConstraint, finding: str | None
+) -> None:
+    """The gang takes 4 GPUs and 8 cores, the other half a GPU and one core; the round did not know of the policy."""
+    cluster, report = scene
+    spoilt = replace(report, policy=Policy(side_constraints=(constraint,)))
+    if finding is None:
+        check(cluster, spoilt)
+        return
+    with pytest.raises(InvariantBroken, match=re.escape(finding)) as broken:
+        check(cluster, spoilt)
+    assert any("was started" in told for told in broken.value.findings)
+    assert any("more than before" in told for told in broken.value.findings)

@@ -13,7 +13,9 @@ import simulations
 from allocator.domain.errors import FailedPrecondition
 from simulations import output
 from simulations.columns import Column, Kind, Table
-from simulations.measures import JOB_COLUMNS, QUEUE_COLUMNS, ROUND_COLUMNS, STAGE_COLUMNS
+from simulations.judging.judge import FRAGMENTATION_COLUMNS, JOB_MEASURES, QUEUE_MEASURES
+from simulations.judging.runs import RUN_COLUMNS
+from simulations.measures import JOB_COLUMNS, PRICE_COLUMNS, QUEUE_COLUMNS, ROUND_COLUMNS, STAGE_COLUMNS
 from simulations.output import require_free, write_results
 
 COLUMNS = (
@@ -122,5 +124,7 @@ def test_looking_whether_it_can_be_written_leaves_nothing(tmp_path: Path) -> Non
 
 def test_every_column_is_documented() -> None:
     readme = (Path(simulations.__file__).parent / "README.md").read_text()
-    for column in (*ROUND_COLUMNS, *STAGE_COLUMNS, *QUEUE_COLUMNS, *JOB_COLUMNS):
+    columns = [*ROUND_COLUMNS, *STAGE_COLUMNS, *QUEUE_COLUMNS, *JOB_COLUMNS, *PRICE_COLUMNS, *RUN_COLUMNS]
+    columns += [*JOB_MEASURES, *QUEUE_MEASURES, *FRAGMENTATION_COLUMNS]
+    for column in columns:
         assert f"`{column.name}`" in readme, column.name

@@ -17,11 +17,12 @@ from allocator.domain.queue import Queue
 from allocator.domain.quota import Quota
 from simulations.clock import Ending
 from simulations.faults import ListedFaults, Outage
+from simulations.judging.evenness import jain_index
 from simulations.replay import ReplayOptions, Standing, replay
 from simulations.scenario import load_scenario
 from simulations.shrinking import on_every_nth_node
 from simulations.sizing import Sizing
-from simulations.summary import distribution, jain_index
+from simulations.summary import distribution
 from simulations.synthetic import generate, make_faults
 from simulations.traces import openb, philly
 from simulations.workload import Arrival
@@ -47,6 +48,18 @@ def test_one_job_alone() -> None:
     by_flavor = result.summary["utilization"]["by_flavor"]["t4"]
     assert by_flavor["cpu"] == {"mean": pytest.approx(540 / 660), "peak": 1.0}, "all 8 cores, from 120 s to 660 s"
     assert by_flavor["gpu"]["peak"] == 0.5
+
+
+def test_without_an_interval_rounds_are_where_something_happens() -> None:
+    """The second job fits beside the first, the third only once that is done; the fourth when it comes."""
+    arrivals = [
+        Arrival(time, spec(on(cores=cores)), 100.0) for time, cores in ((5.5, 4), (7.25, 4), (7.25, 4), (400.0, 8))
+    ]
+    result = replay(workload([node("a")], arrivals), ReplayOptions(interval_seconds=0.0))
+    assert result.table("jobs").numbers("first_start_s").tolist() == [5.5, 7.25, 105.5, 400.0]
+    assert result.table("rounds").numbers("time_s").tolist() == [0.0, 5.5, 7.25, 105.5, 107.25, 205.5, 400.0]
+    assert result.ending is Ending.FINISHED
+    assert result.summary["run"]["end_s"] == 500.0
 
 
 def test_rounds_in_which_nothing_can_change_are_skipped() -> None:
@@ -111,7 +124,7 @@ def test_progress_is_told_after_each_round() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (ReplayOptions(interval_seconds=0.0), "interval: must be"),
+        (ReplayOptions(interval_seconds=-1.0), "interval: must be"),
         (ReplayOptions(interval_seconds=math.inf), "interval: must be"),
         (ReplayOptions(horizon_seconds=-1.0), "horizon: must be"),
         (ReplayOptions(policy=Policy(fairness=-1.0)), "fairness: must be"),

@@ -151,7 +151,7 @@ def test_a_solver_that_is_cut_short_reports_an_honest_gap(alpha: float, iteratio
     assert_no_overuse(problem, cut.shares)
     assert cut.objective <= exact.bound
     assert cut.bound >= exact.objective
-    assert cut.gap == pytest.approx((cut.bound - cut.objective) / gap_unit(problem))
+    assert cut.gap == pytest.approx((cut.bound - cut.objective) / gap_unit(problem, cut.objective))
     if iterations == 1:
         assert cut.status is Status.INACCURATE
         assert cut.gap > 1e-3

@@ -56,7 +56,8 @@ def assert_answers(problem: Problem, solution: Solution) -> None:
     bound = dual_bound(problem, solution.prices, solution.limit_prices)
     assert solution.bound >= solution.objective
     assert abs(max(bound, solution.objective) - solution.bound) <= 1e-9 * size
-    assert solution.gap == pytest.approx((solution.bound - solution.objective) / gap_unit(problem), rel=1e-6, abs=1e-12)
+    gap = (solution.bound - solution.objective) / gap_unit(problem, solution.objective)
+    assert solution.gap == pytest.approx(gap, rel=1e-6, abs=1e-12)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

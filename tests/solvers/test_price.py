@@ -161,7 +161,7 @@ def test_limits_of_queues_are_kept_and_priced_as_clarabel_prices_them(alpha: flo
     problem = queue_tree(600, 30, alpha=alpha)
     certificate = judged(problem, price_discovery(problem, 100, 1e-6))
     exact = judged(problem, conic(problem, 200, gap=1e-8))
-    assert certificate.within(problem, 1e-6)
+    assert certificate.within(1e-6)
     assert certificate.objective <= exact.bound
     assert certificate.bound >= exact.objective
     assert (exact.limit_prices > 1e-3 * exact.limit_prices.max()).sum() > 20
@@ -184,7 +184,7 @@ def test_limits_over_several_flavors_are_solved_for_queue_by_queue_too() -> None
     assert wide_count(problem) == 1
     certificate = judged(problem, price_discovery(problem, 100, 1e-6))
     exact = judged(problem, conic(problem, 200, gap=1e-8))
-    assert certificate.within(problem, 1e-6)
+    assert certificate.within(1e-6)
     assert certificate.objective <= exact.bound
     assert certificate.bound >= exact.objective
     assert exact.limit_prices[-1] > 0

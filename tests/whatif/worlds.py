@@ -43,7 +43,7 @@ class World:
     def stopwatch(self) -> float:
         return 0.0
 
-    def wait(self, until: float, *, quiescent: bool) -> bool:
+    def wait(self, until: float, *, quiet_until: float) -> bool:
         return False
 
     def push(self, desired: tuple[NodeDesired, ...]) -> None:

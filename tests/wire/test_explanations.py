@@ -10,11 +10,29 @@ from allocator.domain.errors import InvalidInput
 from allocator.domain.job import JobState
 from allocator.domain.reason import PendingCause
 from allocator.explain import answers as a
-from allocator.explain.scarcity import Binding, BindingKind, LimitPrice, LimitPrices, Payer, ScarceLimit
+from allocator.explain.scarcity import (
+    Binding,
+    BindingKind,
+    ClassPrice,
+    Gain,
+    LimitExplanation,
+    LimitPrice,
+    LimitPrices,
+    OneMore,
+    Payer,
+    PriceExplanation,
+    ScarceLimit,
+)
+from allocator.rounds.report import LimitKind, LimitUsage
 from allocator.v1 import explain_service_pb2, explanation_pb2
 from allocator.wire import explanations
 from allocator.wire.explanations import PastPrice
-from allocator.wire.limits import limit_prices_from_proto, limit_prices_to_proto
+from allocator.wire.limits import (
+    limit_explanation_from_proto,
+    limit_explanation_to_proto,
+    limit_prices_from_proto,
+    limit_prices_to_proto,
+)
 from tests.wire import strategies as some
 
 quick = settings(deadline=None, max_examples=60, derandomize=True)
@@ -60,11 +78,13 @@ limits = st.builds(
 kinds = st.sampled_from(BindingKind)
 bindings = st.builds(Binding, kinds, *[some.names] * 3, some.numbers, some.numbers, st.none() | limits)
 payers = few(st.builds(Payer, some.names, some.numbers, some.numbers))
+usages = st.builds(LimitUsage, st.sampled_from(LimitKind), *[some.names] * 5, maybe, maybe, maybe, some.numbers)
 limit_prices = st.builds(
     LimitPrices,
     some.counts,
     some.times,
     few(st.builds(LimitPrice, kinds, some.names, some.names, some.numbers, limits, payers)),
+    few(usages),
 )
 job_explanations = st.builds(
     a.JobExplanation,
@@ -118,15 +138,15 @@ queue_explanations = st.builds(
     few(queue_amounts),
     past=st.none() | st.builds(a.PastUsage, *[some.numbers] * 4),
 )
-gains = st.builds(a.Gain, some.names, some.numbers, some.numbers)
+gains = st.builds(Gain, some.names, some.numbers, some.numbers)
 price_explanations = st.builds(
-    a.PriceExplanation,
+    PriceExplanation,
     some.counts,
     some.times,
     some.usages,
-    few(st.builds(a.ClassPrice, some.priorities, some.numbers)),
+    few(st.builds(ClassPrice, some.priorities, some.numbers)),
     few(st.builds(Payer, some.names, some.numbers, some.numbers)),
-    st.none() | st.builds(a.OneMore, some.numbers, some.numbers, few(gains)),
+    st.none() | st.builds(OneMore, some.numbers, some.numbers, few(gains)),
 )
 
 
@@ -149,7 +169,7 @@ def test_a_queue(found: a.QueueExplanation) -> None:
 
 @quick
 @given(price_explanations, few(st.builds(PastPrice, some.counts, some.times, some.numbers)))
-def test_a_price_and_its_past(found: a.PriceExplanation, past: tuple[PastPrice, ...]) -> None:
+def test_a_price_and_its_past(found: PriceExplanation, past: tuple[PastPrice, ...]) -> None:
     message = explanations.price_explanation_to_proto(found, past)
     sent = explain_service_pb2.ExplainPriceResponse.FromString(message.SerializeToString())
     assert explanations.price_explanation_from_proto(sent) == (found, past)
@@ -173,3 +193,20 @@ def test_every_cause_has_a_tier() -> None:
     assert tiers[PendingCause.EXCEEDS_NODE] is a.Tier.NEVER
     assert tiers[PendingCause.FRAGMENTED] is a.Tier.NOT_NOW
     assert tiers[PendingCause.SCHEDULER_STALE] is a.Tier.NEXT_ROUND
+
+
+@quick
+@given(
+    st.builds(
+        LimitExplanation,
+        some.counts,
+        some.times,
+        usages,
+        few(some.names),
+        payers,
+        st.none() | st.builds(OneMore, some.numbers, some.numbers, few(gains)),
+    )
+)
+def test_one_limit(found: LimitExplanation) -> None:
+    sent = explanation_pb2.LimitExplanation.FromString(limit_explanation_to_proto(found).SerializeToString())
+    assert limit_explanation_from_proto(sent) == found

@@ -8,6 +8,7 @@ from pathlib import Path
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from allocator.v1 import (
+    capture_service_pb2,
     explain_service_pb2,
     job_service_pb2,
     node_service_pb2,
@@ -27,6 +28,7 @@ def test_every_method_says_whether_it_may_be_repeated() -> None:
     levels = {
         method.name: method.GetOptions().idempotency_level
         for module in (
+            capture_service_pb2,
             explain_service_pb2,
             job_service_pb2,
             node_service_pb2,
@@ -40,6 +42,6 @@ def test_every_method_says_whether_it_may_be_repeated() -> None:
     reading = {name for name, level in levels.items() if level == MethodOptions.NO_SIDE_EFFECTS}
     unsafe = {name for name, level in levels.items() if level == MethodOptions.IDEMPOTENCY_UNKNOWN}
     assert reading == {
-        name for name in levels if name.startswith(("Get", "List", "Watch", "Explain", "Simulate", "Plan"))
+        name for name in levels if name.startswith(("Get", "List", "Watch", "Explain", "Simulate", "Plan", "Capture"))
     }
     assert unsafe == {"SubmitJobs", "CreateQueue"}

@@ -12,7 +12,7 @@ from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.intake import commands as c
 from allocator.v1 import simulate_service_pb2 as pb
-from allocator.whatif.answers import AddNodes, Change, Offer, Question, RemoveNode, SetPolicy
+from allocator.whatif.answers import AddNodes, Change, Offer, Question, RemoveNode, SetLimit, SetPolicy
 from allocator.wire import simulations as wire
 from tests.whatif.worlds import World, gpus, node, small, spec
 
@@ -21,6 +21,9 @@ CHANGES: tuple[Change, ...] = (
     AddNodes("b", 3, gpus(4), (("rack", "r1"),)),
     RemoveNode("n1"),
     SetPolicy((("fairness", "inf"), ("gap", "0.01"))),
+    SetLimit("matlab", 40.0),
+    SetLimit("half", None, 0.5),
+    SetLimit("gone"),
     c.SetNodeAvailability("n1", NodeAvailability.OPEN),
     c.SetNodeAvailability("n1", NodeAvailability.CORDONED),
     c.SetNodeAvailability("n1", NodeAvailability.DRAINING),

@@ -26,6 +26,7 @@ OUTCOME_STYLE = {
     RoundOutcome.INACCURATE: "yellow",
     RoundOutcome.FALLBACK: "yellow",
     RoundOutcome.STALE: "red",
+    RoundOutcome.RULED: "green",
 }
 
 

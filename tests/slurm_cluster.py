@@ -1,0 +1,171 @@
+"""A real Slurm on this machine: a controller and several node daemons, with their own munge and no privileges taken.
+
+Needs slurmctld, slurmd, sbatch and munged (Debian: slurmctld slurmd slurm-client munge), and root: node daemons start
+jobs as their users. Nothing outside the given folder is touched, so several clusters can run beside one another.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.ports import free_port
+
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "munged")
+PATIENCE_SECONDS = 60.0
+
+
+def missing() -> str:
+    """Why Slurm cannot run here; empty if it can."""
+    gone = [program for program in PROGRAMS if shutil.which(program) is None]
+    if gone:
+        return f"{', '.join(gone)} not installed"
+    return "" if os.geteuid() == 0 else "slurmd must be started by root"
+
+
+class SlurmCluster:
+    """`with SlurmCluster(folder, nodes=4) as slurm:`; commands are run with `slurm.environment`."""
+
+    def __init__(self, folder: Path, *, nodes: int, cores: int = 2, memory_mib: int = 2048, extra: str = "") -> None:
+        self.folder = folder
+        self.nodes = tuple(f"n{number}" for number in range(1, nodes + 1))
+        self._shape = (
+            f"CPUs={cores} Boards=1 SocketsPerBoard=1 CoresPerSocket={cores} ThreadsPerCore=1 RealMemory={memory_mib}"
+        )
+        self._extra = extra
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._configure()
+        try:
+            self._start_munge()
+            self.start_controller()
+            for node in self.nodes:
+                self.start_node(node)
+            self._wait_for_nodes()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End every daemon."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+
+    def start_controller(self) -> None:
+        self._start("slurmctld", ["slurmctld", "-D", "-i"])
+
+    def start_node(self, node: str) -> None:
+        self._start(node, ["slurmd", "-D", "-N", node])
+
+    def kill(self, name: str) -> None:
+        """End the controller ("slurmctld") or the daemon of a node at once."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def call(self, *command: str, timeout: float = 60.0) -> str:
+        """What a command of Slurm's prints. CalledProcessError if it fails."""
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=True, timeout=timeout
+        ).stdout
+
+    def _start(self, name: str, command: list[str]) -> None:
+        with (self.folder / f"{name}.out").open("ab") as out:
+            self._processes[name] = subprocess.Popen(
+                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+            )
+
+    def _start_munge(self) -> None:
+        key = self.folder / "munge.key"
+        key.write_bytes(secrets.token_bytes(128))
+        key.chmod(0o400)
+        names = {"key-file": key, **{f"{name}-file": self.folder / f"munge.{name}" for name in ("pid", "log", "seed")}}
+        options = [f"--{name}={path}" for name, path in names.items()]
+        self._start("munged", ["munged", "--foreground", "--force", f"--socket={self._munge}", *options])
+        self._wait("munge's socket", self._munge.exists)
+
+    @property
+    def _munge(self) -> Path:
+        return self.folder / "munge.socket"
+
+    def _configure(self) -> None:
+        host = socket.gethostname().partition(".")[0]
+        nodes = "\n".join(
+            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} {self._shape} State=UNKNOWN"
+            for node in self.nodes
+        )
+        here = self.folder
+        (here / "slurm.conf").write_text(
+            f"""ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={free_port()}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={self._munge}
+CryptoType=crypto/munge
+StateSaveLocation={here}/state
+SlurmdSpoolDir={here}/spool-%n
+SlurmctldPidFile={here}/slurmctld.pid
+SlurmdPidFile={here}/slurmd-%n.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SlurmdParameters=config_overrides
+ReturnToService=2
+SchedulerParameters=sched_min_interval=0,batch_sched_delay=0
+SlurmctldTimeout=10
+SlurmdTimeout=10
+{self._extra}
+{nodes}
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+""",
+            encoding="utf-8",
+        )
+        (here / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n", encoding="utf-8")
+        (here / "state").mkdir(exist_ok=True)
+
+    def _wait_for_nodes(self) -> None:
+        def ready() -> bool:
+            try:
+                states = self.call("sinfo", "--noheader", "--Node", "-o", "%T").split()
+            except subprocess.CalledProcessError:
+                return False
+            return len(states) == len(self.nodes) and all(state == "idle" for state in states)
+
+        self._wait("all nodes to be idle", ready)
+
+    def _wait(self, what: str, ready: object) -> None:
+        assert callable(ready)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not ready():
+            if time.monotonic() > end:
+                logs = "\n".join(
+                    f"{log.name}: {log.read_text()[-800:]}" for log in sorted(self.folder.glob("*.out"))[:4]
+                )
+                raise TimeoutError(f"waited {PATIENCE_SECONDS:g} s for {what}\n{logs}")
+            time.sleep(0.1)
