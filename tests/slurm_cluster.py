@@ -86,6 +86,14 @@ class SlurmCluster:
         process.kill()
         process.wait()
 
+    def end(self, name: str) -> None:
+        """Ask a daemon to end, and wait: the controller writes down first what it knows. A killed one forgets what it
+        accepted in its last seconds.
+        """
+        process = self._processes.pop(name)
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
     def call(self, *command: str, timeout: float = 60.0) -> str:
         """What a command of Slurm's prints. CalledProcessError if it fails."""
         return subprocess.run(

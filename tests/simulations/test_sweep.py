@@ -219,7 +219,7 @@ def test_a_job_array_runs_it_and_goes_on_after_a_failure(tmp_path: Path, monkeyp
         heard.clear()
         missing = [cell for cell in experiment.cells if not folder.is_done(cell)]
         again = slurm.run_in_slurm(folder, missing, 2, [], hear, follow=False)
-        cluster.kill("slurmctld")
+        cluster.end("slurmctld")
         cluster.start_controller()
         assert slurm.run_in_slurm(folder, missing, 2, [], hear, look_seconds=0.2) is None, "it is queued already"
         assert heard[-1] == ("seed=1", Standing.DONE)
