@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from simulations.packed import BLOCK, Numbers, Texts
 
 
 class Kind(Enum):
@@ -41,43 +43,79 @@ class Table:
     def __init__(self, name: str, columns: Sequence[Column]) -> None:
         self.name = name
         self.columns = tuple(columns)
-        self._values: list[Any] = [
-            [] if column.kind is Kind.TEXT else array(column.kind.value) for column in self.columns
-        ]
-        self._append = [values.append for values in self._values]
+        self._take([Texts() if column.kind is Kind.TEXT else Numbers(column.kind.value) for column in self.columns])
+
+    def _take(self, stored: list[Texts | Numbers]) -> None:
+        self._stored = stored
+        self._append = [values.append for values in stored]
+        self._until_packed = BLOCK - len(stored[0]) % BLOCK if stored else BLOCK
 
     @classmethod
     def of(cls, name: str, columns: Sequence[Column], values: Sequence[Sequence[str] | NDArray[Any]]) -> Table:
         """From whole columns of equal length: sequences of text, arrays of numbers."""
         made = cls(name, columns)
-        made._values = [
-            list(found) if column.kind is Kind.TEXT else _packed(column.kind, found)
-            for column, found in zip(made.columns, values, strict=True)
-        ]
-        if len({len(found) for found in made._values}) > 1:
-            raise ValueError(f"the columns of {name} differ in length: {[len(found) for found in made._values]}")
-        made._append = [found.append for found in made._values]
+        for stored, found in zip(made._stored, values, strict=True):
+            stored.extend(found)  # type: ignore[arg-type]  # each kind of column is given its own kind of values
+        made._require_even()
+        made._take(made._stored)
         return made
 
+    def _require_even(self) -> None:
+        lengths = [len(stored) for stored in self._stored]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"the columns of {self.name} differ in length: {lengths}")
+
     def widened(self, columns: Sequence[Column], values: Sequence[Sequence[str] | NDArray[Any]]) -> Table:
-        """The same rows, with these columns after the others."""
-        return Table.of(self.name, (*self.columns, *columns), (*self._values, *values))
+        """The same rows, with these columns after the others. They are shared: nothing is to be added to this one."""
+        further = Table.of(self.name, columns, values)
+        wider = Table(self.name, (*self.columns, *further.columns))
+        wider._take([*self._stored, *further._stored])
+        wider._require_even()
+        return wider
 
     def __len__(self) -> int:
-        return len(self._values[0])
+        return len(self._stored[0])
 
     def add(self, *row: float | str) -> None:
         """One value per column, in order."""
         for append, value in zip(self._append, row, strict=True):
-            append(value)
+            append(value)  # type: ignore[arg-type]  # each kind of column is given its own kind of value
+        self._until_packed -= 1
+        if not self._until_packed:
+            for stored in self._stored:
+                stored.pack()
+            self._until_packed = BLOCK
 
     def values(self, name: str) -> list[str] | array[Any]:
-        """The values of one column."""
-        return self._values[self._index(name)]  # type: ignore[no-any-return]  # each entry is one of the two
+        """The values of one column, as a copy."""
+        stored = self._stored[self._index(name)]
+        if isinstance(stored, Texts):
+            return stored.unpacked()
+        found = array(self.columns[self._index(name)].kind.value)
+        for block in stored.blocks():
+            found.frombytes(block.tobytes())
+        return found
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """(rows,) the values of one numeric column, as a copy."""
-        return np.array(self._values[self._index(name)], dtype=np.float64)
+        return self._numeric(name).unpacked(np.float64)
+
+    def blocks(self, name: str) -> Iterator[NDArray[Any]]:
+        """The values of one numeric column as they are kept, `packed.BLOCK` rows at a time; not to be changed."""
+        return self._numeric(name).blocks()
+
+    def numbered(self, name: str) -> tuple[list[str], NDArray[np.int32]]:
+        """Of a column of text: (each text once, in order of their first rows; (rows,) which of them each row has)."""
+        stored = self._stored[self._index(name)]
+        if not isinstance(stored, Texts):
+            raise TypeError(f"{name} of {self.name} is a column of numbers")
+        return stored.numbered()
+
+    def _numeric(self, name: str) -> Numbers:
+        stored = self._stored[self._index(name)]
+        if not isinstance(stored, Numbers):
+            raise TypeError(f"{name} of {self.name} is a column of text")
+        return stored
 
     def has(self, name: str) -> bool:
         """Whether there is such a column."""
@@ -88,12 +126,3 @@ class Table:
             if column.name == name:
                 return index
         raise KeyError(name)
-
-
-def _packed(kind: Kind, values: Any) -> array[Any]:
-    """The same numbers in an array of the kind."""
-    if isinstance(values, array) and values.typecode == kind.value:
-        return values
-    found = array(kind.value)
-    found.frombytes(np.ascontiguousarray(values, dtype=kind.value).tobytes())
-    return found

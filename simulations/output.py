@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from allocator.domain.errors import FailedPrecondition
 from simulations.columns import Column, Kind, Table
+from simulations.packed import BLOCK
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,36 +104,63 @@ def summary_text(summary: dict[str, Any]) -> str:
 
 
 def write_table(file: Path, table: Table) -> None:
-    """One parquet file; NaN becomes null, text is dictionary-encoded."""
+    """One parquet file; NaN becomes null, text is dictionary-encoded. Row by row group, so that a table of millions of
+    rows is never in memory twice.
+    """
     import pyarrow.parquet as pq  # noqa: PLC0415 - see require_pyarrow
 
-    pq.write_table(
-        to_arrow(table), file, compression="zstd", use_dictionary=True, write_statistics=True, row_group_size=1 << 17
-    )
+    schema = _schema(table)
+    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=True, write_statistics=True) as writer:
+        for group in _row_groups(table, schema):
+            writer.write_table(group, row_group_size=BLOCK)
 
 
-def to_arrow(table: Table) -> pa.Table:
-    """The table with `unit` and `meaning` in each field's metadata."""
+def _schema(table: Table) -> pa.Schema:
+    """With `unit` and `meaning` in each field's metadata."""
     import pyarrow as pa  # noqa: PLC0415 - see require_pyarrow
 
-    arrays: list[pa.Array[Any]] = []
+    kinds = {
+        Kind.TEXT: pa.dictionary(pa.int32(), pa.string()),
+        Kind.FLOAT: pa.float64(),
+        Kind.INTEGER: pa.int64(),
+    }
     fields = []
     for column in table.columns:
-        values = table.values(column.name)
-        if column.kind is Kind.TEXT:
-            encoded: pa.Array[Any] = pa.array(values, pa.string()).dictionary_encode()
-        elif column.kind is Kind.FLOAT:
-            assert isinstance(values, array)
-            encoded = pa.array(np.array(values, dtype=np.float64), from_pandas=True)
-        else:
-            assert isinstance(values, array)
-            encoded = pa.array(np.array(values, dtype=np.int64))
-        arrays.append(encoded)
         metadata = {"unit": column.unit, "meaning": column.meaning}
         if column.measured:
             metadata["measured"] = "real time"
-        fields.append(pa.field(column.name, encoded.type, metadata=metadata))
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+        fields.append(pa.field(column.name, kinds[column.kind], metadata=metadata))
+    return pa.schema(fields)
+
+
+def _row_groups(table: Table, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The table, `BLOCK` rows at a time; one group without rows if it has none."""
+    import pyarrow as pa  # noqa: PLC0415 - see require_pyarrow
+
+    columns = [
+        _texts_in_groups(table, column.name) if column.kind is Kind.TEXT else _numbers_in_groups(table, column)
+        for column in table.columns
+    ]
+    if not len(table):
+        yield schema.empty_table()
+    for arrays in zip(*columns, strict=True):
+        yield pa.Table.from_arrays(list(arrays), schema=schema)
+
+
+def _texts_in_groups(table: Table, name: str) -> Iterator[pa.Array[Any]]:
+    import pyarrow as pa  # noqa: PLC0415 - see require_pyarrow
+
+    texts, which = table.numbered(name)
+    dictionary = pa.array(texts, pa.string())
+    for first in range(0, len(which), BLOCK):
+        yield pa.DictionaryArray.from_arrays(which[first : first + BLOCK], dictionary)
+
+
+def _numbers_in_groups(table: Table, column: Column) -> Iterator[pa.Array[Any]]:
+    import pyarrow as pa  # noqa: PLC0415 - see require_pyarrow
+
+    for block in table.blocks(column.name):
+        yield pa.array(block, from_pandas=column.kind is Kind.FLOAT)
 
 
 def read_table(file: Path) -> Table:

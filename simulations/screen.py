@@ -195,7 +195,8 @@ def _figures(summary: dict[str, Any]) -> str:
         "utilization while jobs arrive": _percentages(utilization["while_jobs_arrive"]),
         "utilization to the end": _percentages(utilization["to_the_end"]),
         "free GPUs, cores of no use": f"{_part(fragments.get('gpu'))}, {_part(fragments.get('cpu'))}",
-        "jobs per hour, work per hour": f"{_ratio(arriving['jobs_per_hour'])}, {_ratio(arriving['work_per_hour'])}",
+        "mean time in the system": duration(summary["throughput"]["mean_time_in_system_s"]),
+        "done per hour while jobs arrive": _done(arriving),
         "fairness error, hourly, Jain index": f"{_ratio(entitlement['error_hourly'])}, "
         f"{_ratio(entitlement['jain_index'])}",
         "late beyond their part": f"{entitlement['violations']:,}, {_part(entitlement['violated'])}",
@@ -213,6 +214,12 @@ def _figures(summary: dict[str, Any]) -> str:
     }
     width = max(map(len, lines))
     return "\n" + "\n".join(f"{name.ljust(width)}  {value}" for name, value in lines.items())
+
+
+def _done(throughput: dict[str, float | None]) -> str:
+    """Jobs, and hours of work by what there is."""
+    names = {"jobs_per_hour": "jobs", "gpu_hours_per_hour": "GPU hours", "core_hours_per_hour": "core hours"}
+    return ", ".join(f"{name} {_ratio(throughput[key])}" for key, name in names.items() if key in throughput)
 
 
 def _ratio(value: float | None) -> str:

@@ -71,10 +71,11 @@ def times_by(jobs: Table, column: str) -> dict[str, dict[str, Any]]:
 
 def _rows_by(table: Table, column: str) -> dict[str, NDArray[np.int64]]:
     """By text in a column, sorted: the rows that have it, in their order."""
-    texts, which = np.unique(np.array([str(text) for text in table.values(column)]), return_inverse=True)
+    texts, which = table.numbered(column)
     order = np.argsort(which, kind="stable").astype(np.int64)
     bounds = np.searchsorted(which[order], np.arange(len(texts) + 1)).tolist()
-    return {str(text): order[first:last] for text, first, last in zip(texts, bounds[:-1], bounds[1:], strict=True)}
+    found = zip(texts, bounds[:-1], bounds[1:], strict=True)
+    return {text: order[first:last] for text, first, last in sorted(found)}
 
 
 def by_queue_summary(
@@ -111,10 +112,10 @@ def by_queue_summary(
             "satisfaction": number(satisfaction),
             "fairness_error": number(math.fsum((seconds[mine] * error[mine]).tolist()) / time) if time else 0.0,
         } | times.get(name, {"jobs": 0} | dict.fromkeys(DISTRIBUTIONS, nothing))
-    total = math.fsum(seconds.tolist())
+    total = math.fsum(seconds.data)
     return per_queue, {
         "jain_index": jain_index(satisfactions),
-        "fairness_error": number(math.fsum((seconds * error).tolist()) / total) if total else 0.0,
+        "fairness_error": number(math.fsum((seconds * error).data) / total) if total else 0.0,
         "fairness_error_of_means": number(math.fsum(errors_of_means) / total) if total else 0.0,
     }
 

@@ -86,6 +86,15 @@ class Workload:
                 yield self.arrivals[first].time, self.arrivals[first:last]
                 first = last
 
+    def with_every_nth_job(self, n: int) -> Workload:
+        """Only the first, the (n+1)th, ... arrival; the others are counted as dropped. Noted among the assumptions."""
+        if n == 1:
+            return self
+        kept = self.arrivals[::n]
+        dropped = {**self.dropped, "thinned": len(self.arrivals) - len(kept)}
+        note = f"Of every {n} jobs only one arrives: {len(kept)} of {len(self.arrivals)}."
+        return replace(self, arrivals=kept, dropped=dropped, notes=(*self.notes, note))
+
     def limited_to(self, jobs: int | None) -> Workload:
         """Only the first `jobs` arrivals; the others are counted as dropped. None keeps all."""
         if jobs is None or jobs >= len(self.arrivals):

@@ -65,7 +65,10 @@ def prices(
             if settings.json:
                 screen.emit_json([_prices_then(summary, flavor) for summary in past])
             else:
-                screen.show(price_history(past, flavor, time.time()), empty="no round has run yet, so no prices")
+                table = price_history(past, flavor, time.time())
+                screen.show(table, empty="no round has run yet, so no prices")
+                if past and not any("/" in column.title for column in table.columns):
+                    screen.remark("no resource of a flavor had a price in these rounds")
             return
         if follow:
             for summary in client.watch_rounds():

@@ -66,6 +66,23 @@ def priority_classes(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(ctx, _classes, incomplete) or [name for name in PRIORITY_CLASSES if name.startswith(incomplete)]
 
 
+def subjects(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What there is to explain: after `queue` queues, after `price` what has one, otherwise jobs."""
+    before = tuple(ctx.params.get("subject") or ())
+    if before == ("queue",):
+        return queue_names(ctx, incomplete)
+    if before == ("price",):
+        return _asked(ctx, _priced, incomplete)
+    kinds = () if before else ("job", "queue", "price")
+    return [kind for kind in kinds if kind.startswith(incomplete)] + live_job_ids(ctx, incomplete)
+
+
+def _priced(client: Client) -> Iterator[str]:
+    yield from (f"{usage.flavor}/{usage.resource}" for usage in client.status().flavors)
+    with suppress(AllocatorError):  # before the first round nobody knows
+        yield from (f"limit/{usage.name}" for usage in client.limit_prices().usages)
+
+
 def _classes(client: Client) -> list[str]:
     document = read(client.policy().text).document
     return [] if document is None else [each.name for each in document.policy.priority_classes]

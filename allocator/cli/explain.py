@@ -34,7 +34,7 @@ def explain(
         typer.Argument(
             metavar="JOB | queue QUEUE | price FLAVOR/RESOURCE | price limit/NAME",
             help="What to explain, as of the last round.",
-            autocompletion=completion.live_job_ids,
+            autocompletion=completion.subjects,
         ),
     ],
     when: Annotated[bool, typer.Option("--when", help="Estimate when the job will start; may take seconds.")] = False,
@@ -98,7 +98,7 @@ def explain(
             if settings.json:
                 screen.emit_json(explain_json.price_explanation(price, past))
             else:
-                show_price(price, past, time.time())
+                show_price(price, past, time.time(), one_more=one_more)
         else:
             job = client.explain_job(
                 name,

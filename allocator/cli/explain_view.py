@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from allocator.cli import limit_view, promise_view, reasons, screen, words
 from allocator.cli.cluster_view import price
-from allocator.cli.limit_view import gain_in_words, gains_table, per_unit
+from allocator.cli.limit_view import brings, gains_table, in_words, per_unit
 from allocator.cli.quantities import age, approximate, format_amount, significant
 from allocator.cli.screen import Column, Table
 from allocator.domain.queue import Queue
@@ -119,19 +120,20 @@ def _budget(found: JobExplanation) -> str:
 def _weight(found: JobWeight) -> str:
     """What it counts, and why."""
     counts = f"{words.weight(found.declared)}, counts as {words.weight(found.counts)}"
+    had = f"having received {age(found.received_seconds)} of run time"
     return "\n".join(
         [
             f"{counts} in its queue",
-            f"- x {significant(found.service_factor)}, having received {age(found.received_seconds)} of run time",
+            f"- x {significant(found.service_factor)} by the policy's weighting, {had}",
             f"- x {significant(found.aging_factor)}, having waited {age(found.waited_seconds)}",
         ]
     )
 
 
 def _past(found: PastUsage) -> str:
-    """By how much more or less than declared a queue's weight counts, and why."""
+    """Why a queue's weight counts more or less than declared."""
     had = f"of what was scarce it had {words.percent(found.had)}, and {words.percent(found.entitled)} was its part"
-    return f", counts {significant(found.factor)} times\n- {had} (half-life {age(found.half_life_seconds)})"
+    return f"{had} (half-life {age(found.half_life_seconds)})"
 
 
 def _estimate(estimate: Estimate) -> str:
@@ -243,7 +245,7 @@ def show_queue(found: QueueExplanation, now: float) -> None:
         [
             ("queue", found.queue),
             ("as of", as_of(found.round, found.time, now)),
-            ("weight", words.weight(found.weight) + ("" if found.past is None else _past(found.past))),
+            ("weight", _queue_weight(found)),
             ("entitled to", f"{words.percent(found.entitlement)} of all money"),
             ("may spend", f"{words.percent(found.budget)}, spends {words.percent(found.spends)}"),
             ("demand", words.percent(found.demand)),
@@ -263,6 +265,16 @@ def show_queue(found: QueueExplanation, now: float) -> None:
         if each.borrowers:
             held = ", ".join(f"{one.queue} {significant(one.amount)}" for one in each.borrowers)
             screen.line(f"what it lends of {each.flavor}/{each.resource} is held by: {held}")
+
+
+def _queue_weight(found: QueueExplanation) -> str:
+    """As declared; and, where it counts otherwise, as what and why."""
+    declared, past = words.weight(found.weight), found.past
+    alone = found.weight * (1.0 if past is None else past.factor)
+    if not found.counts or math.isclose(found.counts, alone, rel_tol=1e-6):
+        return declared + ("" if past is None else f", counts {significant(past.factor)} times\n- {_past(past)}")
+    counts = f"{declared}, counts as {significant(found.counts)}: with the weights of its jobs"
+    return counts + ("" if past is None else f", and {significant(past.factor)} times\n- {_past(past)}")
 
 
 def _amounts_table(amounts: Iterable[QueueAmounts]) -> Table:
@@ -295,9 +307,10 @@ def _amounts_table(amounts: Iterable[QueueAmounts]) -> Table:
     return table
 
 
-def show_price(found: PriceExplanation, history: tuple[PastPrice, ...], now: float) -> None:
-    """The page about one price."""
+def show_price(found: PriceExplanation, history: tuple[PastPrice, ...], now: float, *, one_more: bool) -> None:
+    """The page about one price; `one_more`: it was asked what one more unit would bring."""
     usage = found.usage
+    whatif = f"allocator whatif --add-node {usage.flavor}" if usage.allocated >= usage.capacity else ""
     unit = per_unit(usage.resource)
     more = found.one_more
     screen.facts(
@@ -315,7 +328,7 @@ def show_price(found: PriceExplanation, history: tuple[PastPrice, ...], now: flo
             ),
             (
                 f"one {unit} more",
-                "" if more is None else gain_in_words(more),
+                in_words(more, whatif) if one_more else "",
             ),
         ]
     )
@@ -325,7 +338,7 @@ def show_price(found: PriceExplanation, history: tuple[PastPrice, ...], now: flo
         for each in found.payers:
             table.add(each.queue, words.percent(each.paid), significant(each.amount))
         screen.show(table)
-    if more is not None and more.gains:
+    if more is not None and more.gains and brings(more):
         screen.heading(f"Who would gain by one {unit} more")
         screen.show(gains_table(more))
     if history:

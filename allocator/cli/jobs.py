@@ -11,10 +11,10 @@ import typer
 from allocator.cli import completion, documents, schema, screen
 from allocator.cli.app import Session, app, as_given, command, session
 from allocator.cli.exits import ExitCode, of_batch
+from allocator.cli.job_flags import flavors_of, pairs_of, replicas_of
 from allocator.cli.job_view import job_table, show_job
 from allocator.cli.jobfile import JobDraft, as_flag, draft_of_flags, read_drafts
 from allocator.cli.place_fields import PlaceFlags, read_curve_flag
-from allocator.cli.promise_fields import UNKNOWN
 from allocator.cli.whatif import dry_run as tell_dry_run
 from allocator.cli.whatif import specs_of
 from allocator.client import Client, ItemResult, Job, JobChange, JobExplanation, JobState, JobUpdate
@@ -167,12 +167,12 @@ def submit(
         node_label or [], not_node_label or [], tolerate or [], max_per_node, max_per or [], within, near or [],
         away_from or [],
     )  # fmt: skip
-    labels = _pairs("--label", label)
+    labels = pairs_of("--label", label)
     flags = {
-        "queue": queue, "name": name, "replicas": _replicas(replicas, min_replicas, max_replicas),
+        "queue": queue, "name": name, "replicas": replicas_of(replicas, min_replicas, max_replicas),
         "cpu": cpu, "gpu": gpu, "memory": memory,
-        "bandwidth": bandwidth, "disk": disk, "resources": _pairs("--resource", resource),
-        "flavors": _flavors(flavor), "weight": weight, "priority_class": priority_class,
+        "bandwidth": bandwidth, "disk": disk, "resources": pairs_of("--resource", resource),
+        "flavors": flavors_of(flavor), "weight": weight, "priority_class": priority_class,
         "preemptible": False if non_preemptible else None, "restart_cost": restart_cost,
         "expected_duration": expected_duration, "labels": labels, "count": count,
         "job_class": job_class, "deadline": deadline, "minimum_throughput": minimum_throughput,
@@ -380,47 +380,3 @@ def update(
                 as_given(answer, _AS_GIVEN) if isinstance(answer, InvalidInput) else answer for answer in answers
             )
     raise typer.Exit(_show_results(settings, results, "updated"))
-
-
-def _pairs(flag: str, given: list[str] | None) -> dict[str, str] | None:
-    """KEY=VALUE texts as a mapping; None when there are none."""
-    if not given:
-        return None
-    pairs: dict[str, str] = {}
-    for text in given:
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise InvalidInput.of(flag, f"must be written KEY=VALUE, got {text!r}")
-        if key in pairs:
-            raise InvalidInput.of(flag, f"{key!r} is given twice: each key once")
-        pairs[key] = value
-    return pairs
-
-
-def _replicas(exactly: int | None, least: int | None, most: int | None) -> int | dict[str, int] | None:
-    """As a file would say it."""
-    if least is None and most is None:
-        return exactly
-    if exactly is not None:
-        raise InvalidInput.of("--replicas", "cannot be combined with --min-replicas and --max-replicas")
-    if least is None or most is None:
-        missing = "--min-replicas" if least is None else "--max-replicas"
-        raise InvalidInput.of(missing, "must be given: the gang has from --min-replicas to --max-replicas replicas")
-    return {"min": least, "max": most}
-
-
-def _flavors(given: list[str] | None) -> dict[str, float | None] | None:
-    if not given:
-        return None
-    flavors: dict[str, float | None] = {}
-    for text in given:
-        name, separator, throughput = text.partition("=")
-        if name in flavors:
-            raise InvalidInput.of("--flavor", f"{name!r} is given twice: each flavor once")
-        try:
-            flavors[name] = float(throughput) if separator and throughput != UNKNOWN else None
-        except ValueError:
-            raise InvalidInput.of(
-                "--flavor", f"must be written NAME or NAME=THROUGHPUT, such as v100=2.0, or unknown; got {text!r}"
-            ) from None
-    return flavors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 
 from allocator.cli import screen, words
@@ -152,7 +153,7 @@ def show_limit(found: LimitExplanation, as_of: str, *, one_more: bool) -> None:
             ("at most", "no limit" if usage.most is None else _with_unit(usage.most, usage.unit)),
             ("in use", used),
             ("too much", too_much(usage)),
-            (f"one {unit} more", _one_more(more) if one_more else ""),
+            (f"one {unit} more", _one_more_of(usage, more) if one_more else ""),
         ]
     )
     if found.payers:
@@ -161,16 +162,30 @@ def show_limit(found: LimitExplanation, as_of: str, *, one_more: bool) -> None:
         for each in found.payers:
             table.add(each.queue, words.percent(each.paid), significant(each.amount))
         screen.show(table)
-    if more is not None and more.gains:
+    if more is not None and more.gains and brings(more):
         screen.heading(f"Who would gain by one {unit} more")
         screen.show(gains_table(more))
 
 
-def _one_more(more: OneMore | None) -> str:
-    return "brings nothing: nobody could use it as the cluster is" if more is None else gain_in_words(more)
+def _one_more_of(usage: LimitUsage, more: OneMore | None) -> str:
+    full = usage.used is not None and usage.most is not None and usage.used >= usage.most
+    larger = shlex.quote(f"{usage.name}={significant((usage.used or 0.0) + 1.0)}")
+    return in_words(more, f"allocator whatif --limit {larger}" if full else "")
 
 
-def gain_in_words(more: OneMore) -> str:
+def in_words(more: OneMore | None, whatif: str) -> str:
+    """What one unit more brings; where all there is is held for good, nobody shares it, and `whatif` tells instead."""
+    if whatif and not brings(more):
+        return f"changes nobody's share; who would start with more: {whatif}"
+    return "brings nothing: nobody could use it as the cluster is" if more is None else _gain_in_words(more)
+
+
+def brings(more: OneMore | None) -> bool:
+    """Whether it brings anything that is not what solvers leave."""
+    return more is not None and abs(more.objective) > more.accuracy
+
+
+def _gain_in_words(more: OneMore) -> str:
     """What it adds to the objective."""
     told = f"adds {significant(more.objective)} to the objective"
     return told + (", which is within the solver's accuracy" if abs(more.objective) <= more.accuracy else "")

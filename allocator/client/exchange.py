@@ -23,6 +23,8 @@ T = TypeVar("T")
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 ADDRESS_VARIABLE = "ALLOCATOR_ADDRESS"
 DEFAULT_TIMEOUT = 10.0
+PAGE_SIZE = 1000
+"""Of lists that are fetched page by page."""
 MAX_MESSAGE_BYTES = 64 * 2**20
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (

@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import Self, TypeVar
-
-import grpc
 
 from allocator.client import calls
-from allocator.client.exchange import (
-    CHANNEL_OPTIONS,
-    DEFAULT_TIMEOUT,
-    Attempts,
-    Call,
-    Pages,
-    Reconnects,
-    Stream,
-    answer_of,
-    event_of,
-    message_of,
-    resolve_address,
-)
-from allocator.client.failures import failure_of, stream_ended
-from allocator.client.retry import NEVER, RetryPolicy
+from allocator.client.sync_questions import Questions
 from allocator.client.views import JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
-from allocator.explain.answers import JobExplanation, QueueExplanation
-from allocator.explain.scarcity import LimitExplanation, LimitPrices, PriceExplanation
 from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport
 from allocator.rounds.report import RoundSummary
-from allocator.whatif.answers import CapacityPlan, Change, Offer, Outcome
-from allocator.wire.explanations import PastPrice
 from allocator.wire.policies import PolicyCheck, PolicyRecord
 from allocator.wire.recording import CapturedRecord
 from allocator.wire.rounds import ClusterStatus
 
-T = TypeVar("T")
 
-
-class Client:
+class Client(Questions):
     """Calls a daemon; safe to share between threads. Close it, or use it as a context manager.
 
     `address` is host:port or unix:path; without it the environment's ALLOCATOR_ADDRESS, else 127.0.0.1:50051.
@@ -62,33 +36,6 @@ class Client:
             (result,) = client.submit([spec])
             print(result)
     """
-
-    def __init__(
-        self,
-        address: str | None = None,
-        *,
-        timeout: float = DEFAULT_TIMEOUT,
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
-        patience: float | None = None,
-    ) -> None:
-        self.address = resolve_address(address)
-        self._timeout, self._retry, self._patience = timeout, retry, patience
-        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
-        self._closed = False
-        self._channel = grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-
-    def close(self) -> None:
-        """Ends every watch and call."""
-        self._closed = True
-        self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- jobs
 
@@ -320,81 +267,6 @@ class Client:
         """How the cluster is now."""
         return self._call(calls.status(), timeout)
 
-    # --- why
-
-    def explain_job(
-        self,
-        job_id: str,
-        *,
-        estimate: bool = False,
-        what_helps: bool = False,
-        most_rounds: int = 0,
-        timeout: float | None = None,
-    ) -> JobExplanation:
-        """Why a job is where it is, as of the last round. NotFound.
-
-        `estimate`: also when it will start; `what_helps`: also what would change that. Both replay rounds, at most
-        `most_rounds` each (0: as many as the daemon thinks right), which may take many seconds: give a `timeout`.
-        """
-        return self._call(
-            calls.explain_job(job_id, estimate=estimate, what_helps=what_helps, most_rounds=most_rounds), timeout
-        )
-
-    def explain_queue(self, name: str, *, timeout: float | None = None) -> QueueExplanation:
-        """Whether a queue gets its share, as of the last round. NotFound, FailedPrecondition before the first."""
-        return self._call(calls.explain_queue(name), timeout)
-
-    def explain_price(
-        self,
-        flavor: str,
-        resource: str,
-        *,
-        one_more: bool = False,
-        history: int = 0,
-        timeout: float | None = None,
-    ) -> tuple[PriceExplanation, tuple[PastPrice, ...]]:
-        """A price, who pays it, with `one_more` what one more unit would bring; and what it was in the last `history`
-        rounds, newest first. NotFound, FailedPrecondition before the first round.
-        """
-        return self._call(calls.explain_price(flavor, resource, one_more=one_more, history=history), timeout)
-
-    def explain_limit(self, name: str, *, one_more: bool = False, timeout: float | None = None) -> LimitExplanation:
-        """A limit, what is taken of it and who pays for it: of a side constraint, a floating resource, or a quota
-        (`QUEUE:FLAVOR/RESOURCE`). NotFound, FailedPrecondition before the first round.
-        """
-        return self._call(calls.explain_limit(name, one_more=one_more), timeout)
-
-    def limit_prices(self, *, timeout: float | None = None) -> LimitPrices:
-        """Every limit and what is taken of it; prices of side constraints and of what lies in pieces, and who pays
-        them. As of the last round, FailedPrecondition before it.
-        """
-        return self._call(calls.limit_prices(), timeout)
-
-    def simulate(
-        self,
-        changes: Iterable[Change],
-        *,
-        job_ids: Iterable[str] = (),
-        rounds: int = 0,
-        timeout: float | None = None,
-    ) -> Outcome:
-        """What the next round would decide as things are, and with the changes (see `allocator.whatif.answers`).
-
-        Jobs that are submitted among the changes are followed, and those with these ids; with `rounds`, so many more
-        rounds are replayed to see when they start. Raises what the changes would raise.
-
-            outcome = client.simulate([AddNodes("h100", 2)], job_ids=["j17"])
-            print(outcome.after.summary.started - outcome.before.summary.started)
-        """
-        return self._call(calls.simulate(changes, job_ids, rounds), timeout)
-
-    def plan_capacity(self, budget: float, offers: Iterable[Offer], *, timeout: float | None = None) -> CapacityPlan:
-        """Which nodes to buy with a budget, in the unit of the offers' costs. InvalidInput.
-
-        client.plan_capacity(100_000, [Offer("h100", 30_000), Offer("v100", 8_000)])
-        """
-        return self._call(calls.plan_capacity(budget, offers), timeout)
-
     def capture_rounds(self) -> Iterator[CapturedRecord]:
         """Every round from the next one on, as records to be kept (`simulations.capture` does): a beginning, all facts,
         then before each round what has changed. Reconnects by itself: then there is another beginning, and rounds in
@@ -404,59 +276,6 @@ class Client:
                 print(record.kind, record.round, len(record.content))
         """
         return self._watch(calls.capture_rounds())
-
-    # --- how
-
-    def _call(self, call: Call[T], timeout: float | None) -> T:
-        seconds = self._timeout if timeout is None else timeout
-        request = message_of(call)
-        send = self._channel.unary_unary(
-            call.method.path,
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=call.method.response.FromString,
-        )
-        attempts = Attempts(self._retry if call.repeatable else NEVER, seconds, time.monotonic, self._rng)
-        while True:
-            try:
-                reply = send(request, timeout=attempts.remaining())
-            except grpc.RpcError as error:
-                failure = failure_of(error, call.method, self.address, seconds)
-            else:
-                return answer_of(call, reply)
-            time.sleep(attempts.after(failure))
-
-    def _pages(self, pages: Pages[T], timeout: float | None) -> Iterator[T]:
-        token = ""
-        while True:
-            items, token = self._call(pages.page(token), timeout)
-            yield from items
-            if not token:
-                return
-
-    def _watch(self, stream: Stream[T]) -> Iterator[T]:
-        reconnects = Reconnects(self._retry, self._patience, time.monotonic, self._rng)
-        while not self._closed:
-            request = message_of(stream)
-            responses = self._channel.unary_stream(
-                stream.method.path,
-                request_serializer=type(request).SerializeToString,
-                response_deserializer=stream.method.response.FromString,
-            )(request)
-            failure = stream_ended(self.address)
-            try:
-                for reply in responses:
-                    reconnects.heard()
-                    event = event_of(stream, reply)
-                    if event is not None:
-                        stream = stream.resume(event)
-                        yield event
-            except grpc.RpcError as error:
-                if self._closed:
-                    return
-                failure = failure_of(error, stream.method, self.address, 0.0)
-            finally:
-                responses.cancel()
-            time.sleep(reconnects.after(failure))
 
 
 __all__ = ["Client"]

@@ -39,6 +39,19 @@ class PendingCause(Enum):
     """Next round: it had a place, but the cluster changed before the commit."""
 
 
+NEVER = frozenset(
+    (
+        PendingCause.NO_ELIGIBLE_FLAVOR,
+        PendingCause.NO_MATCHING_NODE,
+        PendingCause.EXCEEDS_NODE,
+        PendingCause.EXCEEDS_CLUSTER,
+        PendingCause.EXCEEDS_QUOTA,
+        PendingCause.EXCEEDS_LIMIT,
+    )
+)
+"""Causes that do not pass by themselves, as the cluster, its quotas and its policy are."""
+
+
 class PreemptionReason(Enum):
     """Why a running job lost its place."""
 

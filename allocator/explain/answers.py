@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from allocator.domain.job import JobState
-from allocator.domain.reason import PendingCause, PendingReason
+from allocator.domain.reason import NEVER, PendingCause, PendingReason
 from allocator.explain.scarcity import Binding
 from allocator.rounds.promise import JobPromise
 
@@ -307,6 +307,10 @@ class QueueExplanation:
     amounts: tuple[QueueAmounts, ...]
     past: PastUsage | None = None
     """None: the policy pays nothing back."""
+    counts: float = 0.0
+    """What its weight comes to among its siblings: with what is paid back, and with the weights of its jobs as far as
+    the policy's `crowd_strength` says. 0: from a daemon that does not tell.
+    """
 
     @property
     def fairness_error(self) -> float:
@@ -314,19 +318,11 @@ class QueueExplanation:
         return self.actual_share - self.adjusted_fair_share
 
 
-_NEVER = (
-    PendingCause.NO_ELIGIBLE_FLAVOR,
-    PendingCause.NO_MATCHING_NODE,
-    PendingCause.EXCEEDS_NODE,
-    PendingCause.EXCEEDS_CLUSTER,
-    PendingCause.EXCEEDS_QUOTA,
-    PendingCause.EXCEEDS_LIMIT,
-)
 _NEXT = (PendingCause.SCHEDULER_STALE, PendingCause.CHANGED_SINCE_SNAPSHOT)
 
 
 def tier_of(cause: PendingCause) -> Tier:
     """How far away a job with this cause is."""
-    if cause in _NEVER:
+    if cause in NEVER:
         return Tier.NEVER
     return Tier.NEXT_ROUND if cause in _NEXT else Tier.NOT_NOW

@@ -20,7 +20,6 @@ from allocator.explain.limits import paid_limits
 from allocator.explain.own_limits import own_bindings
 from allocator.explain.replay import World, every_round, replayed, world_after
 from allocator.explain.scarcity import BindingKind
-from allocator.rounds.limit_usage import members
 from allocator.rounds.ports import Solver
 
 HORIZON_ROUNDS, MOST_ROUNDS = 60, 600
@@ -254,11 +253,12 @@ def _limits(finished: Finished, at: int, reason: PendingReason | None) -> set[st
     """Names of the side constraints for which it waits, or that it pays for."""
     row = int(finished.report.formulation.row[at])
     stage = finished.stage_of(row) if row >= 0 else None
-    names = [] if reason is None else [excess.name for excess in reason.limits]
+    waits_for = () if reason is None else tuple(excess.name for excess in reason.limits)
+    names = {each for name in waits_for for each in finished.report.formulation.constraints_of(name)}
     if stage is not None:
-        names += [each.limit.name for each in own_bindings(finished, row, stage) if each.limit is not None]
-    constraints = finished.policy.side_constraints
-    return {each for name in names if name for each in members(name, constraints)}
+        paid = [each.limit.name for each in own_bindings(finished, row, stage) if each.limit is not None]
+        names |= {each for name in paid if name for each in name.split("+")}
+    return names
 
 
 def _is_sooner(found: Outcome, unchanged: Outcome) -> bool:

@@ -18,6 +18,7 @@ from allocator.explain.queues import Queues
 from allocator.formulation.build import IN_PLACE, NOT_POSSIBLE
 from allocator.formulation.live import Live
 from allocator.formulation.problem import Booleans, Floats, Integers
+from allocator.formulation.promises import in_turns
 from allocator.market.clearing import Cleared, Stage
 from allocator.placement.contenders import SHARE_FLOOR, ahead_of, credits_now, scale_of
 from allocator.rounds.limit_usage import Taken, limits_in_use
@@ -85,8 +86,8 @@ class Finished:
 
     @cached_property
     def share(self) -> Floats:
-        """(J,) of time that the optimum gives each job; 1 of those that stay in place, 0 of those that cannot run."""
-        row, shares = self.report.formulation.row, self.report.solution.shares
+        """(J,) of time that each job is owed, by turns; 1 of those that stay in place, 0 of those that cannot run."""
+        row, shares = self.report.formulation.row, in_turns(self.report.formulation, self.report.solution.shares)
         found = np.where(row == IN_PLACE, 1.0, 0.0)
         there = row >= 0
         if there.any():

@@ -14,7 +14,6 @@ from allocator.explain.prices import gain_by, with_amounts
 from allocator.explain.scarcity import LimitExplanation, OneMore, Payer
 from allocator.formulation.tree import QueueTree
 from allocator.market.clearing import Market
-from allocator.rounds.limit_usage import members
 from allocator.rounds.ports import Solver
 from allocator.rounds.report import LimitKind, LimitUsage
 
@@ -31,14 +30,16 @@ def explain_limit(finished: Finished, name: str) -> LimitExplanation:
 
 def one_more_of_limit(finished: Finished, name: str, solver: Solver) -> OneMore | None:
     """The last round's market with one unit more of a limit; None where that is nobody's: no job that wants something
-    is counted by it, or it is no limit.
+    is counted by it, its nodes have no more, more than that is in use beyond it, or it is no limit.
     """
     usage = _named(finished, name)
     if usage.most is None:
         return None
     number, _ = _row(finished, usage)
     if number is not None:
-        return gain_by(finished, solver, lambda market: _with_row(market, number))
+        sides = finished.report.formulation.sides
+        more = 0.0 if sides is None else sides.rows[number].gain(name, 1.0)
+        return gain_by(finished, solver, lambda market: _with_row(market, number, more)) if more > 0 else None
     at = _quota_at(finished.market.tree, usage, finished)
     return None if at is None else gain_by(finished, solver, lambda market: _with_quota(market, at, usage.kind))
 
@@ -54,16 +55,17 @@ def _named(finished: Finished, name: str) -> LimitUsage:
 def _row(finished: Finished, usage: LimitUsage) -> tuple[int | None, tuple[str, ...]]:
     """Which limit of the problem it is, if it is one of its own, and all that are the same one."""
     if usage.kind in (LimitKind.SIDE_CONSTRAINT, LimitKind.FLOATING):
-        for number, row in enumerate(finished.report.formulation.side_constraints):
-            together = members(row, finished.policy.side_constraints)
+        formulation = finished.report.formulation
+        for number, row in enumerate(formulation.side_constraints):
+            together = formulation.constraints_of(row)
             if usage.name in together:
                 return number, together
     return None, ()
 
 
-def _with_row(market: Market, number: int) -> Market:
+def _with_row(market: Market, number: int, more: float) -> Market:
     limits = list(market.problem.limits)
-    limits[number] = limits[number]._replace(amount=limits[number].amount + 1.0)
+    limits[number] = limits[number]._replace(amount=limits[number].amount + more)
     return with_amounts(market, market.problem.capacity, limits)
 
 

@@ -15,7 +15,6 @@ from allocator.explain.scarcity import Binding, BindingKind, LimitPrice, LimitPr
 from allocator.formulation.problem import Floats, Integers
 from allocator.formulation.slots import LEAST_PART, LEAST_SLOTS, told_by
 from allocator.market.clearing import Stage
-from allocator.rounds.limit_usage import members
 
 LEAST_PRICE = 1e-9
 """Less is what solvers leave instead of nothing."""
@@ -122,7 +121,7 @@ def _limit(finished: Finished, number: int, counted: _Counted) -> ScarceLimit:
     wanted, jobs = float(most_taken.sum()), int(problem.count[most_taken > 0].sum())
     if not flavor:
         known = finished.side_constraints
-        each = [known[one] for one in members(name, finished.policy.side_constraints)]
+        each = [known[one] for one in formulation.constraints_of(name)]
         unit = each[0].unit if each else ""
         most, used = sum(one.most or 0.0 for one in each), sum(one.used or 0.0 for one in each)
         together = "+".join(one.name for one in each)

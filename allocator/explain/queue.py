@@ -52,6 +52,7 @@ def explain_queue(finished: Finished, name: str) -> QueueExplanation:
         actual_share=finished.dominant(holds),
         amounts=_amounts(finished, queue, at, (demand, constrained, optimum, holds, guaranteed)),
         past=_past(finished, name),
+        counts=next(each.weight for each in report.formulation.weightings.queues if each.name == name),
     )
 
 

@@ -16,7 +16,7 @@ more for its other jobs the more of the cluster it holds for good.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -25,44 +25,24 @@ from typing import TypeVar
 import numpy as np
 
 from allocator.domain.cluster import Node
-from allocator.domain.objectives import DOMINANT_SHARE
 from allocator.domain.policy import FINISH_TIME, Policy
-from allocator.domain.reason import PendingCause, PendingReason
+from allocator.domain.reason import PendingReason
 from allocator.domain.remembered import remembered
-from allocator.domain.resources import MAX_AMOUNT, Resources, resource_names
+from allocator.domain.resources import resource_names
 from allocator.domain.snapshot import LimitName, Memory, Snapshot
-from allocator.formulation.catalogue import Catalogue, Eligible
-from allocator.formulation.claims import (
-    RowClaims,
-    claimants,
-    display_amounts,
-    held_by_queues,
-    plain_budgets,
-)
+from allocator.formulation.claims import RowClaims, claimants, display_amounts, held_by_queues, plain_budgets
 from allocator.formulation.columns import last_registry
-from allocator.formulation.eligibility import (
-    Kind,
-    OpenNodes,
-    Verdict,
-    blocked,
-    open_nodes_of,
-    shortages_of,
-    why_never,
-)
-from allocator.formulation.grouping import Candidates, Groups, group
-from allocator.formulation.limits import Limit
+from allocator.formulation.eligibility import OpenNodes, open_nodes_of
+from allocator.formulation.grouping import Candidates, group
+from allocator.formulation.judged_shapes import Shapes, grant_plenty, judged_shapes, problem_of, ways_of
 from allocator.formulation.live import Live
 from allocator.formulation.pinning import left_free, standings
 from allocator.formulation.problem import Floats, Integers, Problem
 from allocator.formulation.promises import Promises, least_utility, promises, set_apart
 from allocator.formulation.side_constraints import SideRows, left_open, side_rows, under
-from allocator.formulation.slots import Ways, closed_columns, slot_rows
+from allocator.formulation.slots import closed_columns, slot_rows
 from allocator.formulation.weightings import Weightings, changes_jobs, crowded, equal_paces, job_factors, weighed_queues
 
-_PLENTY = float(MAX_AMOUNT)
-"""Display units of what belongs to no node, on every flavor."""
-_LEAST_SHARE = 1e-9
-"""Whoever takes next to nothing of everything still counts."""
 IN_PLACE, NOT_POSSIBLE = -1, -2
 """Instead of a row: of pinned jobs, and of those that cannot run in any configuration."""
 
@@ -105,6 +85,11 @@ class Formulation:
     def side_constraints(self) -> tuple[str, ...]:
         """Names of the problem's first limits; several constraints about different nodes may be one."""
         return () if self.sides is None else self.sides.names
+
+    def constraints_of(self, name: str) -> tuple[str, ...]:
+        """The side constraints that are the row of this name; the name itself where no row is called so."""
+        rows = () if self.sides is None else self.sides.rows
+        return next((row.together for row in rows if row.name == name), (name,))
 
     @property
     def limit_names(self) -> tuple[LimitName, ...]:
@@ -186,7 +171,7 @@ def build(snapshot: Snapshot, policy: Policy, memory: Memory | None = None) -> F
         in_use[live.shape[inside]] = True
         numbers = np.flatnonzero(in_use)
         resources = tuple(name for name in _resources(snapshot.nodes) if name not in floating) + floating
-        shapes = _judged(registry.catalogue, numbers, open_nodes, free, resources, floating)
+        shapes = judged_shapes(registry.catalogue, numbers, open_nodes, free, resources, floating)
     position = np.cumsum(in_use) - 1
     shape = position[live.shape[inside]]
     sides = side_rows(policy.side_constraints, live, pinned, shapes.resources, floating)
@@ -225,10 +210,10 @@ def build(snapshot: Snapshot, policy: Policy, memory: Memory | None = None) -> F
     row = np.full(len(snapshot.jobs), IN_PLACE, dtype=np.int64)
     row[inside] = NOT_POSSIBLE
     row[candidates] = groups.row
-    ways = _ways(groups, shapes, floating)
+    ways = ways_of(groups, shapes, floating)
     slots = slot_rows(live, pinned, open_nodes, ways)
     throughput, limits = under(sides, shapes.eligible, groups.shape, leader)
-    problem = _problem(groups, shapes, throughput, policy, (*limits, *(each.limit(groups.shape) for each in slots)))
+    problem = problem_of(groups, shapes, throughput, policy, (*limits, *(each.limit(groups.shape) for each in slots)))
     best = live.shapes.throughput[live.shape[leader]].max(axis=1, initial=0.0)
     able = throughput.max(axis=1, initial=0.0)
     return Formulation(
@@ -266,7 +251,7 @@ def _weightings(
     candidates: Integers,
     fixed: Integers,
     open_nodes: OpenNodes,
-    shapes: _Shapes,
+    shapes: Shapes,
 ) -> Weightings:
     """What the weights of queues and jobs are multiplied by; `fixed` are pinned jobs."""
     found = weighed_queues(snapshot, live, memory, policy)
@@ -280,16 +265,16 @@ def _weightings(
 
 
 def _equal_paces(
-    snapshot: Snapshot, live: Live, part: Floats, open_nodes: OpenNodes, shapes: _Shapes, floating: tuple[str, ...]
+    snapshot: Snapshot, live: Live, part: Floats, open_nodes: OpenNodes, shapes: Shapes, floating: tuple[str, ...]
 ) -> Floats:
     """(P,) how fast a job of each profile runs on its `part` (P,) of all open nodes, those of pinned jobs included."""
     capacity = np.array([display_amounts(open_nodes.capacity(name), shapes.resources) for name in snapshot.flavors])
     capacity = capacity.reshape(len(snapshot.flavors), len(shapes.resources))
-    _grant_plenty(capacity, shapes.resources, floating)
+    grant_plenty(capacity, shapes.resources, floating)
     return equal_paces(live, part, capacity, shapes.flavor_of_kind, shapes.amounts_of_kind)
 
 
-def _never(shapes: _Shapes, shape: int, sides: SideRows | None, job: int) -> PendingReason:
+def _never(shapes: Shapes, shape: int, sides: SideRows | None, job: int) -> PendingReason:
     """Why a job has no row."""
     count = int(shapes.eligible.count[shape])
     if sides is None or not count:
@@ -301,123 +286,3 @@ def _never(shapes: _Shapes, shape: int, sides: SideRows | None, job: int) -> Pen
 def _resources(nodes: tuple[Node, ...]) -> tuple[str, ...]:
     """What any node has, in canonical order."""
     return resource_names([node.capacity for node in nodes])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Shapes:
-    """Everything about the shapes of one snapshot: what they can run as, and what that takes."""
-
-    eligible: Eligible
-    never: Mapping[int, PendingReason]
-    """By position, why it cannot run, of those that cannot."""
-    flavor_of_kind: Integers
-    amounts_of_kind: Floats
-    """(kinds, R) of the whole gang, in display units."""
-    room: Floats
-    """(F, R) what is free."""
-    resources: tuple[str, ...]
-
-
-def _judged(
-    catalogue: Catalogue,
-    numbers: Integers,
-    open_nodes: OpenNodes,
-    free: Mapping[str, Resources],
-    resources: tuple[str, ...],
-    floating: tuple[str, ...],
-) -> _Shapes:
-    """The shapes `numbers` of the catalogue."""
-    room = np.array([display_amounts(amounts, resources) for amounts in free.values()]).reshape(
-        len(free), len(resources)
-    )
-    _grant_plenty(room, resources, floating)
-    flavor = catalogue.flavor_of_kinds(tuple(free))
-    amounts = catalogue.amounts_of_kinds(resources)
-    able = catalogue.kinds_that_fit(open_nodes)
-    if able.any():  # then there are flavors
-        able = able & ~((amounts > 0) & (room[flavor] <= 0)).any(axis=1)
-    eligible = Eligible.of(catalogue.columns(numbers), able)
-    never = {
-        position: _why_not(catalogue.kinds_of(int(numbers[position])), open_nodes, free)
-        for position in np.flatnonzero(eligible.count == 0).tolist()
-    }
-    return _Shapes(eligible, never, flavor, amounts, room, resources)
-
-
-def _why_not(kinds: Sequence[Kind], open_nodes: OpenNodes, free: Mapping[str, Resources]) -> PendingReason:
-    """Why a job that can have a share in none of its kinds cannot."""
-    judged = [(kind, open_nodes.verdict(kind)) for kind in kinds]
-    fitting = [kind for kind, verdict in judged if verdict.cause is None]
-    if not fitting:
-        return why_never(judged)
-    nearest: dict[str, Verdict] = {}
-    for kind in fitting:
-        verdict, flavor = blocked(kind, free[kind.flavor]), kind.flavor
-        if verdict is not None and (flavor not in nearest or verdict.severity < nearest[flavor].severity):
-            nearest[flavor] = verdict
-    return PendingReason(PendingCause.INSUFFICIENT_CAPACITY, shortages_of(nearest))
-
-
-def _ways(groups: Groups, shapes: _Shapes, floating: tuple[str, ...]) -> Ways:
-    """What the shapes could run as, for the rows that sizes, labels and taints of nodes add."""
-    eligible = shapes.eligible
-    return Ways(
-        kind=eligible.kind,
-        there=eligible.throughput > 0,
-        flavor=shapes.flavor_of_kind[eligible.kind],
-        jobs=np.bincount(groups.shape, weights=groups.count, minlength=len(eligible.kind)).astype(np.int64),
-        resources=tuple("" if name in floating else name for name in shapes.resources),
-        capacity=np.maximum(shapes.room, 0.0),
-        gang=shapes.amounts_of_kind[eligible.kind],
-    )
-
-
-def _grant_plenty(room: Floats, resources: tuple[str, ...], floating: tuple[str, ...], at_least: float = 0.0) -> None:
-    """More in `room` (F, R) than anybody could take of what belongs to no node: limits alone bound that."""
-    room[:, [resources.index(name) for name in floating]] = max(_PLENTY, at_least)
-
-
-def _problem(groups: Groups, shapes: _Shapes, throughput: Floats, policy: Policy, limits: tuple[Limit, ...]) -> Problem:
-    """What the rows' shapes need and yield, spread over the rows; `throughput` (n, K) is 0 where side constraints leave
-    them nothing.
-    """
-    eligible = shapes.eligible
-    kind = eligible.kind[groups.shape]
-    there = throughput > 0
-    elsewhere = np.arange(throughput.shape[1]) != groups.current[:, None]
-    if eligible.resizable.any():  # another replica count on the same flavor is no restart
-        flavor = shapes.flavor_of_kind[kind]
-        same = flavor == np.take_along_axis(flavor, np.maximum(groups.current, 0)[:, None], axis=1)
-        elsewhere &= ~(eligible.resizable[groups.shape][:, None] & same)
-    kept = np.where(elsewhere, groups.kept[:, None], 1.0)
-    demand = np.where(there[:, :, None], shapes.amounts_of_kind[kind], 0.0)
-    capacity = np.maximum(shapes.room, 0.0)
-    if policy.floating_resources:
-        wanted = 2 * float((groups.count[:, None] * demand.max(axis=1, initial=0.0)).sum(axis=0).max(initial=0.0))
-        _grant_plenty(capacity, shapes.resources, policy.floating_resources, wanted)
-    reference = throughput.max(axis=1, initial=0.0)
-    if policy.utility == DOMINANT_SHARE:
-        reference = reference / _dominant_shares(throughput, demand, capacity)
-    return Problem.from_arrays(
-        throughput=throughput * kept,
-        flavor=np.where(there, shapes.flavor_of_kind[kind], 0),
-        demand=demand,
-        capacity=capacity,
-        weight=groups.weight,
-        count=groups.count,
-        fairness=policy.fairness,
-        reference=reference,
-        limits=limits,
-    )
-
-
-def _dominant_shares(throughput: Floats, demand: Floats, capacity: Floats) -> Floats:
-    """(n,) the largest part of all there is of a resource, over all flavors, that a job takes in its best
-    configuration. (Ghodsi et al., Dominant Resource Fairness, NSDI 2011, section 3.)
-    """
-    total = capacity.sum(axis=0)
-    best = throughput.argmax(axis=1) if throughput.size else np.zeros(len(throughput), dtype=np.int64)
-    needed = demand[np.arange(len(throughput)), best]
-    parts = np.divide(needed, total, out=np.zeros(needed.shape), where=total > 0)
-    found: Floats = np.maximum(parts.max(axis=1, initial=0.0), _LEAST_SHARE)
-    return found

@@ -26,10 +26,28 @@ _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """One of the constraints of a row, and how far its own amount counts there."""
+
+    name: str
+    over: float
+    """What pinned jobs take beyond what it allows."""
+    room: float
+    """What its nodes could take beyond what it leaves; inf where it is about no nodes in particular."""
+
+    def gain(self, more: float) -> float:
+        """By how much the row grows if the constraint allows so much more."""
+        return min(max(0.0, more - self.over), self.room)
+
+
+@dataclass(frozen=True, slots=True)
 class SideRow:
     """One constraint, or several that are alike, as a row."""
 
     name: str
+    """Of no other row: it begins with the name of the first of them."""
+    members: tuple[Member, ...]
+    """All of them."""
     position: int
     """Of the first of them."""
     terms: tuple[Term, ...]
@@ -44,6 +62,15 @@ class SideRow:
     first: int
     """Number of the first of `terms` among those of all constraints."""
 
+    @property
+    def together(self) -> tuple[str, ...]:
+        """Names of all of them."""
+        return tuple(member.name for member in self.members)
+
+    def gain(self, name: str, more: float) -> float:
+        """By how much the row grows if the constraint of this name, one of its own, allows so much more."""
+        return next(member.gain(more) for member in self.members if member.name == name)
+
 
 def rows_of(constraints: Sequence[SideConstraint], zones: Zones, taken: Floats) -> tuple[SideRow, ...]:
     """In the order of their first constraints; `taken` (T,) by term."""
@@ -56,11 +83,16 @@ def rows_of(constraints: Sequence[SideConstraint], zones: Zones, taken: Floats) 
         most = most_of(constraint, zones)
         left = most - pinned if most - pinned > _CRUMB * most else 0.0
         areas = {term.node_labels for term in terms}
-        row = SideRow(constraint.name, position, terms, most, pinned, left, constraint.unit, first)
+        member = Member(constraint.name, max(0.0, pinned - most), np.inf)
+        row = SideRow(constraint.name, (member,), position, terms, most, pinned, left, constraint.unit, first)
         first += len(terms)
         if areas == {()}:
             found.append(row)
         elif len(areas) == 1:
+            room = sum(zones.worth(term, zones.free, zones.selected(term)) for term in terms) - left
+            if room <= left * _CRUMB:
+                continue  # its nodes have no more to take than it allows: like nodes that none is about
+            row = replace(row, members=(replace(member, room=room),))
             alike = tuple(replace(term, node_labels=()) for term in terms)
             families.setdefault(alike, []).append((row, terms[0]))
         else:
@@ -120,10 +152,11 @@ def _common(rows: Sequence[SideRow], zones: Zones) -> SideRow:
         replace(term, flavors=tuple(names_of[each] for each in np.unique(zones.flavor[mine]).tolist()) or _NOWHERE)
         for term, mine in ((term, zones.of_flavors(term) & there) for term in rows[0].terms)
     )
-    names = [row.name for row in rows]
+    members = tuple(member for row in rows for member in row.members)
+    names = [member.name for member in members]
     name = "+".join(names) if len(names) <= _MOST_NAMED else f"{names[0]}+{len(names) - 1}"
     taken = sum(row.taken for row in rows)
-    return replace(rows[0], name=name, terms=about, most=np.inf, taken=taken, amount=amount)
+    return replace(rows[0], name=name, members=members, terms=about, most=np.inf, taken=taken, amount=amount)
 
 
 def _can_bind(row: SideRow, zones: Zones) -> bool:

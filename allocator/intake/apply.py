@@ -7,7 +7,6 @@ is refused whole by raising an AllocatorError, and then changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
@@ -15,8 +14,8 @@ from operator import attrgetter
 from allocator.domain.bounds import LEAST_THROUGHPUT, MOST_THROUGHPUT, is_throughput
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
-from allocator.domain.job import Job, JobState, revised
-from allocator.domain.placement import WHOLE, Epoch
+from allocator.domain.job import Job, JobState
+from allocator.domain.placement import WHOLE
 from allocator.domain.priority_class import PriorityClass, unknown_class
 from allocator.domain.queue import Queue
 from allocator.intake import commands as c
@@ -24,6 +23,7 @@ from allocator.intake import learning, receipts
 from allocator.intake.admission import priority_classes, refusal
 from allocator.intake.apply_policy import apply_policy, limits_naming
 from allocator.intake.ports import ChangeSet, Facts, Outcome
+from allocator.intake.replica_reports import ended, replica_reported, replicas_succeeded
 
 
 def apply(command: c.Command, facts: Facts, now: float) -> Outcome:  # noqa: C901 - a table, one case per command
@@ -122,7 +122,7 @@ def _cancel(command: c.CancelJobs, facts: Facts, now: float) -> Outcome:
         elif job.state.is_final:
             answers.append(FailedPrecondition(f"job {name!r}", f"{_AS_IT_IS[job.state]}; nothing to cancel"))
         else:
-            changed[name] = _ended(job, JobState.CANCELLED, now, command.message)
+            changed[name] = ended(job, JobState.CANCELLED, now, command.message)
             answers.append(changed[name])
     return Outcome(tuple(answers), ChangeSet(jobs=tuple(changed.values())))
 
@@ -196,19 +196,6 @@ def _report_progress(command: c.ReportProgress, facts: Facts, now: float) -> Out
     if changed.measured_throughput == job.measured_throughput:
         return Outcome(job)
     return Outcome(changed, learning.observing(job, changed, command.throughput, facts, now))
-
-
-def _ended(job: Job, state: JobState, now: float, message: str = "") -> Job:
-    return revised(
-        job,
-        state=state,
-        allocation=None,
-        pending_reason=None,
-        end_time=now,
-        message=message or job.message,
-        work_done_seconds=job.work_done(now),
-        work_counted_time=None,
-    )
 
 
 # --- queues -------------------------------------------------------------------------------------------------------
@@ -337,57 +324,18 @@ def _heartbeat(command: c.Heartbeat, facts: Facts, now: float) -> Outcome:
         if job is None:
             continue
         if state is c.ReplicaState.SUCCEEDED:  # a gang's replicas on the node are many, and end together
-            after = _replicas_succeeded(job, epoch, {report.replica for report in reports}, node.name, now)
+            after = replicas_succeeded(job, epoch, {report.replica for report in reports}, node.name, now)
             if after is not None:
                 changed[job_id] = after
             continue
         for report in reports:
-            after = _replica_reported(changed.get(job_id, job), report, node.name, now)
+            after = replica_reported(changed.get(job_id, job), report, node.name, now)
             if after is not None:
                 changed[job_id] = after
     return Outcome(alive, ChangeSet(jobs=tuple(changed.values()), nodes=() if alive is node else (alive,)))
 
 
 _ABOUT = attrgetter("job_id", "epoch", "state")
-
-
-def _replicas_succeeded(job: Job, epoch: Epoch, indices: AbstractSet[int], node: str, now: float) -> Job | None:
-    """The job after these replicas have ended well on the node; None if that changes nothing, or is about an earlier
-    epoch: after a resize numbers may mean other replicas, and an end is told again by the agent, with the new epoch.
-    """
-    allocation = job.allocation
-    if allocation is None or epoch != allocation.epoch:
-        return None
-    replicas = allocation.placement.replicas
-    there = {index for index in indices if 0 <= index < len(replicas) and replicas[index].node == node}
-    finished = allocation.finished | there
-    if len(finished) == len(replicas):
-        return _ended(job, JobState.SUCCEEDED, now)
-    if finished == allocation.finished:
-        return None
-    return revised(job, allocation=replace(allocation, finished=finished))
-
-
-def _replica_reported(job: Job, report: c.ReplicaReport, node: str, now: float) -> Job | None:
-    """The job after what its replica's agent said; None if that changes nothing, or is about an earlier epoch.
-
-    A failure fails the job, whichever replica it was, and whatever it was called before a resize.
-    """
-    allocation = job.allocation
-    if allocation is None:
-        return None
-    if report.epoch != allocation.epoch:
-        before_resize = allocation.start_epoch <= report.epoch < allocation.epoch and node in allocation.placement.nodes
-        if not before_resize or report.state is not c.ReplicaState.FAILED:
-            return None
-        return _ended(job, JobState.FAILED, now, f"a replica failed on node {node}{_because(report.message)}")
-    replicas = allocation.placement.replicas
-    if not 0 <= report.replica < len(replicas) or replicas[report.replica].node != node:
-        return None
-    if report.state is c.ReplicaState.RUNNING:
-        return None
-    why = _because(report.message)
-    return _ended(job, JobState.FAILED, now, f"replica {report.replica} failed on node {node}{why}")
 
 
 def _remove_node(name: str, facts: Facts) -> Outcome:
@@ -404,10 +352,6 @@ def _remove_node(name: str, facts: Facts) -> Outcome:
 
 
 # --- words --------------------------------------------------------------------------------------------------------
-
-
-def _because(message: str) -> str:
-    return f": {message}" if message else ""
 
 
 def _one_or_many(count: int, one: str, many: str) -> str:

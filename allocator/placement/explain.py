@@ -190,6 +190,8 @@ class Explainer:
             found and not self._takes_too_much(kind, asker) for kind, found in zip(kinds, limited, strict=True)
         )
         kinds = tuple(kind for kind, found in zip(kinds, limited, strict=True) if not found)
+        if not later and asker.asking != NOBODY and all(self._takes_too_much(kind, asker) for kind in kinds):
+            return self._over_limit_even_alone(kinds, asker)
         ties, barred = asker.ties, asker.barred
         if barred and any(
             self._now.ask(kind, ties, asker.asking).examined.places >= self._need(kind) for kind in kinds
@@ -200,7 +202,7 @@ class Explainer:
             return self._lacking(PendingCause.INSUFFICIENT_CAPACITY, totals, asker)
         over = self._over_local(kinds, asker)
         if over:
-            return self._over_limit_here(over, kinds, asker, later)
+            return self._over_limit_here(over, asker)
         answers = [self._now.ask(kind, ties, asker.asking, barred=barred) for kind in kinds]
         if any(
             not missing and answer.pieces >= self._need(kind)
@@ -228,16 +230,24 @@ class Explainer:
             and self._now.ask(kind, asker.ties, barred=asker.barred).examined.places >= self._need(kind)
         ]
 
-    def _over_limit_here(self, over: Sequence[int], kinds: Sequence[int], asker: _Asker, later: bool) -> PendingReason:
+    def _over_limit_here(self, over: Sequence[int], asker: _Asker) -> PendingReason:
         named = [
             self._limits.local_excesses(asker.asking, kind, np.flatnonzero(self._now.room(kind, asker.barred)))
             for kind in over
         ]
-        never = not later and all(self._takes_too_much(kind, asker) for kind in kinds)
         examined = _most_places(
             self._now.ask(kind, asker.ties, asker.asking, barred=asker.barred).examined for kind in over
         )
-        return replace(over_limit([each for each in named if each] or [()], never=never), examined=examined)
+        return replace(over_limit([each for each in named if each] or [()], never=False), examined=examined)
+
+    def _over_limit_even_alone(self, kinds: Sequence[int], asker: _Asker) -> PendingReason:
+        """Wherever its nodes have room for it when they are empty, side constraints leave too little."""
+        named = [
+            self._empty_limits.local_excesses(asker.asking, kind, np.flatnonzero(self._empty.room(kind)))
+            for kind in kinds
+        ]
+        examined = _most_places(self._empty.ask(kind, (), asker.asking).examined for kind in kinds)
+        return replace(over_limit([each for each in named if each] or [()], never=True), examined=examined)
 
     def _takes_too_much(self, kind: int, asker: _Asker) -> bool:
         """Whether side constraints would not let a gang start if nobody else took anything of them."""

@@ -65,9 +65,14 @@ def node_violations(present: Iterable[tuple[Job, int]]) -> list[str]:
 def label_violations(nodes: Mapping[str, Node], jobs: Iterable[Job]) -> list[str]:
     """Limits about labels that running jobs break, in the domains where the job that declares the limit has replicas.
 
-    A finished replica counts nowhere. Work: declared limits times running replicas; few jobs declare any.
+    A finished replica counts nowhere. Work: of each declared limit, the running jobs that carry its first label.
     """
     running = [(job, job.allocation.standing) for job in jobs if job.allocation is not None]
+    carriers: dict[tuple[str, str], list[tuple[Job, tuple[ReplicaPlacement, ...]]]] = {}
+    if any(limit.of for job, _ in running for limit in job.spec.constraints.at_most):
+        for job, standing in running:
+            for label in job.spec.labels:
+                carriers.setdefault(label, []).append((job, standing))
     counts: dict[tuple[str, Labels], Counter[Domain]] = {}
     found = []
     for job, standing in running:
@@ -78,7 +83,7 @@ def label_violations(nodes: Mapping[str, Node], jobs: Iterable[Job]) -> list[str
             if by_domain is None:
                 by_domain = counts[limit.per, limit.of] = Counter(
                     nodes[replica.node].domain(limit.per)
-                    for other, replicas in running
+                    for other, replicas in carriers.get(limit.of[0], ())
                     if carries(other.spec.labels, limit.of)
                     for replica in replicas
                     if replica.node in nodes

@@ -6,7 +6,7 @@ As of the end of a round, or for limits that are not in force yet: what a lowere
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -138,7 +138,7 @@ def _constraints(taken: Taken, policy: Policy, prices: Mapping[LimitName, float]
         name: price
         for (together, flavor, _), price in prices.items()
         if not flavor
-        for name in members(together, constraints)
+        for name in taken.formulation.constraints_of(together)
     }
     for constraint, (used, most) in zip(constraints, taken.of_constraints(policy), strict=True):
         name = constraint.name
@@ -184,25 +184,6 @@ def quota_prices(
         for owner in name.removeprefix(KEPT).split("+") if keeps else [name]:
             found[kind, owner, flavor, resource] += price
     return found
-
-
-def members(name: str, constraints: Sequence[SideConstraint]) -> tuple[str, ...]:
-    """The constraints that are the row of this name: of many, it has the first and how many more."""
-    known = {each.name: each for each in constraints}
-    parts = name.split("+")
-    if all(part in known for part in parts):
-        return tuple(parts)
-    if parts[0] not in known:
-        return ()
-    wanted = _anywhere(known[parts[0]])
-    names = [each.name for each in constraints if _anywhere(each) == wanted]
-    first = names.index(parts[0])
-    return tuple(names[first : first + 1 + int(parts[1])]) if parts[-1].isdecimal() else (parts[0],)
-
-
-def _anywhere(constraint: SideConstraint) -> tuple[Term, ...]:
-    """Its terms, but for the nodes that they are about."""
-    return tuple(replace(term, node_labels=()) for term in constraint.terms)
 
 
 def with_above(queue: str) -> Iterator[str]:

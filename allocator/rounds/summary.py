@@ -13,11 +13,11 @@ from allocator.domain.job import JobState
 from allocator.domain.placement import WHOLE
 from allocator.domain.plan import Commit, Move, Preempt, Resize, Start
 from allocator.domain.policy import Policy
-from allocator.domain.reason import PendingCause
+from allocator.domain.reason import NEVER, PendingCause
 from allocator.domain.remembered import remembered
 from allocator.domain.resources import display_unit
 from allocator.domain.snapshot import Snapshot
-from allocator.formulation.build import IN_PLACE, Formulation
+from allocator.formulation.build import IN_PLACE, NOT_POSSIBLE, Formulation
 from allocator.formulation.live import Live
 from allocator.formulation.problem import Booleans, Floats, Integers
 from allocator.formulation.value import rounding_loss
@@ -124,11 +124,18 @@ def _capacity(nodes: tuple[Node, ...]) -> Amounts:
 
 
 def _requested(decision: Decision) -> Amounts:
-    """What live jobs ask for, each where it is fastest among the configurations that can run at all."""
+    """What live jobs ask for, each where it is fastest among the configurations that can run at all; who can never run
+    asks for nothing.
+    """
     formulation = decision.formulation
     live, throughput = formulation.live, formulation.problem.throughput
     pinned = np.flatnonzero(formulation.row == IN_PLACE)
     kinds, counts = live.kind_now(pinned), live.jobs.millis[pinned] / WHOLE
+    shut_out = _shut_out(formulation)
+    if len(shut_out):
+        fastest = live.shapes.throughput[shut_out].argmax(axis=1)
+        kinds = np.concatenate([kinds, live.shapes.kind[shut_out, fastest]])
+        counts = np.concatenate([counts, np.ones(len(shut_out))])
     if len(throughput):
         fastest = formulation.index[np.arange(len(throughput)), throughput.argmax(axis=1)]
         shape = np.empty(len(throughput), dtype=np.int64)
@@ -137,6 +144,15 @@ def _requested(decision: Decision) -> Amounts:
         kinds = np.concatenate([kinds, live.shapes.kind[shape, fastest]])
         counts = np.concatenate([counts, formulation.problem.count])
     return _added_up(live, kinds, counts)
+
+
+def _shut_out(formulation: Formulation) -> Integers:
+    """Shapes of the jobs for which jobs that stay, or limits, leave nothing now."""
+    live = formulation.live
+    jobs = np.flatnonzero(formulation.row == NOT_POSSIBLE)
+    never = [formulation.never[job_id].cause in NEVER for job_id in live.jobs.ids[jobs].tolist()]
+    shapes: Integers = live.shape[jobs[~np.array(never, dtype=np.bool_)]]
+    return shapes
 
 
 def _flavor_usage(

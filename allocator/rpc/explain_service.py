@@ -30,8 +30,8 @@ from allocator.explain.queue import explain_queue
 from allocator.formulation.problem import Problem
 from allocator.rounds.ports import Solver
 from allocator.rounds.promise import PromiseState
-from allocator.rpc.backend import Backend, Context
-from allocator.rpc.patience import Patience
+from allocator.rpc.backend import Backend, Context, remaining_seconds
+from allocator.rpc.patience import Patience, patience_within
 from allocator.solvers import ChainSolver
 from allocator.solvers.solution import Solution, WarmStart
 from allocator.v1 import explain_service_pb2 as pb
@@ -64,6 +64,9 @@ class _WhileAsked:
 
     def abandon(self) -> None:
         self._gone.set()
+
+    def is_wanted(self) -> bool:
+        return not self._gone.is_set()
 
     def solve(self, problem: Problem, *, gap: float, iterations: int, warm_start: WarmStart | None) -> Solution:
         if self._gone.is_set():
@@ -100,23 +103,23 @@ class ExplainService(pb_grpc.ExplainServiceServicer):
 
         finished, found = await self._on(self._quick, quick)
         if finished is not None and found.round is not None and found.state is JobState.PENDING:
-            found = await self._replayed(request, finished, found, rounds)
+            found = await self._replayed(request, context, finished, found, rounds)
         if finished is not None and request.what_helps:
-            found = await self._with_weight(finished, found)
+            found = await self._with_weight(context, finished, found)
         return pb.ExplainJobResponse(explanation=job_explanation_to_proto(found))
 
-    async def _with_weight(self, finished: Finished, found: JobExplanation) -> JobExplanation:
+    async def _with_weight(self, context: Context, finished: Finished, found: JobExplanation) -> JobExplanation:
         """With what weight its promise would hold, if it is at risk."""
         promise = found.promise
         if promise is None or promise.state is not PromiseState.AT_RISK:
             return found
         job = await self._backend.ask(self._backend.reads.get_job, found.job_id)
         interval = self._backend.settings.round_interval_seconds
-        weight = await self._replay(lambda solver: weight_that_holds(finished, job, solver, interval))
+        weight = await self._replay(context, lambda solver: weight_that_holds(finished, job, solver, interval))
         return replace(found, promise=replace(promise, weight=weight))
 
     async def _replayed(
-        self, request: pb.ExplainJobRequest, finished: Finished, found: JobExplanation, rounds: int
+        self, request: pb.ExplainJobRequest, context: Context, finished: Finished, found: JobExplanation, rounds: int
     ) -> JobExplanation:
         """With what was asked for beyond the plain answer."""
         job = await self._backend.ask(self._backend.reads.get_job, request.job_id)
@@ -127,11 +130,14 @@ class ExplainService(pb_grpc.ExplainServiceServicer):
         if request.estimate:
             scenarios = max(1, min(SCENARIOS, rounds // ROUNDS))
             estimate = await self._replay(
-                lambda solver: estimate_start(finished, job.id, solver, interval, min(ROUNDS, rounds), scenarios)
+                context,
+                lambda solver: estimate_start(finished, job.id, solver, interval, min(ROUNDS, rounds), scenarios),
             )
             found = replace(found, estimate=estimate)
         if request.what_helps:
-            helps = await self._replay(lambda solver: what_helps(finished, job, solver, interval, most_rounds=rounds))
+            helps = await self._replay(
+                context, lambda solver: what_helps(finished, job, solver, interval, most_rounds=rounds)
+            )
             found = replace(found, what_helps=helps)
         return found
 
@@ -156,7 +162,7 @@ class ExplainService(pb_grpc.ExplainServiceServicer):
         flavor, resource = request.flavor, request.resource
         found = await self._on(self._quick, lambda: explain_price(finished, flavor, resource))
         if request.one_more:
-            more = await self._replay(lambda solver: one_more(finished, flavor, resource, solver))
+            more = await self._replay(context, lambda solver: one_more(finished, flavor, resource, solver))
             found = replace(found, one_more=more)
         past: tuple[PastPrice, ...] = ()
         if request.history:
@@ -167,7 +173,7 @@ class ExplainService(pb_grpc.ExplainServiceServicer):
         finished = await self._on(self._quick, self._newest_or_refuse)
         found = await self._on(self._quick, lambda: explain_limit(finished, request.name))
         if request.one_more:
-            more = await self._replay(lambda solver: one_more_of_limit(finished, request.name, solver))
+            more = await self._replay(context, lambda solver: one_more_of_limit(finished, request.name, solver))
             found = replace(found, one_more=more)
         return pb.ExplainLimitResponse(explanation=limit_explanation_to_proto(found))
 
@@ -199,11 +205,12 @@ class ExplainService(pb_grpc.ExplainServiceServicer):
             raise FailedPrecondition("round", "none has run since the daemon started: ask after the first one")
         return finished
 
-    async def _replay(self, work: Callable[[Solver], Answer]) -> Answer:
+    async def _replay(self, context: Context, work: Callable[[Solver], Answer]) -> Answer:
         """The answer of something that may take long, unless nobody wants it any more."""
         if self._replaying >= MOST_WAITING:
             raise ResourceExhausted("explanations", f"{MOST_WAITING} are being worked out already")
-        solver, patience = _WhileAsked(), Patience(self._rest)
+        solver = _WhileAsked()
+        patience = Patience(self._rest, patience_within(remaining_seconds(context)), solver.is_wanted)
 
         def answer() -> Answer:
             with giving_way(patience):

@@ -19,7 +19,7 @@ from allocator.domain.giving_way import giving_way
 from allocator.domain.policy import Policy
 from allocator.intake.commands import SubmitJobs
 from allocator.rpc.backend import Backend, Context, remaining_seconds
-from allocator.rpc.patience import Patience
+from allocator.rpc.patience import Patience, patience_within
 from allocator.solvers import ChainSolver
 from allocator.v1 import simulate_service_pb2 as pb
 from allocator.v1 import simulate_service_pb2_grpc as pb_grpc
@@ -93,7 +93,7 @@ class SimulateService(pb_grpc.SimulateServiceServicer):
         def keep_going() -> bool:
             return not gone.is_set() and (until is None or loop.time() < until)
 
-        patience = Patience(self._rest)
+        patience = Patience(self._rest, patience_within(remaining), keep_going)
 
         def answer() -> Answer:
             with giving_way(patience):

@@ -1100,6 +1100,7 @@ class QueueExplanation(_message.Message):
     FAIRNESS_ERROR_FIELD_NUMBER: _builtins.int
     AMOUNTS_FIELD_NUMBER: _builtins.int
     PAST_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     """The queue."""
     round: _builtins.int
@@ -1124,6 +1125,10 @@ class QueueExplanation(_message.Message):
     """What it holds."""
     fairness_error: _builtins.float
     """What it holds beyond its adjusted fair share; below 0: what it lacks."""
+    counts: _builtins.float
+    """What its weight comes to among its siblings: with what is paid back, and with the weights of its jobs as far as the
+    policy's crowd_strength says.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it looked."""
@@ -1154,10 +1159,11 @@ class QueueExplanation(_message.Message):
         fairness_error: _builtins.float = ...,
         amounts: _abc.Iterable[Global___QueueAmounts] | None = ...,
         past: Global___PastUsage | None = ...,
+        counts: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["past", b"past", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual_share", b"actual_share", "adjusted_fair_share", b"adjusted_fair_share", "amounts", b"amounts", "budget", b"budget", "constrained_demand", b"constrained_demand", "demand", b"demand", "entitlement", b"entitlement", "fair_share", b"fair_share", "fairness_error", b"fairness_error", "past", b"past", "queue", b"queue", "round", b"round", "spends", b"spends", "time", b"time", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual_share", b"actual_share", "adjusted_fair_share", b"adjusted_fair_share", "amounts", b"amounts", "budget", b"budget", "constrained_demand", b"constrained_demand", "counts", b"counts", "demand", b"demand", "entitlement", b"entitlement", "fair_share", b"fair_share", "fairness_error", b"fairness_error", "past", b"past", "queue", b"queue", "round", b"round", "spends", b"spends", "time", b"time", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

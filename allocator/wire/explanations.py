@@ -251,6 +251,7 @@ def queue_explanation_to_proto(found: QueueExplanation) -> explanation_pb2.Queue
         fairness_error=found.fairness_error,
         amounts=[_amounts_to_proto(each) for each in found.amounts],
         past=None if found.past is None else explanation_pb2.PastUsage(**asdict(found.past)),
+        counts=found.counts,
     )
 
 
@@ -270,6 +271,7 @@ def queue_explanation_from_proto(message: explanation_pb2.QueueExplanation) -> Q
         actual_share=message.actual_share,
         amounts=tuple(_amounts_from_proto(each) for each in message.amounts),
         past=_past_from_proto(message.past) if message.HasField("past") else None,
+        counts=message.counts,
     )
 
 

@@ -15,6 +15,7 @@ from simulations.commands.options import (
     AllPreemptible,
     CarryIn,
     EveryNth,
+    EveryNthJob,
     From,
     JobsPerHour,
     Limit,
@@ -57,6 +58,7 @@ def convert_command(
     seed: Seed = 0,
     limit: Limit = None,
     every_nth_node: EveryNth = 1,
+    every_nth_job: EveryNthJob = 1,
     load: Load = 1.0,
     force: Annotated[bool, typer.Option("--force", help="Replace earlier tables in --out.")] = False,
 ) -> None:
@@ -76,7 +78,8 @@ def convert_command(
         restart_cost=restart_cost,
         choices=Choices(jobs_per_hour, queue_by, machines),
     )
-    workload = on_every_nth_node(workload, every_nth_node).limited_to(limit).with_load(load)
+    workload = on_every_nth_node(workload.with_every_nth_job(every_nth_job), every_nth_node).limited_to(limit)
+    workload = workload.with_load(load)
     if all_preemptible:
         workload = workload.all_preemptible()
     workload.require_valid()

@@ -37,6 +37,7 @@ AllPreemptible = Annotated[bool, typer.Option("--all-preemptible", help="Take ev
 Seed = Annotated[int, typer.Option(min=0, help="For everything that is drawn at random.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many jobs.")]
 EveryNth = Annotated[int, typer.Option("--every-nth-node", min=1, help="Keep only every N-th node of each flavor.")]
+EveryNthJob = Annotated[int, typer.Option("--every-nth-job", min=1, help="Keep only every N-th job, by arrival.")]
 Load = Annotated[
     float, typer.Option(min=0.001, help="Jobs arrive so many times as close together; their run times stay.")
 ]

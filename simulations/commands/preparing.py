@@ -81,6 +81,8 @@ def prepare(
     window = _window(trace_format, path, start, end, carry_in=carry_in)
     cost = RESTART_COST_SECONDS if restart_cost is None else restart_cost
     workload = trace_format.workload(path, window, cost, choices)
+    if not workload.arrivals and not workload.dropped and (start is not None or end is not None):
+        raise InvalidInput.of("from" if end is None else "to", "leaves no jobs: the trace has none between from and to")
     if restart_cost is not None and trace_format.tells_restart_costs:
         workload = workload.with_restart_cost(restart_cost)
     options = ReplayOptions(policy=Policy(), interval_seconds=trace_format.interval_seconds, seed=seed)

@@ -23,6 +23,7 @@ from simulations.commands.options import (
     CarryIn,
     DurationFactor,
     EveryNth,
+    EveryNthJob,
     From,
     JobsAtStart,
     JobsPerHour,
@@ -66,6 +67,21 @@ from simulations.shrinking import on_every_nth_node
 from simulations.sizing import Sizing
 from simulations.traces.formats import Choices
 
+SHORTEST_INTERVAL = 0.001
+"""Seconds; but 0 is allowed."""
+
+
+def _known_scheduler(name: str) -> str:
+    """As it is; what is wrong with it is told before anything is read, also by a sweep that would replay with it."""
+    scheduler_named(name)
+    return name
+
+
+def _known_objective(text: str | None) -> str | None:
+    if text is not None:
+        _objective(text)
+    return text
+
 
 def replay_command(
     trace: TraceName,
@@ -89,6 +105,7 @@ def replay_command(
     seed: Seed = 0,
     limit: Limit = None,
     every_nth_node: EveryNth = 1,
+    every_nth_job: EveryNthJob = 1,
     load: Load = 1.0,
     interval: Annotated[
         float | None,
@@ -118,11 +135,15 @@ def replay_command(
         ),
     ] = None,
     scheduler: Annotated[
-        str, typer.Option(help="Who decides: one of those that `simulations schedulers` lists.")
+        str,
+        typer.Option(help="Who decides: one of those that `simulations schedulers` lists.", callback=_known_scheduler),
     ] = "allocator",
     fairness: Annotated[
         str | None,
-        typer.Option(help="The objective: proportional, throughput, min-delay, max-min, drf, or an alpha such as 0.5."),
+        typer.Option(
+            help="The objective: proportional, throughput, min-delay, max-min, drf, or an alpha such as 0.5.",
+            callback=_known_objective,
+        ),
     ] = None,
     minimum_run: Annotated[
         float | None, typer.Option(help="Seconds a job runs before others may take its place.")
@@ -216,7 +237,8 @@ def replay_command(
         restart_cost=costs.mean if isinstance(costs, MeasuredCosts) else costs,
         choices=Choices(jobs_per_hour, queue_by, machines),
     )
-    workload = on_every_nth_node(workload, every_nth_node).limited_to(limit).with_load(load)
+    workload = on_every_nth_node(workload.with_every_nth_job(every_nth_job), every_nth_node).limited_to(limit)
+    workload = workload.with_load(load)
     if all_preemptible:
         workload = workload.all_preemptible()
     workload = workload.with_durations(durations, duration_error, seed)
@@ -253,8 +275,12 @@ def replay_command(
         document = policy_file(policy)
         options = replace(options, policy=document.policy, document=document)
     if interval is not None:
+        if 0 < interval < SHORTEST_INTERVAL:  # times of real traces would no longer tell two rounds apart
+            raise InvalidInput.of("interval", f"must be 0, or at least {SHORTEST_INTERVAL:g} s; got {interval:g}")
         options = replace(options, interval_seconds=interval)
     if horizon is not None:
+        if not horizon > 0:
+            raise InvalidInput.of("horizon", f"must be above 0 hours, got {horizon:g}")
         options = replace(options, horizon_seconds=horizon * HOUR)
     begin = CaptureBegin(
         "", workload.start, options.interval_seconds, options.scheduler, options.seed, placement=options.placement

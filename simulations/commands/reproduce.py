@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from allocator.domain.errors import InvalidInput
@@ -22,6 +23,8 @@ TABLES: dict[str, tuple[str, Callable[[Path], Reproduction]]] = {
     "gavel": (gavel.FOLDER, gavel.reproduce),
 }
 """By name: the folder that it reads in the folder of traces, and what computes it."""
+TAKES = {"easy": "some seconds", "openb": "one or two minutes", "gavel": "ten minutes or more"}
+"""What each takes of a processor, for whoever waits."""
 
 
 def reproduce_command(
@@ -48,7 +51,9 @@ def reproduce_command(
         raise InvalidInput.of("traces", f"{traces} holds no folder {missing[0]}")
     console = page()
     met = True
+    waiting = Console(stderr=True, soft_wrap=True)
     for name in chosen:
+        waiting.print(f"{name}: {TAKES[name]}", highlight=False)
         found = TABLES[name][1](traces)
         console.print(_shown(found))
         met &= found.met

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from allocator.domain.errors import InvalidInput
 from simulations.commands.options import (
+    CAPTURE,
     SYNTHETIC,
     ArrivalHours,
     ArrivalsPerHour,
@@ -19,11 +20,13 @@ from simulations.commands.options import (
     CarryIn,
     DurationFactor,
     EveryNth,
+    EveryNthJob,
     From,
     JobsAtStart,
     JobsPerHour,
     JobSpread,
     Limit,
+    Load,
     Machines,
     Nodes,
     QueueBy,
@@ -50,7 +53,9 @@ def validate_command(
     ] = None,
     trace: Annotated[
         str | None,
-        typer.Option("--trace", help=f"{', '.join(FORMATS)} or {SYNTHETIC}; seen from the content unless said."),
+        typer.Option(
+            "--trace", help=f"{', '.join((*FORMATS, CAPTURE))} or {SYNTHETIC}; seen from the content unless said."
+        ),
     ] = None,
     path: TracePath = None,
     jobs_per_hour: JobsPerHour = None,
@@ -68,6 +73,8 @@ def validate_command(
     carry_in: CarryIn = False,
     limit: Limit = None,
     every_nth_node: EveryNth = 1,
+    every_nth_job: EveryNthJob = 1,
+    load: Load = 1.0,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -80,13 +87,14 @@ def validate_command(
     path = path or place
     if trace is None:
         if path is None:
-            known = ", ".join((*FORMATS, SYNTHETIC))
+            known = ", ".join((*FORMATS, CAPTURE, SYNTHETIC))
             raise InvalidInput.of("trace", f"must be one of {known}; or name a file or folder")
         trace = format_of(path)
     sizing = Sizing(nodes, jobs_at_start, arrivals_per_hour, arrival_hours, duration_factor, job_spread)
     choices = Choices(jobs_per_hour, queue_by, machines)
     workload, _, options = prepare(trace, path, scenario, sizing, start, end, seed, carry_in=carry_in, choices=choices)
-    workload = on_every_nth_node(workload, every_nth_node).limited_to(limit)
+    workload = on_every_nth_node(workload.with_every_nth_job(every_nth_job), every_nth_node).limited_to(limit)
+    workload = workload.with_load(load)
     workload.require_valid()
     found = {"format": trace, "interval_s": options.interval_seconds, **contents(workload)}
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -71,6 +72,9 @@ def faults_of(
         return read_outages(outages, names, workload.start)
     if mean_up_hours is None:
         return otherwise
+    for option, hours in (("--mean-up-hours", mean_up_hours), ("--mean-down-hours", mean_down_hours)):
+        if not 0 < hours < math.inf:
+            raise InvalidInput.of(option, f"must be a finite number above 0, got {hours:g}")
     return RandomFaults(
         names,
         seed=(seed, 1),

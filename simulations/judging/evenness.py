@@ -40,7 +40,7 @@ def evenness(
     satisfaction = np.divide(
         altogether.held, altogether.entitled, out=np.full(len(queues), np.nan), where=altogether.entitled > 0
     )
-    total = math.fsum(lasted.tolist())
+    total = math.fsum(lasted.data)
     short = np.maximum(entitled - held, 0.0)
     overall = {
         "jain_index": jain_index(satisfaction[np.isfinite(satisfaction)].tolist()),
@@ -62,7 +62,7 @@ def evenness(
 
 
 def _mean(values: Floats, weights: Floats, total: float) -> float | None:
-    return math.fsum((values * weights).tolist()) / total if total else None
+    return math.fsum((values * weights).data) / total if total else None
 
 
 class _Windows:

@@ -35,6 +35,8 @@ Ways = tuple[tuple[str, Resources], ...]
 """Flavors that a job accepts, and what a replica takes there."""
 
 SIZES = ("none", "1", "2-8", "more than 8")
+WORK_DONE = {"gpu": "gpu_hours_per_hour", "cpu": "core_hours_per_hour"}
+"""What a throughput in work is called, by the resource that sizes are told by."""
 
 JOB_MEASURES = (
     Column("size", Kind.TEXT, "", "GPUs of all replicas (cores, where no node has a GPU): none, 1, 2-8, more than 8"),
@@ -125,7 +127,7 @@ def judge(replayed: Replayed, seconds: Floats) -> Judgement:
         by_queue=by_queue,
         summary={
             "entitlement": overall | _finish_times(jobs),
-            "throughput": _throughput(jobs, asked, submit),
+            "throughput": _throughput(jobs, asked, admitted, replayed.end),
             "fragmentation": fragmented,
         },
     )
@@ -181,8 +183,8 @@ def _judged_queues(queues: Table, rounds: Table, found: QueueShares, number: Map
     """`queues` with QUEUE_MEASURES: zeros where a queue neither wants nor holds anything."""
     width = max(len(number), 1)
     at = np.searchsorted(rounds.numbers("round"), queues.numbers("round"))
-    names = [number.get(str(name), -1) for name in queues.values("queue")]
-    which = np.array(names, dtype=np.int64)
+    names, name = queues.numbered("queue")
+    which = np.array([number.get(each, -1) for each in names], dtype=np.int64)[name]
     key = np.where(which >= 0, at * width + which, -1)
     known = found.at * width + found.queue
     place = np.minimum(np.searchsorted(known, key), max(len(known) - 1, 0))
@@ -205,12 +207,18 @@ def _finish_times(jobs: Table) -> dict[str, Any]:
     }
 
 
-def _throughput(jobs: Table, asked: _Asked, submit: Floats) -> dict[str, Any]:
-    """Per hour, of jobs that succeeded: while jobs arrive, and until the last end. Work is ideal run time x size."""
-    end = np.where(np.isfinite(jobs.numbers("completion_s")), jobs.numbers("end_s"), np.nan)
+def _throughput(jobs: Table, asked: _Asked, admitted: int, last_round: float) -> dict[str, Any]:
+    """Per hour, of jobs that succeeded: while jobs arrive, and until the last end. Work is ideal run time x size.
+
+    `mean_time_in_system_s` counts those that did not end with the time that they had: a mean of completion times alone
+    would flatter who leaves the long ones.
+    """
+    submit, ended = jobs.numbers("submit_s"), jobs.numbers("end_s")
+    end = np.where(np.isfinite(jobs.numbers("completion_s")), ended, np.nan)
     work = jobs.numbers("ideal_run_s") * asked.size / HOUR
-    unit = display_unit(asked.unit)[0]
-    found: dict[str, Any] = {"work_unit": f"{unit} x h"}
+    came = np.flatnonzero(submit[:admitted] <= last_round)
+    stays = np.where(np.isfinite(ended), ended, last_round)[came] - submit[came]
+    found: dict[str, Any] = {"mean_time_in_system_s": math.fsum(stays.tolist()) / len(stays) if len(stays) else None}
     first = float(submit.min()) if len(submit) else math.nan
     last = float(np.nanmax(end)) if np.isfinite(end).any() else math.nan
     arrived = float(submit.max()) if len(submit) else math.nan
@@ -220,7 +228,7 @@ def _throughput(jobs: Table, asked: _Asked, submit: Floats) -> dict[str, Any]:
         there = hours > 0
         found[name] = {
             "jobs_per_hour": int(done.sum()) / hours if there else None,
-            "work_per_hour": math.fsum(work[done].tolist()) / hours if there else None,
+            WORK_DONE[asked.unit]: math.fsum(work[done].tolist()) / hours if there else None,
         }
     return found
 

@@ -6,8 +6,10 @@ after the round's starts. Everything is worked out over all rounds at once, a fe
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,17 +64,21 @@ def queue_shares(
     runs: Holders,
 ) -> QueueShares:
     """For rounds at `times` (T,), ascending, with `capacity` (T, R) of ready nodes."""
-    parts = [
-        _rows(first, demand, held, capacity[first : first + len(demand)], queues, weights)
-        for (first, demand), (_, held) in zip(
-            _over_time(times, len(queues), jobs), _over_time(times, len(queues), runs), strict=True
-        )
-    ]
-    if not parts:
-        empty = np.zeros(0)
-        return QueueShares(empty.astype(np.int64), empty.astype(np.int64), empty, empty, empty)
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return QueueShares(columns[0].astype(np.int64), columns[1].astype(np.int64), *columns[2:])
+    # They grow in one piece each: in pieces they would take up, beside what is worked on, twice their room and more.
+    columns: list[array[Any]] = [array(code) for code in "qqddd"]
+    for (first, demand), (_, held) in zip(
+        _over_time(times, len(queues), jobs), _over_time(times, len(queues), runs), strict=True
+    ):
+        found = _rows(first, demand, held, capacity[first : first + len(demand)], queues, weights)
+        for column, values in zip(columns, found, strict=True):
+            column.frombytes(values.tobytes())
+    at, queue = (_numbers(column, np.int64) for column in columns[:2])
+    return QueueShares(at, queue, *(_numbers(column, np.float64) for column in columns[2:]))
+
+
+def _numbers(column: array[Any], kind: type[Any]) -> NDArray[Any]:
+    """The same numbers, not copied."""
+    return np.frombuffer(column, dtype=kind) if len(column) else np.zeros(0, dtype=kind)
 
 
 def _over_time(times: Floats, queues: int, holders: Holders) -> Iterator[tuple[int, Floats]]:

@@ -22,13 +22,15 @@ SIZE = 1000.0
 COLOURS = 8
 LINE = 0.085
 """Of the height, what a line of text takes."""
+LETTER = 0.02
+"""Of the width, about what a letter of a name takes."""
 SIDE = 0.5
 """Dots further right have their names on their left."""
 EDGE = 0.04
 """So near to the ends of an axis, a number is written inside."""
 APART = 0.18
 """A number nearer to one that is written inside the right end is left out."""
-FEW_TICKS = 6
+FEW_TICKS = 5
 """On a narrow page every second tick is left out where there are more."""
 
 
@@ -127,7 +129,7 @@ def _line(line: Line, panel: Panel) -> Iterator[str]:
     x = panel.x.place(line.curve.x)
     style = f'class="c{line.colour % COLOURS}{" dashed" if line.dashed else ""}'
     switch = _switch(line.variant)
-    if line.curve.low is not None and line.curve.high is not None:
+    if panel.banded and line.curve.low is not None and line.curve.high is not None:
         low, high = panel.y.place(line.curve.low), panel.y.place(line.curve.high)
         shape = "".join(
             _path((np.concatenate([x[part], x[part][::-1]]), np.concatenate([high[part], low[part][::-1]]))) + "Z"
@@ -179,7 +181,9 @@ def _apart(panel: Panel) -> Iterator[tuple[Dot, float, float]]:
     places = sorted((panel.y.at(dot.y), panel.x.at(dot.x), number) for number, dot in enumerate(panel.dots))
     taken: list[tuple[float, float]] = []
     for height, x, number in places:
+        name = (len(panel.dots[number].name) + 2) * LETTER
         near = [at for other, at in taken if (x > SIDE) == (other > SIDE) and abs(x - other) < 0.35]
+        near += [at for at, other, _ in places if 0 < (other - x if x <= SIDE else x - other) < name]
         tried = [height + sign * step * LINE / 4 for step in range(40) for sign in (1, -1)]
         free = (y for y in tried if LINE / 2 <= y <= 1 - LINE / 2 and all(abs(y - at) >= LINE for at in near))
         y = next(free, height)

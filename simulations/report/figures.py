@@ -55,7 +55,18 @@ COMPLETION = Figure(
     SECONDS,
     LOW,
     headline=True,
-    about="End minus submission, mean over jobs.",
+    about="End minus submission, mean over jobs that ended.",
+)
+STAY = Figure(
+    "mean time in the system",
+    ("throughput", "mean_time_in_system_s"),
+    SECONDS,
+    LOW,
+    headline=True,
+    about="End minus submission, mean over all jobs; one that had not ended counts with the time it had until then.",
+)
+MAKESPAN = Figure(
+    "makespan", ("jobs", "makespan_s"), SECONDS, LOW, headline=True, about="First submission to last end."
 )
 UNFAIRNESS = Figure(
     "fairness error, hourly", ("entitlement", "error_hourly"), PART, LOW, headline=True,
@@ -64,6 +75,7 @@ UNFAIRNESS = Figure(
 
 FIGURES: tuple[Figure, ...] = (
     COMPLETION,
+    STAY,
     Figure("completion time p95", ("jobs", "completion_s", "p95"), SECONDS, LOW),
     Figure("mean queueing delay", ("jobs", "wait_s", "mean"), SECONDS, LOW, headline=True,
            about="First start minus submission."),
@@ -89,7 +101,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("rho mean", ("jobs", "rho", "mean"), RATIO, LOW),
     Figure("rho p95", ("jobs", "rho", "p95"), RATIO, LOW),
     Figure("rho max", ("jobs", "rho", "max"), RATIO, LOW),
-    Figure("makespan", ("jobs", "makespan_s"), SECONDS, LOW, headline=True, about="First submission to last end."),
+    MAKESPAN,
     Figure("GPUs in use while jobs arrive", ("utilization", "while_jobs_arrive", "gpu"), PART, HIGH, headline=True),
     Figure("cores in use while jobs arrive", ("utilization", "while_jobs_arrive", "cpu"), PART, HIGH, headline=True),
     Figure("memory in use while jobs arrive", ("utilization", "while_jobs_arrive", "memory"), PART, HIGH),
@@ -102,9 +114,12 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure("free cores of no use", ("fragmentation", "cpu"), PART, LOW),
     Figure("jobs per hour while they arrive", ("throughput", "while_jobs_arrive", "jobs_per_hour"), PER_HOUR, HIGH),
-    Figure("work per hour while jobs arrive", ("throughput", "while_jobs_arrive", "work_per_hour"), PER_HOUR, HIGH),
     Figure("jobs per hour to the end", ("throughput", "to_the_end", "jobs_per_hour"), PER_HOUR, HIGH),
-    Figure("work per hour to the end", ("throughput", "to_the_end", "work_per_hour"), PER_HOUR, HIGH),
+    *(
+        Figure(f"{name} hours of work done {when}", ("throughput", part, key), PER_HOUR, HIGH)
+        for name, key in (("GPU", "gpu_hours_per_hour"), ("core", "core_hours_per_hour"))
+        for when, part in (("while jobs arrive", "while_jobs_arrive"), ("to the end", "to_the_end"))
+    ),
     Figure("preemptions per job", ("preemptions", "per_job"), RATIO, LOW, headline=True,
            about="Stops and moves that were chosen."),
     Figure("jobs stopped", ("preemptions", "stopped"), COUNT, LOW),
@@ -140,3 +155,24 @@ def known(summaries: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
     for figure in FIGURES:
         if any(figure.of(summary) is not None for summary in summaries):
             yield figure
+
+
+def not_ended(summary: Mapping[str, Any]) -> float:
+    """Part of the jobs that had not ended when the replay did."""
+    states = summary["jobs"]["by_state"]
+    total = sum(states.values())
+    return (states.get("pending", 0) + states.get("running", 0)) / total if total else 0.0
+
+
+def headlines(summaries: Sequence[Mapping[str, Any]]) -> tuple[Figure, ...]:
+    """Those that tell such replays in short. Where some left jobs unfinished, a mean over jobs that ended and the last
+    end would be those of whoever left the longest: then the time that all jobs were there counts.
+    """
+    left_out = (COMPLETION, MAKESPAN) if time_figure(summaries) is STAY else (STAY,)
+    return tuple(figure for figure in FIGURES if figure.headline and figure not in left_out)
+
+
+def time_figure(summaries: Sequence[Mapping[str, Any]]) -> Figure:
+    """What tells how soon jobs end: over all jobs where some replay left any, which are to be known for it."""
+    cut = any(not_ended(summary) > 0 for summary in summaries)
+    return STAY if cut and all(STAY.of(summary) is not None for summary in summaries) else COMPLETION

@@ -25,7 +25,7 @@ QUEUES = 7
 def gantt(shown: Sequence[Shown]) -> Plot | None:
     """A panel per variant; None where runs were not kept."""
     usable = [one for one in shown if one.result.table("runs") is not None and one.result.table("jobs") is not None]
-    usable = usable[:PANELS]
+    there, usable = len(usable), usable[:PANELS]
     if not usable or not len(_jobs(usable[0])):
         return None
     rows = _window(usable[0])
@@ -55,6 +55,8 @@ def gantt(shown: Sequence[Shown]) -> Plot | None:
         f"{len(rows)} jobs in order of submission, around the time when most waited: one row each, the same in every "
         "panel. Thin: it waits. Thick: it runs, coloured by queue; a gap between two thick stretches is a preemption."
     )
+    if there > len(usable):
+        about += f" The first {len(usable)} of {there} variants."
     heads = ("", "jobs", "mean delay", "mean completion", "stops and moves")
     return Plot("gantt", "Job by job", about, tuple(panels), Numbers(heads, tuple(table)), wide=True)
 

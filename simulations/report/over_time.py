@@ -273,7 +273,8 @@ def _plot(
         (line.curve.bin_seconds for panel in panels for line in panel.lines if line.curve.bin_seconds), default=0.0
     )
     if binned:
-        about += f" Lines are means over {span(binned)}; bands, the least and the largest in them."
+        about += f" Lines are means over {span(binned)}"
+        about += "; bands, the least and the largest in them." if any(panel.banded for panel in panels) else "."
     heads = [f"until {span(numbers.end * (index + 1) / SLICES)}" for index in range(SLICES)]
     table = Numbers(("", "mean", "least", "largest", *heads), tuple(numbers.rows if rows is None else rows))
     return Plot(key, title, about, tuple(panels), table, wide=len(panels) > 1)

@@ -12,14 +12,16 @@ from importlib.resources import files
 from typing import Any
 
 from simulations.report.drawing import COLOURS, drawn
-from simulations.report.figures import Better, Figure, Unit, known
+from simulations.report.figures import Better, Figure, Unit, headlines, known
 from simulations.report.plots import Numbers, Plot
 from simulations.report.sections import Section
 from simulations.report.variants import Comparison, Variant
 from simulations.report.verdict import Verdict, Win, confidence
 from simulations.report.wording import CLOSE, NOTHING, OPEN, by_how_much, give_or_take, listed, span, written
+from simulations.schedulers import SCHEDULERS
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+POLICY_PREFIX = "policy."
 QUEUES = 12
 """Most queues in a table."""
 ABOUT_QUEUES = (
@@ -165,7 +167,8 @@ def _margin(win: Win, comparison: Comparison) -> str:
 
 
 def _headline(comparison: Comparison, found: Verdict) -> str:
-    figures = [figure for figure in known([r.summary for r in comparison.results]) if figure.headline]
+    summaries = [result.summary for result in comparison.results]
+    figures = [figure for figure in known(summaries) if figure in headlines(summaries)]
     best = {win.figure.name: {win.best.name, *(one.name for one in win.alike)} for win in found.wins}
     heads = "".join(
         f'<th scope="col" title="{escape(figure.about, quote=True)}">{escape(figure.name)}</th>' for figure in figures
@@ -222,6 +225,8 @@ def _switches(section: Section) -> str:
         f"{_key(number)}{escape(variants[number].name)}</button></li>"
         for number in section.drawn
     )
+    if any(off.values()):
+        buttons += '<li class="hint">Press one to draw it, or not; those struck through are not drawn at first.</li>'
     return f'<ul class="switches" aria-label="Variants in the plots">{buttons}</ul>'
 
 
@@ -335,14 +340,25 @@ def _all_figures(comparison: Comparison) -> Numbers:
 
 
 def _settings(comparison: Comparison) -> str:
-    names = sorted({name for variant in comparison.variants for name in variant.settings})
-    rows = tuple((variant.name, *(variant.settings.get(name, "") for name in names)) for variant in comparison.variants)
-    table = _numbers(Numbers(("variant", *names), rows), "Settings that differ") if names else ""
-    about = f'<p class="about">Settings in which the variants differ.</p>{table}' if table else ""
+    names = sorted({name for variant in comparison.variants for name in variant.settings} - {"scheduler"})
+    rows = tuple((variant.name, *(_setting(variant, name) for name in names)) for variant in comparison.variants)
+    heads = (name.removeprefix(POLICY_PREFIX).replace("_seconds", ", s").replace("_", " ") for name in names)
+    table = _numbers(Numbers(("variant", *heads), rows), "Settings that differ") if names else ""
+    about = "Settings in which the variants differ; a dash: this scheduler does not look at it."
+    about = f'<p class="about">{about}</p>{table}' if table else ""
     return (
         f'<div class="card"><h3>How it was replayed</h3>{about}<details>'
         f"<summary>Workload, settings and versions</summary><dl>{''.join(_terms(comparison))}</dl></details></div>"
     )
+
+
+def _setting(variant: Variant, name: str) -> str:
+    """A dash for what this scheduler does not look at: one that decides by rules reads no policy."""
+    scheduler = str(variant.first.summary["run"].get("scheduler", ""))
+    known_rules = scheduler in SCHEDULERS and SCHEDULERS[scheduler].by_rules
+    if name.startswith(POLICY_PREFIX) and known_rules:
+        return NOTHING
+    return variant.settings.get(name, "").removesuffix(".0")
 
 
 def _terms(comparison: Comparison) -> Iterator[str]:

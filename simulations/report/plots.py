@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from simulations.report.axes import Axis
 from simulations.report.thinning import Curve
 
+BANDED = 4
+"""Most lines with bands in one panel."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
@@ -61,6 +64,11 @@ class Panel:
     variant: int | None = None
     legend: tuple[tuple[str, int], ...] = ()
     """Names and colours, where colours are not those of the variants."""
+
+    @property
+    def banded(self) -> bool:
+        """Whether lines have bands: of many, these would hide one another."""
+        return len(self.lines) <= BANDED
 
 
 @dataclass(frozen=True, slots=True)

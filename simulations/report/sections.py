@@ -15,7 +15,7 @@ from simulations.report.verdict import Verdict, verdict
 
 DRAWN = 12
 """Most variants in plots; tables hold all."""
-SHOWN = 7
+SHOWN = 8
 """Most that are switched on at first."""
 
 
@@ -47,7 +47,7 @@ def _section(comparison: Comparison) -> Section:
     ]
     together = [(number, comparison.variants[number]) for number in drawn]
     plots = (
-        tradeoff(together, found.front),
+        tradeoff(together, found.front, found.time),
         delays(together),
         slowdowns(together),
         lateness(together),

@@ -8,15 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulations.report.axes import linear, logarithmic
-from simulations.report.figures import COMPLETION, UNFAIRNESS, Figure
+from simulations.report.figures import UNFAIRNESS, Figure
 from simulations.report.plots import Dot, Line, Numbers, Panel, Plot
 from simulations.report.thinning import distribution_curve
 from simulations.report.variants import Variant
-from simulations.report.wording import digits, give_or_take, span
+from simulations.report.wording import NOTHING, digits, give_or_take, span
 
 Floats = NDArray[np.float64]
 
 POINTS = 300
+LEFT = frozenset({"pending", "running"})
+"""States of jobs that had not ended when the replay did."""
 PARTS = (10, 25, 50, 75, 90, 95, 99, 100)
 
 
@@ -56,10 +58,12 @@ def _spread(
     write: Callable[[float], str],
 ) -> Plot | None:
     found = [(number, variant, _values(variant, column)) for number, variant in variants]
-    found = [each for each in found if len(each[2])]
+    found = [each for each in found if np.isfinite(each[2]).any()]
     if not found:
         return None
-    everything = np.concatenate([values for _, _, values in found])
+    everything = np.concatenate([values[np.isfinite(values)] for _, _, values in found])
+    if any(np.isinf(values).any() for _, _, values in found):
+        about += " A line ends below 100 % where jobs were left."
     positive = everything[everything > 0]
     time = write is span
     if len(positive):
@@ -73,7 +77,7 @@ def _spread(
     )
     panel = Panel(f"Part of jobs, by {title[0].lower()}{title[1:]}", x, linear("", "part", 0.0, 1.0), lines)
     rows = tuple(
-        (variant.name, f"{len(values):,}", *(write(value) for value in np.percentile(values, PARTS).tolist()))
+        (variant.name, f"{len(values):,}", *(_or_never(value, write) for value in _percentiles(values)))
         for _, variant, values in found
     )
     heads = ("", "jobs", *(f"p{part}" if part < 100 else "max" for part in PARTS))
@@ -81,34 +85,49 @@ def _spread(
 
 
 def _values(variant: Variant, column: str) -> Floats:
-    parts = [
-        table.numbers(column)
-        for result in variant.by_seed.values()
-        if (table := result.table("jobs")) is not None and table.has(column)
-    ]
+    """Of all jobs that came; infinite for who had not got so far when the replay ended."""
+    parts = []
+    for result in variant.by_seed.values():
+        table = result.table("jobs")
+        if table is not None and table.has(column):
+            values = table.numbers(column)
+            left = np.array([state in LEFT for state in table.values("state")], dtype=np.bool_)
+            came = table.numbers("submit_s") <= float(result.summary["run"]["end_s"])
+            parts.append(np.where(np.isnan(values) & left & came, np.inf, values))
     values = np.concatenate(parts) if parts else np.zeros(0)
-    return values[np.isfinite(values)]
+    return values[~np.isnan(values)]
 
 
-def tradeoff(variants: Sequence[tuple[int, Variant]], front: Sequence[Variant] | None) -> Plot | None:
-    """Mean completion time against fairness error, and the front."""
+def _percentiles(values: Floats) -> list[float]:
+    """Between two values that are finite, in proportion."""
+    with np.errstate(invalid="ignore"):
+        found = np.percentile(values, PARTS)
+    return [float(value) if np.isfinite(value) else float("inf") for value in found]
+
+
+def _or_never(value: float, write: Callable[[float], str]) -> str:
+    return write(value) if np.isfinite(value) else NOTHING
+
+
+def tradeoff(variants: Sequence[tuple[int, Variant]], front: Sequence[Variant] | None, soon: Figure) -> Plot | None:
+    """`soon`, such as the mean completion time, against fairness error, and the front."""
     dots, rows, ends = [], [], []
     for number, variant in variants:
-        time, error = variant.interval(COMPLETION), variant.interval(UNFAIRNESS)
+        time, error = variant.interval(soon), variant.interval(UNFAIRNESS)
         if time is None or error is None:
             continue
         bounds = [None if each.low is None or each.high is None else (each.low, each.high) for each in (time, error)]
         dots.append(Dot(variant.name, time.mean, error.mean, number, number, bounds[0], bounds[1]))
         ends += [(time.mean, error.mean)]
         on = "yes" if front and variant in front else "no"
-        rows.append((variant.name, _shown(variant, COMPLETION), _shown(variant, UNFAIRNESS), on))
+        rows.append((variant.name, _shown(variant, soon), _shown(variant, UNFAIRNESS), on))
     if len(dots) < 2:
         return None
     xs, ys = np.array([end[0] for end in ends]), np.array([end[1] for end in ends])
     x_low, x_high = _around(xs)
     panel = Panel(
-        "Fairness error, hourly, against mean completion time",
-        linear("mean completion time", "time", x_low, x_high),
+        f"Fairness error, hourly, against {soon.name}",
+        linear(soon.name, "time", x_low, x_high),
         linear("dominant share", "part", 0.0, float(ys.max()) * 1.4),
         dots=tuple(dots),
         front=tuple(
@@ -121,7 +140,7 @@ def tradeoff(variants: Sequence[tuple[int, Variant]], front: Sequence[Variant] |
         "Further down and to the left is better in both. The dashed line is the front: whoever is above and to the "
         "right of it is beaten in both at once. Thin lines: 95 % confidence over seeds."
     )
-    table = Numbers(("", COMPLETION.name, UNFAIRNESS.name, "on the front"), tuple(rows))
+    table = Numbers(("", soon.name, UNFAIRNESS.name, "on the front"), tuple(rows))
     return Plot("front", "Time against fairness", about, (panel,), table)
 
 
@@ -134,4 +153,4 @@ def _around(values: Floats) -> tuple[float, float]:
 
 def _shown(variant: Variant, figure: Figure) -> str:
     found = variant.interval(figure)
-    return "–" if found is None else give_or_take(found.mean, found.half_width, figure.unit)
+    return NOTHING if found is None else give_or_take(found.mean, found.half_width, figure.unit)

@@ -62,13 +62,14 @@ def _extremes(lows: Floats, highs: Floats, first: NDArray[np.int64], last: NDArr
 
 def distribution_curve(values: Floats, points: int) -> Curve:
     """x: values in ascending order, y: the part of them that is at most so large. At most so many points, evenly spaced
-    in the part, and the tail to the last one in a thousand parts more finely.
+    in the part, and the tail to the last one in a thousand parts more finely. Infinite values count, and are no points.
     """
-    values = np.sort(values[np.isfinite(values)])
-    count = len(values)
+    values = np.sort(values[~np.isnan(values)])
+    count, shown = len(values), int(np.isfinite(values).sum())
     if count <= points:
-        return Curve(values, np.arange(1, count + 1) / max(count, 1))
+        return Curve(values[:shown], np.arange(1, shown + 1) / max(count, 1))
     tail = 1 - np.geomspace(1e-2, 1 / count, points // 4)
     parts = np.unique(np.concatenate([np.linspace(0, 1, points - points // 4), tail]))
     at = np.clip(np.ceil(parts * count).astype(np.int64) - 1, 0, count - 1)
+    at = np.unique(np.minimum(at, shown - 1)) if shown < count else at
     return Curve(values[at], (at + 1) / count)

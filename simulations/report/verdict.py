@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from simulations.report.figures import COMPLETION, FIGURES, UNFAIRNESS, Better, Figure
+from simulations.report.figures import STAY, UNFAIRNESS, Better, Figure, headlines, not_ended, time_figure
 from simulations.report.significance import Interval
 from simulations.report.variants import Comparison, Variant
 from simulations.report.wording import between, by_how_much, listed, marked, written
@@ -30,19 +30,25 @@ class Win:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`front`: variants that no other beats in both mean completion time and fairness; None where it cannot be told."""
+    """`time`: what tells how soon jobs end here; `front`: variants that no other beats in both that and fairness; None
+    where it cannot be told.
+    """
 
     sentences: tuple[str, ...]
     caveats: tuple[str, ...]
     wins: tuple[Win, ...]
     front: tuple[Variant, ...] | None
+    time: Figure
 
 
 def verdict(comparison: Comparison) -> Verdict:
     """Of one variant there is nothing to win: then it is told how it went."""
-    wins = tuple(win for figure in FIGURES if figure.headline and (win := _win(comparison, figure)) is not None)
-    front = pareto_front(comparison.variants)
-    return Verdict(tuple(_sentences(comparison, wins, front)), tuple(_caveats(comparison)), wins, front)
+    summaries = [result.summary for result in comparison.results]
+    time = time_figure(summaries)
+    wins = tuple(win for figure in headlines(summaries) if (win := _win(comparison, figure)) is not None)
+    front = pareto_front(comparison.variants, time)
+    sentences, caveats = _sentences(comparison, wins, front, time), _caveats(comparison, time)
+    return Verdict(tuple(sentences), tuple(caveats), wins, front, time)
 
 
 def _win(comparison: Comparison, figure: Figure) -> Win | None:
@@ -77,38 +83,40 @@ def _may_be_equal(best: Variant, other: Variant, figure: Figure, ratio: Interval
     return ratio.mean < 1 + SAME if ratio.low is None else ratio.low <= 1
 
 
-def pareto_front(variants: Sequence[Variant]) -> tuple[Variant, ...] | None:
+def pareto_front(variants: Sequence[Variant], time: Figure) -> tuple[Variant, ...] | None:
     """Those that none beats in both at once, by their means, soonest first; None unless two have both figures."""
     points = []
     for one in variants:
-        time, error = one.interval(COMPLETION), one.interval(UNFAIRNESS)
-        if time is not None and error is not None:
-            points.append((time.mean, error.mean, one))
+        soon, error = one.interval(time), one.interval(UNFAIRNESS)
+        if soon is not None and error is not None:
+            points.append((soon.mean, error.mean, one))
     if len(points) < 2:
         return None
     return tuple(
         one
-        for time, error, one in sorted(points, key=lambda point: point[:2])
-        if not any(t <= time and e <= error and (t < time or e < error) for t, e, _ in points)
+        for soon, error, one in sorted(points, key=lambda point: point[:2])
+        if not any(t <= soon and e <= error and (t < soon or e < error) for t, e, _ in points)
     )
 
 
-def _sentences(comparison: Comparison, wins: Sequence[Win], front: tuple[Variant, ...] | None) -> Iterator[str]:
+def _sentences(
+    comparison: Comparison, wins: Sequence[Win], front: tuple[Variant, ...] | None, time: Figure
+) -> Iterator[str]:
     by_name = {win.figure.name: win for win in wins}
     if len(comparison.variants) == 1:
         yield from _alone(comparison.variants[0])
-    for figure, says in ((COMPLETION, "ends jobs soonest"), (UNFAIRNESS, "is fairest between queues, hour by hour")):
+    for figure, says in ((time, "ends jobs soonest"), (UNFAIRNESS, "is fairest between queues, hour by hour")):
         if figure.name in by_name:
             yield _told(comparison, by_name[figure.name], says)
     if front is not None:
-        yield _front_told(comparison, front)
+        yield _front_told(comparison, front, time)
 
 
 def _alone(only: Variant) -> Iterator[str]:
     shown = [
         f"{figure.name} {written(found.mean, figure.unit)}"
-        for figure in FIGURES
-        if figure.headline and (found := only.interval(figure)) is not None
+        for figure in headlines([result.summary for result in only.by_seed.values()])
+        if (found := only.interval(figure)) is not None
     ]
     yield f"{marked(only.name)}: {'; '.join(shown)}."
 
@@ -145,7 +153,7 @@ def confidence(ratio: Interval) -> str:
     return f" (95 % sure, seed by seed: {between(ratio.low, ratio.high)}, {ratio.count} seeds)"
 
 
-def _front_told(comparison: Comparison, front: tuple[Variant, ...]) -> str:
+def _front_told(comparison: Comparison, front: tuple[Variant, ...], time: Figure) -> str:
     names = [marked(one.name) for one in front]
     beaten = [
         marked(one.name) for one in comparison.variants if one not in front and one.interval(UNFAIRNESS) is not None
@@ -153,12 +161,12 @@ def _front_told(comparison: Comparison, front: tuple[Variant, ...]) -> str:
     if len(front) == 1:
         text = f"By its means {names[0]} beats every other in both at once: it alone is on the front"
     else:
-        both = "completion time against fairness error"
+        both = f"{time.name.removeprefix('mean ')} against fairness error"
         text = f"By their means, on the front of {both} are {listed(names)}: none beats another in both"
     return text + (f". Behind it: {listed(beaten)}." if beaten and len(front) > 1 else ".")
 
 
-def _caveats(comparison: Comparison) -> Iterator[str]:
+def _caveats(comparison: Comparison, time: Figure) -> Iterator[str]:
     fewest = min(len(one.by_seed) for one in comparison.variants)
     if fewest == 1 and len(comparison.variants) > 1:
         yield "There is one seed only: how much of a difference is chance cannot be told."
@@ -171,21 +179,15 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
         f"{marked(one.name)} ({written(part, _PART)})" for one in comparison.variants if (part := _not_ended(one)) > 0
     ]
     if unfinished:
-        yield (
-            "Means over jobs that ended flatter who leaves many: of all jobs, these had not ended when the replay did: "
-            f"{listed(unfinished)}."
-        )
+        text = f"Of all jobs, these had not ended when the replay did: {listed(unfinished)}."
+        if time is STAY:
+            text += f" In the {STAY.name} they count with the time they had until then."
+        yield f"{text} Other means are over jobs that started, or ended, and flatter who leaves many."
 
 
 _PART = UNFAIRNESS.unit
 
 
 def _not_ended(variant: Variant) -> float:
-    """Part of the jobs, the most of any seed."""
-    worst = 0.0
-    for result in variant.by_seed.values():
-        states = result.summary["jobs"]["by_state"]
-        total = sum(states.values())
-        if total:
-            worst = max(worst, (states.get("pending", 0) + states.get("running", 0)) / total)
-    return worst
+    """The most of any seed."""
+    return max(not_ended(result.summary) for result in variant.by_seed.values())

@@ -13,6 +13,8 @@ from simulations.traces.own_tables import PARQUET_MAGIC, parquet_columns
 from simulations.traces.rows import require_folder
 from simulations.traces.text import head
 
+CAPTURED = "allocator capture "
+"""How a capture of a daemon's rounds begins, unpacked."""
 MOST_FILES = 1000
 """Of a folder that are looked into."""
 _HEADERS: dict[str, tuple[str, ...]] = {
@@ -30,9 +32,13 @@ def format_of(path: Path) -> str:
     """The name of the format. Raises TraceError if there is none, or in a folder several."""
     if path.is_file():
         found = kind_of(path)
+        if found is None and not path.stat().st_size:
+            raise TraceError(path, "is empty; it must hold a list of jobs")
         if found is None:
             raise TraceError(path, f"is no list of jobs that can be recognised; {_WHAT}")
         return found
+    if not path.exists():
+        raise TraceError(path, "does not exist; name the file or the folder of a trace")
     require_folder(path, ("a trace",))
     files = sorted(file for file in islice(path.iterdir(), MOST_FILES) if file.is_file())
     kinds: dict[str, Path] = {}
@@ -43,7 +49,9 @@ def format_of(path: Path) -> str:
     if len(kinds) == 1:
         return next(iter(kinds))
     if not kinds:
-        raise TraceError(path, f"holds no list of jobs that can be recognised; {_WHAT}")
+        empty = [file.name for file in files if not file.stat().st_size]
+        found = f" ({' and '.join(empty)} is empty)" if empty else ""
+        raise TraceError(path, f"holds no list of jobs that can be recognised{found}; {_WHAT}")
     named = ", ".join(f"{file.name} ({kind})" for kind, file in sorted(kinds.items()))
     raise TraceError(path, f"holds traces of several formats, {named}; name one file, or say --trace")
 
@@ -54,6 +62,8 @@ _WHAT = "say --trace, or see `simulations sources` and the formats in the README
 def kind_of(file: Path) -> str | None:
     """The format whose list of jobs this is; None for anything else."""
     text = head(file)
+    if text.startswith(CAPTURED):
+        return "capture"
     if text.startswith(PARQUET_MAGIC):
         return "own" if set(own.needed("jobs")) <= set(parquet_columns(file)) else None
     if text.lstrip().startswith("{"):

@@ -178,6 +178,8 @@ def test_before_the_first_round(served: Served, run: Run) -> None:
     assert "none has run since the daemon started" in queue.err
     assert run("prices", "--history", "5").code == 0
     assert run("prices", "--history", "5", "--json").json == []
+    served.round()
+    assert "no resource of a flavor had a price in these rounds" in run("prices", "--history", "5").err
 
 
 def test_a_queue_a_price_and_its_past(served: Served, run: Run) -> None:
@@ -227,7 +229,20 @@ def test_what_weights_count_in_words(served: Served, run: Run) -> None:
     shown.check("paid back")
     told = run("explain", "j1").out
     assert re.search(r"weight +1, counts as 1 in its queue", told), told
-    assert "- x 1, having received 1h of run time" in told
+    assert "- x 1 by the policy's weighting, having received 1h of run time" in told
+
+
+def test_a_queue_that_counts_by_its_jobs_says_so(served: Served, run: Run) -> None:
+    """x has three jobs, y one: each job alike, so x is entitled to three quarters, whatever the queues weigh."""
+    served.policy = Policy(crowd_strength=1.0)
+    served.populate(("x", "y"), (node("n1", "a100", gpu=1),))
+    served.execute(c.SubmitJobs((JobSpec("x", (configuration(cpu=0),)),) * 3))
+    served.execute(c.SubmitJobs((JobSpec("y", (configuration(cpu=0),)),)))
+    served.round()
+    told = run("explain", "queue", "x").out
+    assert re.search(r"weight +1, counts as 3: with the weights of its jobs\n", told), told
+    assert re.search(r"entitled to +75.0 %", told), told
+    assert re.search(r"weight +1\n", run("explain", "queue", "y").out)
 
 
 def test_changes_in_words() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,28 @@ def test_what_if_a_limit_were_another(limited: Served, run: Run) -> None:
 def test_a_limit_that_cannot_be_asked_about(limited: Served, run: Run, given: str, code: int, says: str) -> None:
     ran = run("whatif", "--limit", given)
     assert (ran.code, says in ran.err) == (code, True), ran
+
+
+def test_where_all_is_held_for_good_who_would_start_with_more_is_a_what_if(served: Served, run: Run) -> None:
+    served.populate(("lab",), (node("n1", "a100", gpu=8),))
+    served.execute(c.ApplyPolicy(PolicyDocument(LIMITED), "version = 1"))
+    served.execute(c.SubmitJobs((replace(licensed(), preemptible=False),) * 2 + (licensed(),)))
+    served.round()
+    served.round()
+    told = run("explain", "price", "limit/matlab", "--one-more").out
+    assert "changes nobody's share; who would start with more: allocator whatif --limit matlab=3" in told
+    assert re.search(r"started +0 → 1", run("whatif", "--limit", "matlab=3").out)
+
+
+def test_where_all_gpus_are_held_for_good_who_would_start_with_more_is_a_what_if(served: Served, run: Run) -> None:
+    served.populate(("lab",), (node("n1", "a100", gpu=2),))
+    mine = spec("lab", configuration("a100"))
+    served.execute(c.SubmitJobs((replace(mine, preemptible=False),) * 2 + (mine,)))
+    served.round()
+    served.round()
+    told = run("explain", "price", "a100/gpu", "--one-more").out
+    assert "changes nobody's share; who would start with more: allocator whatif --add-node a100\n" in told
+    assert re.search(r"started +0 → 1", run("whatif", "--add-node", "a100").out)
 
 
 def test_a_dry_run_tells_prices_of_limits(limited: Served, run: Run, tmp_path: Path) -> None:

@@ -102,6 +102,9 @@ def test_a_watch_writes_lines_at_once_and_ends_by_ctrl_c(served: Served) -> None
         ("allocator queue update re", ["research"]),
         ("allocator queues create x --quota a100/g", ["a100/gpu="]),
         ("allocator queues update q --discipline fi", ["fifo"]),
+        ("allocator explain qu", ["queue"]),
+        ("allocator explain queue re", ["research"]),
+        ("allocator explain price a100/g", ["a100/gpu"]),
         ("allocator --address 127.0.0.1:1 queues delete re", []),
     ],
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from allocator.domain.cluster import Node
 from allocator.domain.errors import InvalidInput, NotFound
 from allocator.domain.job import Configuration, JobSpec
 from allocator.domain.policy import Policy
@@ -129,3 +130,70 @@ def test_limits_that_are_not_in_force_yet() -> None:
     world = limited()
     lower = Policy(side_constraints=(replace(MATLAB, most=1.0), SideConstraint("half", (Term("gpu"),), most_part=0.5)))
     assert world.finished.taken.of_constraints(lower) == [(3.0, 1.0), (6.0, 4.0)]
+
+
+def test_one_more_of_a_limit_is_not_more_than_its_nodes_can_take() -> None:
+    """Rack 1 has 1.8 of the 2 kW that its GPUs could take: one kW more is worth 0.2."""
+    limits = (replace(power("nearly", 1), most=1.8), power("scant", 2))
+    world = World([Queue("y")], in_racks(2), Policy(side_constraints=limits))
+    world.submit(*[JobSpec("y", (gpus(),))] * 20)
+    world.round()
+    gained = {}
+    for name in ("nearly", "scant"):
+        more = one_more_of_limit(world.finished, name, ChainSolver())
+        assert more is not None
+        gained[name] = round(sum(each.utility for each in more.gains), 2)
+    assert gained == {"nearly": 0.4, "scant": 2.0}
+
+
+def test_one_more_of_what_is_in_use_beyond_its_limit_only_lessens_that() -> None:
+    """Jobs that nobody may stop hold five licences of three."""
+    world = World([Queue("y")], [node("n1", count=12)], POLICY)
+    world.submit(*[replace(JobSpec("y", (licensed(),)), preemptible=False)] * 3, *[JobSpec("y", (licensed(),))] * 2)
+    world.round()
+    world.policy = replace(POLICY, side_constraints=(POWER, replace(MATLAB, most=1.0)))
+    world.round()
+    assert by_name(world)["matlab"].used == 3.0
+    assert one_more_of_limit(world.finished, "matlab", ChainSolver()) is None
+
+
+def test_limits_that_are_one_row_are_known_by_who_they_are_and_not_by_their_names() -> None:
+    """Racks whose limits are called by numbers, and another limit about one of them between: the row of six is called
+    "1+5", and is not that of 1 and 5, nor of the first six there are.
+    """
+    racks = [power(str(number), number) for number in range(1, 7)]
+    between = replace(power("hall", 1), most=1.8)
+    world = World([Queue("y")], in_racks(6), Policy(side_constraints=(racks[0], between, *racks[1:])))
+    world.submit(*[JobSpec("y", (gpus(),))] * 40)
+    world.round()
+    assert explain_limit(world.finished, "1").together == ("2", "3", "4", "5", "6")
+    assert explain_limit(world.finished, "6").together == ("1", "2", "3", "4", "5")
+    assert explain_limit(world.finished, "hall").together == ()
+    prices = {each.name: each.price for each in world.finished.limits}
+    assert len({prices[each.name] for each in racks}) == 1, prices
+    assert prices["1"] > 0
+
+
+def test_a_limit_that_its_nodes_cannot_reach_has_no_price() -> None:
+    """Rack 1 may have ten times the power that it can take; rack 2 has half."""
+    limits = (replace(power("ample", 1), most=20.0), power("scant", 2))
+    world = World([Queue("y")], in_racks(2), Policy(side_constraints=limits))
+    world.submit(*[JobSpec("y", (gpus(),))] * 20)
+    world.round()
+    found = by_name(world)
+    assert (found["ample"].used, found["ample"].price, found["scant"].used) == (2.0, 0.0, 1.0)
+    assert found["scant"].price > 0
+    assert one_more_of_limit(world.finished, "ample", ChainSolver()) is None
+    more = one_more_of_limit(world.finished, "scant", ChainSolver())
+    assert more is not None
+    assert [round(each.utility, 2) for each in more.gains] == [2.0], "two GPUs for one kW"
+
+
+def power(name: str, rack: int) -> SideConstraint:
+    """Of a rack: half a kW for each GPU, of which four have two."""
+    return SideConstraint(name, (Term("gpu", 0.5, node_labels=(("rack", f"r{rack}"),)),), most=1.0, unit="kW")
+
+
+def in_racks(count: int) -> list[Node]:
+    """Nodes of four GPUs, each in a rack of its own."""
+    return [replace(node(f"n{number}"), labels=(("rack", f"r{number}"),)) for number in range(1, count + 1)]

@@ -14,7 +14,6 @@ from allocator.domain.side_constraint import SideConstraint, Term
 from allocator.explain.job import explain_job
 from allocator.explain.own_limits import limit_prices
 from allocator.explain.scarcity import Binding, BindingKind
-from allocator.rounds.limit_usage import members
 from tests.explain.worlds import World, gpus, node
 
 POWER = (Term("gpu", 0.4, flavors=("a",)), Term("gpu", 0.1, flavors=("b",)))
@@ -138,5 +137,5 @@ def test_racks_that_only_together_are_a_limit(racks: int) -> None:
     assert binding.limit is not None
     assert (binding.limit.name.split("+"), binding.limit.most) == (names, 2.0 * racks)
     (name,) = world.finished.report.formulation.side_constraints
-    assert members(name, limits) == tuple(names)
+    assert world.finished.report.formulation.constraints_of(name) == tuple(names)
     assert {each.price for each in world.finished.side_constraints.values()} == {binding.price}

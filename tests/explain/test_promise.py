@@ -101,6 +101,8 @@ class TestDeadlines:
         assert found.sum() == pytest.approx(min(1.0, given), abs=1e-6)
         others = np.arange(len(shares)) != row
         assert (in_turns(formulation, shares)[others] == shares[others]).all()
+        told = explain_job(finished, world.job(job.id)).owed_share
+        assert told == pytest.approx(found.sum()), "it is told what it is owed: its turns"
         only_slow = np.where(fast, 0.0, shares)
         assert in_turns(formulation, only_slow) is only_slow, "better slow than not at all"
 

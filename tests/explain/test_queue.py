@@ -6,6 +6,7 @@ import pytest
 
 from allocator.domain.errors import NotFound
 from allocator.domain.job import JobSpec
+from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
 from allocator.domain.quota import Quota
 from allocator.explain.answers import QueueAmounts, QueueExplanation, Shortfall
@@ -43,6 +44,15 @@ def test_shares_down_a_tree() -> None:
     assert r.adjusted_fair_share == pytest.approx(0.5, rel=1e-3)
     assert r.actual_share == x.actual_share + y.actual_share
     assert r.fairness_error == pytest.approx(r.actual_share - 0.5, abs=1e-3)
+
+
+def test_what_a_weight_counts_as_with_those_of_its_jobs() -> None:
+    """r has four jobs and s one; half as strong as each job alike, that is twice for r."""
+    world = World(["r", "r/x", "s"], [node("n1", count=1)], Policy(crowd_strength=0.5))
+    world.submit(*many("r/x", 4), *many("s", 1))
+    world.round()
+    assert [explained(world, name).counts for name in ("r", "r/x", "s")] == [2.0, 2.0, 1.0]
+    assert explained(world, "r").entitlement == pytest.approx(2 / 3)
 
 
 def test_what_a_queue_lends_and_who_has_it() -> None:

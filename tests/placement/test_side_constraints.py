@@ -123,6 +123,22 @@ def test_what_takes_more_than_there_may_be_never_starts(
     assert [reason.cause for _, reason in plan.waiting] == ([] if cause is None else [cause])
 
 
+def test_who_never_can_is_told_so_even_while_there_is_no_room() -> None:
+    """All nodes are full, so nothing is free; but were everything free, it would be too much for either rack."""
+    jobs = [running(waiting(n, way(cpu=4)), f"n{n}1") for n in (1, 2)]
+    world = snapshot(racks(2), [*jobs, waiting(3, way(cpu=3))])
+    ((_, never),) = decide(world, policy=under(power("r1", 0.29), power("r2", 0.25))).waiting
+    assert never.cause is PendingCause.EXCEEDS_LIMIT
+    assert never.limits == (
+        LimitExcess("power-r1", 400_000, 290_000, 300_000, "kW"),
+        LimitExcess("power-r2", 400_000, 250_000, 300_000, "kW"),
+    )
+    (seen,) = never.examined
+    assert dict(seen.refused) == {Refusal.LIMIT: 2}
+    ((_, later),) = decide(world, policy=under(power("r1", 0.3), power("r2", 0.25))).waiting
+    assert later.cause is not PendingCause.EXCEEDS_LIMIT, "in r1, if nobody else ran"
+
+
 def test_a_part_is_of_all_nodes_that_are_not_lost() -> None:
     world = snapshot([node("n1"), node("n2", availability=CORDONED)], [waiting(n, way(cpu=2)) for n in range(1, 5)])
     half = SideConstraint("half", (Term("cpu"),), most_part=0.25)

@@ -201,7 +201,9 @@ def untrue(
         ways = [way for way in job.spec.configurations if way.flavor == examined.flavor]
         refused = dict(examined.refused).get(Refusal.LIMIT, 0)
         if len(ways) == 1 and not job.spec.divisible:
-            expected = sum(_refuses(constraints, nodes, jobs, free, job, ways[0], node) for node in nodes)
+            never = reason.cause is PendingCause.EXCEEDS_LIMIT  # which is a question of empty nodes
+            there, room = ((), empty(nodes)) if never else (jobs, free)
+            expected = sum(_refuses(constraints, nodes, there, room, job, ways[0], node) for node in nodes)
             if expected != refused:
                 yield f"{job.id}: {expected} nodes refuse it for a side constraint, not {refused}"
     if reason.cause is PendingCause.EXCEEDS_LIMIT:

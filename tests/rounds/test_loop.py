@@ -373,6 +373,21 @@ def test_summary_adds_up() -> None:
     assert lost % 5000 == 0
 
 
+def test_what_is_asked_for_counts_those_whom_jobs_that_stay_leave_nothing() -> None:
+    """All GPUs are held by a job that nobody may stop; one that can never run is not asked about."""
+    world = one_gpu_world()
+    world.submit(spec("big", preemptible=False))
+    world.run(10.0)
+    world.submit(spec("small"), spec("small"), spec("small", configuration("h100")))
+    world.run(10.0)
+    (asked,) = [
+        usage.requested
+        for usage in world.reports[-1].summary.flavors
+        if (usage.flavor, usage.resource) == ("a100", "gpu")
+    ]
+    assert asked == 3000
+
+
 def test_not_quiet_while_somebody_may_want_another_configuration() -> None:
     """A job that started where it is slow moves to the fast flavor when its minimum run is over, and not before."""
     world = World(policy=Policy(minimum_run_seconds=100.0))

@@ -110,6 +110,16 @@ def test_where_only_a_licence_is_scarce_who_has_it_is_charged(preemptible: bool)
         assert part_of(world, late, begin) > 0.6, "it is paid back"
 
 
+def test_a_limit_of_nothing_that_nobody_takes_anything_of_charges_nobody() -> None:
+    """The only licence was taken away, and a job waits for one: there is nothing to share a price among."""
+    none = SideConstraint("matlab", (Term("matlab"),), most=0)
+    world = two_queues(replace(PAYING, side_constraints=(none,), floating_resources=("matlab",)), gpus=4)
+    world.submit(spec("a", Configuration("a100", 1, resources(1, 1, 1, matlab=1))), spec("b"))
+    world.run(HALF_LIFE / 2)
+    assert [job.allocation is None for job in world.store.list_jobs()] == [True, False]
+    assert history(world) == {"a": (0.0, 0.0), "b": (0.0, 0.0)}
+
+
 def test_how_a_queue_cuts_its_jobs_changes_nothing() -> None:
     had = []
     for jobs in ([spec("a", configuration(gpu=4))], [spec("a")] * 4):

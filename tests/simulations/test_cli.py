@@ -123,6 +123,14 @@ def test_dlrm_by_its_name_with_every_job_preemptible(run: Run, tmp_path: Path) -
     assert summary["invariants"]["broken"] == 0
 
 
+def test_every_third_job_alone(run: Run, tmp_path: Path) -> None:
+    arguments = ("replay", "--trace", "openb", "--path", FIXTURES / "openb", "--json", "--out")
+    every, third = (json.loads(run(*arguments, tmp_path / n, "--every-nth-job", n)[1])["workload"] for n in ("1", "3"))
+    assert third["jobs"] == -(-every["jobs"] // 3)
+    assert third["dropped"]["thinned"] == every["jobs"] - third["jobs"]
+    assert any("Of every 3 jobs" in note for note in third["assumptions"])
+
+
 def test_two_replays_of_one_workload_side_by_side(run: Run, tmp_path: Path) -> None:
     """Without hysteresis and restart costs jobs are stopped more often; that is what the ratio says."""
     arguments = (
@@ -196,6 +204,7 @@ def test_scenarios_are_listed(run: Run) -> None:
         (["--trace", "openb", "--path", FIXTURES / "philly"], 3, "holds no openb_pod_list_default.csv"),
         (["--trace", "openb", "--path", FIXTURES / "openb", "--from", "2017-10-01"], 2, "from: must be days"),
         (["--trace", "openb", "--path", FIXTURES / "openb", "--to", "3"], 2, "to: must be later than from"),
+        (["--trace", "openb", "--path", FIXTURES / "openb", "--from", "900"], 2, "from: leaves no jobs"),
         (["--trace", "openb", "--path", FIXTURES / "openb", "--scenario", "small"], 2, "scenario: goes with"),
         (["--trace", "synthetic", "--scenario", "smal"], 2, "scenario: must be one of"),
         (["--trace", "synthetic", "--scenario", "no.toml"], 3, "no.toml: cannot be read"),
@@ -221,13 +230,16 @@ def test_what_validate_refuses(arguments: list[str | Path], code: int, words: st
     ("arguments", "words"),
     [
         (["--interval", "-1"], "interval: must be"),
+        (["--interval", "1e-9"], "interval: must be 0, or at least 0.001 s"),
         (["--fairness", "-1"], "fairness: must be"),
         (["--fairness", "nan"], "fairness: must be"),
         (["--gap", "1"], "gap: must be between 0 and 1"),
         (["--iterations", "0"], "iterations: must be at least 1"),
-        (["--horizon", "-5"], "horizon: must be above 0"),
-        (["--mean-up-hours", "0"], "mean_up_seconds: must be"),
+        (["--horizon", "-5"], "horizon: must be above 0 hours, got -5"),
+        (["--horizon", "nan"], "horizon: must be above 0 hours"),
+        (["--mean-up-hours", "0"], "--mean-up-hours: must be a finite number above 0, got 0"),
         (["--limit", "0"], "Invalid value for '--limit'"),
+        (["--every-nth-job", "0"], "Invalid value for '--every-nth-job'"),
         (["--seed", "x"], "Invalid value for '--seed'"),
         (["--frobnicate"], "No such option"),
     ],

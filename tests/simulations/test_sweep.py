@@ -85,6 +85,8 @@ def test_paths_are_seen_from_the_file_and_may_hold_variables(tmp_path: Path, mon
         (SHORT + 'interval = "often"\n', "only.options: .*--interval"),
         (SHORT + "sharing = 3\n", "only.sharing: must be true or false, got 3"),
         (SHORT + "interval = true\n", "only.interval: takes a value, not true"),
+        (SHORT + '[vary]\nscheduler = ["fifo", "filo"]\n', "scheduler=filo.scheduler: must be one of .*fifo"),
+        (SHORT + 'fairness = "proportionate"\n', "only.fairness: must be one of"),
         (SHORT + "[vary]\nseed = [1, 1]\n", "vary: gives several replays the same name: seed=1"),
         ("[vary]\nseed = [" + "0," * 20000 + "]\n", "vary: makes 20,000 replays; at most 10,000"),
     ],
@@ -132,13 +134,13 @@ def test_what_is_done_is_not_done_again_and_what_was_added_is(swept: tuple[Path,
 
 def test_one_that_fails_says_why_and_spoils_none(tmp_path: Path) -> None:
     experiment = tmp_path / "mine.toml"
-    experiment.write_text(SHORT + '[vary]\nfairness = ["max-min", "proportionate"]\n', encoding="utf-8")
+    experiment.write_text(SHORT + '[vary]\nweighting = ["none", "wages"]\n', encoding="utf-8")
     done = run("sweep", experiment, "--out", tmp_path / "out", "--processes", 1, "--json")
     found = json.loads(done.stdout)
     assert (done.returncode, found["done"]) == (1, 1)
     (failed,) = found["failed"]
-    assert failed["label"] == "fairness=proportionate"
-    assert failed["why"].startswith("error: fairness: ")
+    assert failed["label"] == "weighting=wages"
+    assert failed["why"].startswith("error: weighting: ")
 
 
 def test_another_experiment_does_not_end_up_in_the_same_folder(swept: tuple[Path, Path], tmp_path: Path) -> None:

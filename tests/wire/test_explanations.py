@@ -137,6 +137,7 @@ queue_explanations = st.builds(
     *[some.numbers] * 9,
     few(queue_amounts),
     past=st.none() | st.builds(a.PastUsage, *[some.numbers] * 4),
+    counts=some.numbers,
 )
 gains = st.builds(Gain, some.names, some.numbers, some.numbers)
 price_explanations = st.builds(

@@ -112,14 +112,22 @@ def test_bounded_slowdown_counts_ten_seconds_at_least() -> None:
 def test_throughput_and_sizes(found: ReplayResult) -> None:
     """2 GPUs x 100 s and 1 GPU x 100 s in 200 s; before the last arrival, at 10 s, nothing ends."""
     throughput = found.summary["throughput"]
-    assert throughput["work_unit"] == "GPUs x h"
     assert throughput["to_the_end"] == {
         "jobs_per_hour": pytest.approx(2 / (200 / 3600)),
-        "work_per_hour": pytest.approx(300 / 3600 / (200 / 3600)),
+        "gpu_hours_per_hour": pytest.approx(300 / 3600 / (200 / 3600)),
     }
-    assert throughput["while_jobs_arrive"] == {"jobs_per_hour": 0.0, "work_per_hour": 0.0}
+    assert throughput["while_jobs_arrive"] == {"jobs_per_hour": 0.0, "gpu_hours_per_hour": 0.0}
     assert found.table("jobs").values("size") == ["2-8", "1"]
     assert {size: part["jobs"] for size, part in found.summary["jobs"]["by_size"].items()} == {"1": 1, "2-8": 1}
+
+
+def test_jobs_that_are_left_count_with_the_time_they_had() -> None:
+    """Of two jobs for one node, one ends at 100 s; the replay ends at 300 s, and of a third job nobody has heard."""
+    arrivals = [Arrival(at, spec(on(cores=8), preemptible=False), 100.0 + 900 * (at > 0)) for at in (0.0, 50.0, 900.0)]
+    found = replay(workload([node("a")], arrivals), ReplayOptions(horizon_seconds=300.0))
+    ended = found.summary["jobs"]["completion_s"]["mean"]
+    assert found.summary["run"]["end_s"] == 300.0
+    assert found.summary["throughput"]["mean_time_in_system_s"] == pytest.approx((ended + 250.0) / 2)
 
 
 def test_a_lost_node_ends_its_runs() -> None:

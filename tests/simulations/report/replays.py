@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.simulations.worlds import node, on, spec, workload
 HOSTILE = '<script>alert("&amp;")</script>'
 
 
-def made_results(folder: Path, seeds: tuple[int, ...] = (1, 2, 3)) -> Path:
+def made_results(folder: Path, seeds: tuple[int, ...] = (1, 2, 3), horizon: float = math.inf) -> Path:
     """Under `folder`, a sweep of two policies over seeds: `patient/1`, `hasty/1`, and so on."""
     for seed in seeds:
         arrivals = [
@@ -31,7 +32,8 @@ def made_results(folder: Path, seeds: tuple[int, ...] = (1, 2, 3)) -> Path:
         world = workload([node("a"), node("b")], arrivals, ("main", "other"))
         patient = Policy(minimum_run_seconds=600.0)
         for name, policy in (("patient", patient), ("hasty", Policy(minimum_run_seconds=0.0, hysteresis_seconds=0.0))):
-            result = replay(world, ReplayOptions(policy, interval_seconds=60.0, seed=seed, timings=False))
+            options = ReplayOptions(policy, interval_seconds=60.0, horizon_seconds=horizon, seed=seed, timings=False)
+            result = replay(world, options)
             write_results(folder / name / str(seed), result.tables, result.summary)
     return folder
 

@@ -80,6 +80,16 @@ def test_a_distribution_keeps_its_ends() -> None:
     assert (few.x.tolist(), few.y.tolist()) == ([1.0, 3.0], [0.5, 1.0])
 
 
+@pytest.mark.parametrize("points", [100, 5000])
+def test_a_distribution_ends_where_jobs_were_left(points: int) -> None:
+    """A quarter of them never got so far: the line ends at three quarters."""
+    values = np.concatenate([np.arange(1.0, 751.0), np.full(250, math.inf)])
+    curve = distribution_curve(values, points)
+    assert (curve.x[-1], curve.y[-1]) == (750.0, 0.75)
+    assert np.allclose(curve.y, curve.x / 1000)
+    assert not len(distribution_curve(np.full(3, math.inf), points).x)
+
+
 def test_axes_have_round_numbers() -> None:
     assert [label for _, label in linear("", "part", 0.0, 0.17).ticks] == ["0 %", "5 %", "10 %", "15 %", "20 %"]
     assert [label for _, label in linear("", "time", 0.0, 5 * 3600.0, tight=True).ticks][-1] == "5 h"

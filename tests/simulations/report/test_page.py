@@ -164,6 +164,26 @@ def test_one_replay_alone(tmp_path: Path) -> None:
     assert "front" not in [plot.key for plot in section.plots]
 
 
+def test_a_replay_that_was_cut_off_is_told_as_one(tmp_path: Path) -> None:
+    """The last jobs are left: no makespan, means over all jobs, and distributions that end where they do."""
+    whole = made_results(tmp_path / "whole", (1,))
+    cut = made_results(tmp_path / "cut", (1,), horizon=900.0)
+    (section,) = sections(read_results([cut]))
+    names = {win.figure.name for win in section.verdict.wins}
+    assert "mean time in the system" in names
+    assert not names & {"mean completion time", "makespan"}
+    delay = next(plot for plot in section.plots if plot.key == "slowdown")
+    assert "A line ends below 100 % where jobs were left." in delay.about
+    jobs = pq.read_table(cut / "hasty" / "1" / "jobs.parquet").to_pylist()
+    came, ended = (sum(job["submit_s"] <= 900 for job in jobs), sum(job["end_s"] is not None for job in jobs))
+    assert 0 < ended < came == 20
+    line = next(line for line in delay.panels[0].lines if line.name == section.comparison.variants[0].name)
+    assert line.curve.y[-1] == pytest.approx(ended / came)
+    assert any(cell == "–" for cell in delay.numbers.rows[0])
+    (section,) = sections(read_results([whole]))
+    assert {"mean completion time", "makespan"} <= {win.figure.name for win in section.verdict.wins}
+
+
 def test_compare_any_number(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [results / name / "1" for name in ("patient", "hasty")]
     code, printed, _ = run(capsys, "compare", *folders, "--csv")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from allocator.domain.errors import FailedPrecondition, InvalidInput
-from simulations.report.figures import COMPLETION, FIGURES, Better
+from simulations.report.figures import COMPLETION, FIGURES, MAKESPAN, STAY, UNFAIRNESS, Better
 from simulations.report.results import Result, read_results
 from simulations.report.sections import Section
 from simulations.report.variants import Comparison, comparisons
@@ -115,6 +115,25 @@ def test_jobs_that_did_not_end_are_told() -> None:
     assert any("a (40.0 %)" in plain(caveat) for caveat in found.caveats)
 
 
+def test_who_leaves_the_long_jobs_does_not_win_by_it() -> None:
+    """`quick` has the lower mean over jobs that ended, because it ended four of ten only."""
+    quick, whole = result("quick", 1, 100.0, 0.1), result("whole", 1, 150.0, 0.1)
+    quick.summary["jobs"]["by_state"] = {"succeeded": 4, "running": 6}
+    for one, seconds in ((quick, 500.0), (whole, 150.0)):
+        one.summary["jobs"]["makespan_s"] = seconds
+        one.summary["throughput"] = {"mean_time_in_system_s": seconds}
+    found = verdict(only([quick, whole]))
+    first = plain(found.sentences[0])
+    assert first.startswith("whole ends jobs soonest: mean time in the system 2.50 min. quick comes next")
+    assert {win.figure for win in found.wins} == {STAY, UNFAIRNESS}
+    assert found.front is not None
+    assert [one.name for one in found.front] == ["whole"]
+    assert "they count with the time they had" in found.caveats[-1]
+    quick.summary["jobs"]["by_state"] = {"succeeded": 10}
+    found = verdict(only([quick, whole]))
+    assert {win.figure for win in found.wins} == {COMPLETION, UNFAIRNESS, MAKESPAN}
+
+
 def test_no_seed_in_common() -> None:
     found = verdict(only([result("a", 1, 100.0, 0.1), result("b", 2, 110.0, 0.1)]))
     assert any("no seed in common" in caveat for caveat in found.caveats)
@@ -123,7 +142,7 @@ def test_no_seed_in_common() -> None:
 def test_the_front_has_nobody_who_is_beaten_in_both() -> None:
     points = {"fast": (1.0, 0.3), "fair": (3.0, 0.1), "both": (2.0, 0.2), "beaten": (2.5, 0.25), "twin": (2.0, 0.2)}
     found = only([result(name, 1, time, error) for name, (time, error) in points.items()])
-    front = pareto_front(found.variants)
+    front = pareto_front(found.variants, COMPLETION)
     assert front is not None
     assert [one.name for one in front] == ["fast", "both", "twin", "fair"]
 
@@ -142,6 +161,7 @@ def test_every_figure_is_where_a_summary_has_it(found: Section) -> None:
     missing = {figure.name for figure in FIGURES if figure.of(summary) is None}
     assert missing <= {
         "bandwidth in use while jobs arrive", "jobs moved to make room", "GPU seconds lost", "core seconds lost",
+        "core hours of work done while jobs arrive", "core hours of work done to the end",
         "of them within 2 %", "of them not 2 % behind", "largest difference", "largest shortfall",
     }  # fmt: skip
 

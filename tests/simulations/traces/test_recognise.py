@@ -67,11 +67,29 @@ def test_what_is_no_trace_is_called_that(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("Nothing here.\n")
     (tmp_path / "random").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "empty").write_bytes(b"")
-    for place in (tmp_path, *tmp_path.iterdir()):
+    for place in (tmp_path / "notes.txt", tmp_path / "random"):
         with pytest.raises(TraceError, match="no list of jobs that can be recognised; say --trace"):
             format_of(place)
-    with pytest.raises(TraceError, match="is not a folder"):
+    with pytest.raises(TraceError, match=r"can be recognised \(empty is empty\); say --trace"):
+        format_of(tmp_path)
+    with pytest.raises(TraceError, match="is empty; it must hold a list of jobs"):
+        format_of(tmp_path / "empty")
+    with pytest.raises(TraceError, match="does not exist"):
         format_of(tmp_path / "nowhere")
+
+
+def test_a_capture_is_recognised(simulations: Run, tmp_path: Path) -> None:
+    """Also under another name, and in a folder; and it can be converted."""
+    capture = tmp_path / "kept" / "yesterday.capture.gz"
+    options = ["--trace", "synthetic", "--nodes", "10", "--limit", "20"]
+    code, _, complained = simulations("replay", *options, "--out", tmp_path / "out", "--capture", capture)
+    assert code == 0, complained
+    assert format_of(capture) == format_of(capture.parent) == "capture"
+    code, printed, complained = simulations("validate", capture, "--json")
+    assert (code, complained) == (0, "")
+    found = json.loads(printed)
+    assert (found["format"], found["nodes"]) == ("capture", 10)
+    assert found["jobs"] + sum(found["dropped"].values()) == 20
 
 
 def test_several_formats_in_one_folder_need_one_named(tmp_path: Path) -> None:
@@ -100,6 +118,8 @@ def test_validate_says_what_would_be_replayed(simulations: Run) -> None:
     assert found["run_s"] == {"p50": 100.0, "p95": 425.0, "max": 500.0}
     work = 8 * 100 + 16 * 200 + 7 * 50.5 + 31 * 60 + 12 * 100 + 4 * 500
     assert found["offered_load"]["cpu"] == pytest.approx(work / (32 * 80))
+    twice = json.loads(simulations("validate", FIXTURES / "swf", "--load", "2", "--json")[1])
+    assert twice["offered_load"]["cpu"] == pytest.approx(2 * work / (32 * 80))
     shown = simulations("validate", FIXTURES / "swf", "--limit", "2", "--every-nth-node", "2")[1]
     assert "nodes: 2" in shown
     assert "jobs: 2" in shown

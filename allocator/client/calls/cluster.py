@@ -1,74 +1,41 @@
-"""Every call of the API, once: how the request is built from domain values and how its answer is read.
-
-The clients add only sending and waiting. A call is repeatable if it only reads, or is a submit, which carries a request
-id always. Field paths in refusals are those of the request.
-"""
+"""Calls about queues, nodes, rounds and policies: what the cluster is and does. See `calls`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
-from allocator.client.exchange import Call, Method, Pages, Stream
-from allocator.client.views import EndOfSnapshot, JobChange, JobEvent, Lease, QueueStatus, Registration
+from allocator.client.exchange import PAGE_SIZE, Call, Method, Pages, Stream
+from allocator.client.views import Lease, QueueStatus, Registration
 from allocator.domain.cluster import Node
-from allocator.domain.job import Job, JobSpec, JobState
-from allocator.domain.placement import Epoch, NodeDesired
+from allocator.domain.placement import NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
-from allocator.explain.answers import JobExplanation, QueueExplanation
-from allocator.explain.scarcity import LimitExplanation, LimitPrices, PriceExplanation
 from allocator.intake.commands import (
-    CancelJobs,
     CordonQueue,
     CreateQueue,
     Heartbeat,
-    ItemResult,
-    JobUpdate,
     RegisterNode,
     ReplicaReport,
-    ReportProgress,
-    SubmitJobs,
     TaintNode,
-    UpdateJobs,
     UpdateQueue,
 )
 from allocator.rounds.report import RoundSummary
 from allocator.v1 import capture_service_pb2 as capture_pb
-from allocator.v1 import explain_service_pb2 as explain_pb
-from allocator.v1 import job_service_pb2 as job_pb
 from allocator.v1 import node_service_pb2 as node_pb
 from allocator.v1 import policy_service_pb2 as policy_pb
 from allocator.v1 import queue_pb2
 from allocator.v1 import queue_service_pb2 as queue_pb
 from allocator.v1 import scheduler_service_pb2 as scheduler_pb
-from allocator.v1 import simulate_service_pb2 as simulate_pb
-from allocator.whatif.answers import CapacityPlan, Change, Offer, Outcome, Question
 from allocator.wire import commands as wire
-from allocator.wire import explanations as wire_explanations
-from allocator.wire import jobs as wire_jobs
-from allocator.wire import limits as wire_limits
 from allocator.wire import nodes as wire_nodes
 from allocator.wire import policies as wire_policies
 from allocator.wire import queues as wire_queues
 from allocator.wire import rounds as wire_rounds
-from allocator.wire import simulations as wire_simulations
-from allocator.wire.explanations import PastPrice
 from allocator.wire.policies import PolicyCheck, PolicyRecord
 from allocator.wire.recording import CapturedRecord, record_from_response
 from allocator.wire.rounds import ClusterStatus
 
-PAGE_SIZE = 1000
-
-
-_SUBMIT = Method("JobService", "SubmitJobs", job_pb.SubmitJobsResponse)
-_GET_JOB = Method("JobService", "GetJob", job_pb.GetJobResponse)
-_LIST_JOBS = Method("JobService", "ListJobs", job_pb.ListJobsResponse)
-_CANCEL = Method("JobService", "CancelJobs", job_pb.CancelJobsResponse)
-_UPDATE = Method("JobService", "UpdateJobs", job_pb.UpdateJobsResponse)
-_REPORT_PROGRESS = Method("JobService", "ReportProgress", job_pb.ReportProgressResponse)
-_WATCH_JOBS = Method("JobService", "WatchJobs", job_pb.WatchJobsResponse)
 _CREATE_QUEUE = Method("QueueService", "CreateQueue", queue_pb.CreateQueueResponse)
 _GET_QUEUE = Method("QueueService", "GetQueue", queue_pb.GetQueueResponse)
 _LIST_QUEUES = Method("QueueService", "ListQueues", queue_pb.ListQueuesResponse)
@@ -93,61 +60,6 @@ _CHECK_POLICY = Method("PolicyService", "CheckPolicy", policy_pb.CheckPolicyResp
 _GET_POLICY = Method("PolicyService", "GetPolicy", policy_pb.GetPolicyResponse)
 _LIST_POLICIES = Method("PolicyService", "ListPolicies", policy_pb.ListPoliciesResponse)
 _APPLY_POLICY = Method("PolicyService", "ApplyPolicy", policy_pb.ApplyPolicyResponse)
-_SIMULATE = Method("SimulateService", "Simulate", simulate_pb.SimulateResponse)
-_PLAN_CAPACITY = Method("SimulateService", "PlanCapacity", simulate_pb.PlanCapacityResponse)
-_EXPLAIN_JOB = Method("ExplainService", "ExplainJob", explain_pb.ExplainJobResponse)
-_EXPLAIN_QUEUE = Method("ExplainService", "ExplainQueue", explain_pb.ExplainQueueResponse)
-_EXPLAIN_PRICE = Method("ExplainService", "ExplainPrice", explain_pb.ExplainPriceResponse)
-_EXPLAIN_LIMIT = Method("ExplainService", "ExplainLimit", explain_pb.ExplainLimitResponse)
-_LIST_LIMIT_PRICES = Method("ExplainService", "ListLimitPrices", explain_pb.ListLimitPricesResponse)
-
-
-def submit(specs: Iterable[JobSpec], request_id: str | None, *, allow_infeasible: bool) -> Call[tuple[ItemResult, ...]]:
-    """Without a request id it makes one, so that a submit can always be repeated."""
-    command = SubmitJobs(tuple(specs), request_id or str(uuid4()), feasible_only=not allow_infeasible)
-    return Call(_SUBMIT, lambda: wire.submit_jobs_to_proto(command), _results, repeatable=True)
-
-
-def cancel(job_ids: Iterable[str], message: str) -> Call[tuple[ItemResult, ...]]:
-    command = CancelJobs(tuple(job_ids), message)
-    return Call(_CANCEL, lambda: wire.cancel_jobs_to_proto(command), _results)
-
-
-def update(updates: Iterable[JobUpdate]) -> Call[tuple[ItemResult, ...]]:
-    command = UpdateJobs(tuple(updates))
-    return Call(_UPDATE, lambda: wire.update_jobs_to_proto(command), _results)
-
-
-def report_progress(job_id: str, throughput: float, epoch: Epoch | None) -> Call[Job]:
-    command = ReportProgress(job_id, throughput, epoch)
-    return Call(_REPORT_PROGRESS, lambda: wire.report_progress_to_proto(command), _job)
-
-
-def job(job_id: str) -> Call[Job]:
-    return Call(_GET_JOB, lambda: job_pb.GetJobRequest(job_id=job_id), _job, repeatable=True)
-
-
-def jobs(queue: str, states: Iterable[JobState], page_size: int) -> Pages[Job]:
-    numbers = [wire_jobs.JOB_STATES.number(state) for state in states]
-
-    def page(token: str) -> Call[tuple[Sequence[Job], str]]:
-        return Call(
-            _LIST_JOBS,
-            lambda: job_pb.ListJobsRequest(queue=queue, states=numbers, page_size=page_size, page_token=token),
-            lambda reply: ([wire_jobs.job_from_proto(message) for message in reply.jobs], reply.next_page_token),
-            repeatable=True,
-        )
-
-    return Pages(page)
-
-
-def watch_jobs(queue: str, cursor: str) -> Stream[JobEvent]:
-    return Stream(
-        _WATCH_JOBS,
-        lambda: job_pb.WatchJobsRequest(queue=queue, cursor=cursor),
-        _job_event,
-        lambda last: watch_jobs(queue, last.cursor),
-    )
 
 
 def queue(name: str) -> Call[QueueStatus]:
@@ -293,6 +205,13 @@ def status() -> Call[ClusterStatus]:
     return Call(_STATUS, scheduler_pb.GetClusterStatusRequest, wire_rounds.cluster_status_from_proto, repeatable=True)
 
 
+def capture_rounds() -> Stream[CapturedRecord]:
+    """Whoever connects again gets everything anew, after another beginning."""
+    return Stream(
+        _CAPTURE_ROUNDS, capture_pb.CaptureRoundsRequest, record_from_response, lambda _: capture_rounds()
+    )  # fmt: skip
+
+
 def check_policy(text: str, *, prune: bool) -> Call[PolicyCheck]:
     request = policy_pb.CheckPolicyRequest
     return Call(_CHECK_POLICY, lambda: request(text=text, prune=prune), wire_policies.check_from_proto, repeatable=True)
@@ -319,103 +238,6 @@ def apply_policy(
         lambda: wire_policies.apply_request(text, expected_version, author, comment, prune=prune),
         _policy,
     )
-
-
-def simulate(changes: Iterable[Change], job_ids: Iterable[str], rounds: int) -> Call[Outcome]:
-    """Repeatable only where it is quick: see `explain_job`."""
-    question = Question(tuple(changes), tuple(job_ids), rounds)
-    return Call(
-        _SIMULATE,
-        lambda: wire_simulations.question_to_proto(question),
-        wire_simulations.outcome_from_proto,
-        repeatable=not rounds,
-    )
-
-
-def plan_capacity(budget: float, offers: Iterable[Offer]) -> Call[CapacityPlan]:
-    wanted = tuple(offers)
-    return Call(
-        _PLAN_CAPACITY,
-        lambda: wire_simulations.plan_question_to_proto(budget, wanted),
-        wire_simulations.plan_from_proto,
-    )
-
-
-def explain_job(job_id: str, *, estimate: bool, what_helps: bool, most_rounds: int) -> Call[JobExplanation]:
-    """Repeatable only where it is quick: a long replay that was cut off would be begun again and again."""
-    request = explain_pb.ExplainJobRequest(
-        job_id=job_id, estimate=estimate, what_helps=what_helps, most_rounds=most_rounds
-    )
-    return Call(
-        _EXPLAIN_JOB,
-        lambda: request,
-        lambda reply: wire_explanations.job_explanation_from_proto(reply.explanation),
-        repeatable=not (estimate or what_helps),
-    )
-
-
-def explain_queue(name: str) -> Call[QueueExplanation]:
-    return Call(
-        _EXPLAIN_QUEUE,
-        lambda: explain_pb.ExplainQueueRequest(queue=name),
-        lambda reply: wire_explanations.queue_explanation_from_proto(reply.explanation),
-        repeatable=True,
-    )
-
-
-def explain_price(
-    flavor: str, resource: str, *, one_more: bool, history: int
-) -> Call[tuple[PriceExplanation, tuple[PastPrice, ...]]]:
-    return Call(
-        _EXPLAIN_PRICE,
-        lambda: explain_pb.ExplainPriceRequest(flavor=flavor, resource=resource, one_more=one_more, history=history),
-        wire_explanations.price_explanation_from_proto,
-        repeatable=True,
-    )
-
-
-def explain_limit(name: str, *, one_more: bool) -> Call[LimitExplanation]:
-    return Call(
-        _EXPLAIN_LIMIT,
-        lambda: explain_pb.ExplainLimitRequest(name=name, one_more=one_more),
-        lambda reply: wire_limits.limit_explanation_from_proto(reply.explanation),
-        repeatable=True,
-    )
-
-
-def limit_prices() -> Call[LimitPrices]:
-    return Call(
-        _LIST_LIMIT_PRICES,
-        explain_pb.ListLimitPricesRequest,
-        lambda reply: wire_limits.limit_prices_from_proto(reply.prices),
-        repeatable=True,
-    )
-
-
-def capture_rounds() -> Stream[CapturedRecord]:
-    """Whoever connects again gets everything anew, after another beginning."""
-    return Stream(
-        _CAPTURE_ROUNDS, capture_pb.CaptureRoundsRequest, record_from_response, lambda _: capture_rounds()
-    )  # fmt: skip
-
-
-def _results(reply: job_pb.SubmitJobsResponse) -> tuple[ItemResult, ...]:
-    return tuple(wire.result_from_proto(result, f"results[{index}]") for index, result in enumerate(reply.results))
-
-
-def _job_event(reply: job_pb.WatchJobsResponse) -> JobEvent | None:
-    """None for an event that a later version of the API may add."""
-    match reply.WhichOneof("event"):
-        case "job_change":
-            return JobChange(wire_jobs.job_from_proto(reply.job_change.job), reply.job_change.cursor)
-        case "end_of_snapshot":
-            return EndOfSnapshot(reply.end_of_snapshot.cursor)
-        case _:
-            return None
-
-
-def _job(reply: Any) -> Job:
-    return wire_jobs.job_from_proto(reply.job)
 
 
 def _policy(reply: Any) -> PolicyRecord:

@@ -1,0 +1,98 @@
+"""Calls about jobs. See `calls`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import uuid4
+
+from allocator.client.exchange import Call, Method, Pages, Stream
+from allocator.client.views import EndOfSnapshot, JobChange, JobEvent
+from allocator.domain.job import Job, JobSpec, JobState
+from allocator.domain.placement import Epoch
+from allocator.intake.commands import (
+    CancelJobs,
+    ItemResult,
+    JobUpdate,
+    ReportProgress,
+    SubmitJobs,
+    UpdateJobs,
+)
+from allocator.v1 import job_service_pb2 as job_pb
+from allocator.wire import commands as wire
+from allocator.wire import jobs as wire_jobs
+
+_SUBMIT = Method("JobService", "SubmitJobs", job_pb.SubmitJobsResponse)
+_GET_JOB = Method("JobService", "GetJob", job_pb.GetJobResponse)
+_LIST_JOBS = Method("JobService", "ListJobs", job_pb.ListJobsResponse)
+_CANCEL = Method("JobService", "CancelJobs", job_pb.CancelJobsResponse)
+_UPDATE = Method("JobService", "UpdateJobs", job_pb.UpdateJobsResponse)
+_REPORT_PROGRESS = Method("JobService", "ReportProgress", job_pb.ReportProgressResponse)
+_WATCH_JOBS = Method("JobService", "WatchJobs", job_pb.WatchJobsResponse)
+
+
+def submit(specs: Iterable[JobSpec], request_id: str | None, *, allow_infeasible: bool) -> Call[tuple[ItemResult, ...]]:
+    """Without a request id it makes one, so that a submit can always be repeated."""
+    command = SubmitJobs(tuple(specs), request_id or str(uuid4()), feasible_only=not allow_infeasible)
+    return Call(_SUBMIT, lambda: wire.submit_jobs_to_proto(command), _results, repeatable=True)
+
+
+def cancel(job_ids: Iterable[str], message: str) -> Call[tuple[ItemResult, ...]]:
+    command = CancelJobs(tuple(job_ids), message)
+    return Call(_CANCEL, lambda: wire.cancel_jobs_to_proto(command), _results)
+
+
+def update(updates: Iterable[JobUpdate]) -> Call[tuple[ItemResult, ...]]:
+    command = UpdateJobs(tuple(updates))
+    return Call(_UPDATE, lambda: wire.update_jobs_to_proto(command), _results)
+
+
+def report_progress(job_id: str, throughput: float, epoch: Epoch | None) -> Call[Job]:
+    command = ReportProgress(job_id, throughput, epoch)
+    return Call(_REPORT_PROGRESS, lambda: wire.report_progress_to_proto(command), _job)
+
+
+def job(job_id: str) -> Call[Job]:
+    return Call(_GET_JOB, lambda: job_pb.GetJobRequest(job_id=job_id), _job, repeatable=True)
+
+
+def jobs(queue: str, states: Iterable[JobState], page_size: int) -> Pages[Job]:
+    numbers = [wire_jobs.JOB_STATES.number(state) for state in states]
+
+    def page(token: str) -> Call[tuple[Sequence[Job], str]]:
+        return Call(
+            _LIST_JOBS,
+            lambda: job_pb.ListJobsRequest(queue=queue, states=numbers, page_size=page_size, page_token=token),
+            lambda reply: ([wire_jobs.job_from_proto(message) for message in reply.jobs], reply.next_page_token),
+            repeatable=True,
+        )
+
+    return Pages(page)
+
+
+def watch_jobs(queue: str, cursor: str) -> Stream[JobEvent]:
+    return Stream(
+        _WATCH_JOBS,
+        lambda: job_pb.WatchJobsRequest(queue=queue, cursor=cursor),
+        _job_event,
+        lambda last: watch_jobs(queue, last.cursor),
+    )
+
+
+def _results(reply: job_pb.SubmitJobsResponse) -> tuple[ItemResult, ...]:
+    return tuple(wire.result_from_proto(result, f"results[{index}]") for index, result in enumerate(reply.results))
+
+
+def _job_event(reply: job_pb.WatchJobsResponse) -> JobEvent | None:
+    """None for an event that a later version of the API may add."""
+    match reply.WhichOneof("event"):
+        case "job_change":
+            return JobChange(wire_jobs.job_from_proto(reply.job_change.job), reply.job_change.cursor)
+        case "end_of_snapshot":
+            return EndOfSnapshot(reply.end_of_snapshot.cursor)
+        case _:
+            return None
+
+
+def _job(reply: Any) -> Job:
+    return wire_jobs.job_from_proto(reply.job)

@@ -1,0 +1,67 @@
+"""What becomes of a job when agents say how its replicas ended. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+from allocator.domain.job import Job, JobState, revised
+from allocator.domain.placement import Epoch
+from allocator.intake import commands as c
+
+
+def ended(job: Job, state: JobState, now: float, message: str = "") -> Job:
+    """The job in a final state, without its places."""
+    return revised(
+        job,
+        state=state,
+        allocation=None,
+        pending_reason=None,
+        end_time=now,
+        message=message or job.message,
+        work_done_seconds=job.work_done(now),
+        work_counted_time=None,
+    )
+
+
+def replicas_succeeded(job: Job, epoch: Epoch, indices: AbstractSet[int], node: str, now: float) -> Job | None:
+    """The job after these replicas have ended well on the node; None if that changes nothing, or is about an earlier
+    epoch: after a resize numbers may mean other replicas, and an end is told again by the agent, with the new epoch.
+    """
+    allocation = job.allocation
+    if allocation is None or epoch != allocation.epoch:
+        return None
+    replicas = allocation.placement.replicas
+    there = {index for index in indices if 0 <= index < len(replicas) and replicas[index].node == node}
+    finished = allocation.finished | there
+    if len(finished) == len(replicas):
+        return ended(job, JobState.SUCCEEDED, now)
+    if finished == allocation.finished:
+        return None
+    return revised(job, allocation=replace(allocation, finished=finished))
+
+
+def replica_reported(job: Job, report: c.ReplicaReport, node: str, now: float) -> Job | None:
+    """The job after what its replica's agent said; None if that changes nothing, or is about an earlier epoch.
+
+    A failure fails the job, whichever replica it was, and whatever it was called before a resize.
+    """
+    allocation = job.allocation
+    if allocation is None:
+        return None
+    if report.epoch != allocation.epoch:
+        before_resize = allocation.start_epoch <= report.epoch < allocation.epoch and node in allocation.placement.nodes
+        if not before_resize or report.state is not c.ReplicaState.FAILED:
+            return None
+        return ended(job, JobState.FAILED, now, f"a replica failed on node {node}{_because(report.message)}")
+    replicas = allocation.placement.replicas
+    if not 0 <= report.replica < len(replicas) or replicas[report.replica].node != node:
+        return None
+    if report.state is c.ReplicaState.RUNNING:
+        return None
+    why = _because(report.message)
+    return ended(job, JobState.FAILED, now, f"replica {report.replica} failed on node {node}{why}")
+
+
+def _because(message: str) -> str:
+    return f": {message}" if message else ""
