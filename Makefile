@@ -47,7 +47,7 @@ bench: $(VENV)/.dev ## Measure: rounds, solver (up to 1,000 jobs), intake
 bench-solver: $(VENV)/.dev ## The solver's whole table, about 6 minutes (BENCH_ONLY, BENCH_SEEDS, BENCH_MOST_JOBS, BENCH_JSON)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench solver
 
-bench-%: $(VENV)/.dev ## One of the others, whole: bench-placement, bench-round, bench-intake, bench-replay
+bench-%: $(VENV)/.dev ## One of the others, whole: bench-placement, bench-round, bench-intake, bench-replay, bench-enforcement
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $*
 
 protos: $(VENV)/.dev ## Generate allocator/v1 from protos/

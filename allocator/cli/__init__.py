@@ -3,7 +3,9 @@
 `serve`, `config` and `db` come from the daemon's side; `allocator.__main__` puts both together.
 """
 
-from allocator.cli import cluster, explain, jobs, nodes, policy, queues, whatif
+from allocator.cli import agent, cluster, explain, jobs, nodes, policy, queues, slurm, submit, whatif
 from allocator.cli.app import EPILOG, app
 
-__all__ = ["EPILOG", "app", "cluster", "explain", "jobs", "nodes", "policy", "queues", "whatif"]
+__all__ = [
+    "EPILOG", "agent", "app", "cluster", "explain", "jobs", "nodes", "policy", "queues", "slurm", "submit", "whatif",
+]  # fmt: skip

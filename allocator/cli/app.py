@@ -125,11 +125,20 @@ def _shared_options() -> tuple[Any, ...]:
     return tuple(typer.main.get_command(declared).params)
 
 
+SEPARATED = "allocator.separated"
+"""In a context's `meta`: whether some arguments stand behind a `--`."""
+
+
 class Command(TyperCommand):
     """A command with the shared options."""
 
     def __init__(self, name: str | None, *, params: list[Any] | None = None, **settings: Any) -> None:
         super().__init__(name, params=[*(params or []), *_shared_options()], **settings)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Remembers whether there was a `--`, which is gone afterwards."""
+        ctx.meta[SEPARATED] = "--" in args
+        return super().parse_args(ctx, args)
 
 
 class Group(TyperGroup):

@@ -15,6 +15,7 @@ from allocator.client import Client, Discipline, JobState
 from allocator.client.retry import NEVER
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import PRIORITY_CLASSES
+from allocator.domain.process import CHECKPOINT_SIGNALS
 from allocator.policyfile import read
 
 _SECONDS = 1.0
@@ -54,6 +55,11 @@ def quota_beginnings(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(
         ctx, lambda client: (f"{usage.flavor}/{usage.resource}=" for usage in client.status().flavors), incomplete
     )
+
+
+def checkpoint_signals(incomplete: str) -> list[str]:
+    """Signals by which a job can be told to leave its place."""
+    return [name for name in CHECKPOINT_SIGNALS if name.startswith(incomplete)]
 
 
 def disciplines(incomplete: str) -> list[str]:

@@ -15,7 +15,7 @@ from allocator.rounds.promise import JobPromise
 from allocator.rounds.report import FlavorUsage, LimitUsage
 from allocator.wire.explanations import PastPrice
 
-_TIMES = ("time", "deadline", "expected_end")
+_TIMES = ("time", "deadline", "expected_end", "not_before")
 """Fields in seconds since the epoch."""
 
 

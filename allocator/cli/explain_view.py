@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from allocator.cli import limit_view, promise_view, reasons, screen, words
+from allocator.cli import held_words, limit_view, promise_view, reasons, screen, words
 from allocator.cli.cluster_view import price
 from allocator.cli.limit_view import brings, gains_table, in_words, per_unit
 from allocator.cli.quantities import age, approximate, format_amount, significant
@@ -55,13 +55,14 @@ _SHORTFALLS = {
 
 def show_job(found: JobExplanation, now: float, command: Command) -> None:
     """The page about one job; `command` gives the command line for a change."""
+    held = held_words.held(found.reason, found.waits_for, found.failures, found.not_before)
     screen.facts(
         [
             ("job", found.job_id),
             ("queue", found.queue),
             ("state", found.state.value),
             ("when", _TIERS[found.tier] if found.tier else ""),
-            ("why", reasons.why_waiting(found.reason) if found.tier else ""),
+            ("why", held or (reasons.why_waiting(found.reason) if found.tier else "")),
             ("as of", as_of(found.round, found.time, now)),
             ("share", _share(found)),
             ("credit", _credit(found.credit_seconds)),
@@ -74,7 +75,7 @@ def show_job(found: JobExplanation, now: float, command: Command) -> None:
         ]
     )
     if found.round is None:
-        if not found.state.is_final:
+        if not found.state.is_final and not held:
             screen.remark("no round has looked at it yet: ask again after the next one")
         return
     if found.configurations:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 
-from allocator.cli import promise_view, reasons, screen, words
+from allocator.cli import held_words, promise_view, reasons, screen, words
 from allocator.cli.quantities import age, format_duration, significant
 from allocator.cli.screen import Column, Table
 from allocator.client import ClusterStatus, Job, JobExplanation
 from allocator.domain.job import JobState
 from allocator.domain.placement import WHOLE, held
+from allocator.domain.process import Condition, Process, Retries
 
 _JOB_COLUMNS = (
     Column("JOB"),
@@ -70,7 +72,7 @@ def _what(job: Job, status: ClusterStatus, explained: JobExplanation | None, now
         ("name", spec.name),
         ("queue", spec.queue + _queue_share(spec.queue, status)),
         ("state", job.state.value),
-        ("why", reasons.why_waiting(job.pending_reason) if job.state is JobState.PENDING else ""),
+        ("why", held_words.of_job(job) or reasons.why_waiting(job.pending_reason) if _waits(job) else ""),
         ("message", job.message),
         ("runs on", "\n".join(words.replicas_by_node(runs)) if runs else ""),
         ("ended", f"replicas {words.ranges(sorted(runs.finished))}" if runs and runs.finished else ""),
@@ -88,7 +90,41 @@ def _what(job: Job, status: ClusterStatus, explained: JobExplanation | None, now
         ("place", "\n".join(words.constraints(spec.constraints))),
         ("resizable", "yes: it changes its number of replicas without a restart" if spec.resizable else ""),
         ("divisible", _part(job) if spec.divisible else ""),
+        *_process(spec.process),
+        ("array index", "" if spec.array_index is None else str(spec.array_index)),
+        ("retries", _retries(spec.retries)),
+        ("after", "\n".join(f"{each.job_id} {_ENDED[each.condition]}" for each in spec.after)),
     ]
+
+
+_ENDED = {Condition.SUCCEEDED: "has succeeded", Condition.ENDED: "has ended", Condition.FAILED: "has failed"}
+
+
+def _waits(job: Job) -> bool:
+    return job.state is JobState.PENDING
+
+
+def _process(process: Process | None) -> list[tuple[str, str]]:
+    """What each replica runs."""
+    if process is None:
+        return []
+    leave = f"{process.checkpoint.name}, and {format_duration(process.grace_seconds)} later SIGKILL"
+    return [
+        ("command", shlex.join(process.command)),
+        ("environment", "\n".join(f"{name}={value}" for name, value in process.environment)),
+        ("directory", process.directory),
+        ("output", process.output),
+        ("errors", process.errors),
+        ("told to stop", leave),
+    ]
+
+
+def _retries(retries: Retries) -> str:
+    """`up to 3, after 10s, then twice as long each time, at most 1h`."""
+    if not retries.limit:
+        return ""
+    first, most = format_duration(retries.backoff_seconds), format_duration(retries.most_backoff_seconds)
+    return f"up to {retries.limit}, after {first}, then twice as long each time, at most {most}"
 
 
 def _queue_share(queue: str, status: ClusterStatus) -> str:
@@ -173,6 +209,7 @@ def _history(job: Job, now: float) -> list[tuple[str, str]]:
         ("last start", _moment(job.last_start_time) if job.last_start_time != job.first_start_time else ""),
         ("ended", end),
         ("preempted", preempted),
+        ("failed", f"{held_words.times(job.failures)} and was tried again" if job.failures else ""),
         ("measured", ", ".join(f"{significant(v, 6)} per second on {f}" for f, v in job.measured_throughput)),
         ("misdeclared", promise_view.misdeclared(job)),
     ]

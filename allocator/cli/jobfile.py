@@ -14,11 +14,14 @@ A file is a list of jobs, or a mapping with `jobs:` and optionally `defaults:`, 
         expected_duration: 2h
         deadline: 6h                         # from now; or a time: 2026-03-01T18:00
         constraints: {within: rack}          # as in `allocator.cli.place_fields`
+        command: [python, train.py]          # as in `allocator.cli.process_fields`, and retries and arrays
+        after: prepare                       # as in `allocator.cli.after_fields`
         count: 3                             # three such jobs
 
-`FIELDS` lists every field. A value in `defaults` stands wherever a job does not say otherwise; `labels` and `resources`
-are merged key by key. Instead of `flavors`, `configurations` gives a list of `{flavor, replicas, throughput, cpu, ..}`,
-each taking from the job what it leaves out. Without both, the job accepts every flavor of the cluster.
+`FIELDS` lists every field. A value in `defaults` stands wherever a job does not say otherwise; `labels`, `resources`
+and `environment` are merged key by key. Instead of `flavors`, `configurations` gives a list of `{flavor, replicas,
+throughput, cpu, ..}`, each taking from the job what it leaves out. Without both, the job accepts every flavor of the
+cluster.
 
 The faults of a file are reported together, each with its line and path, and then nothing of the file is used. Left out
 is only what may come of another fault.
@@ -26,44 +29,27 @@ is only what may come of another fault.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from allocator.cli import field_types as f
+from allocator.cli.after_fields import Above, Reference, read_after
 from allocator.cli.documents import Document
+from allocator.cli.job_drafts import JobDraft, specs_of
 from allocator.cli.place_fields import FLAGS, ReplicaRange, read_constraints, read_curve, read_replicas
+from allocator.cli.process_fields import PROCESS_FIELDS, process_of, read_array, read_retries
 from allocator.cli.promise_fields import read_deadline, read_throughput
 from allocator.cli.quantities import parse_amount, parse_duration
 from allocator.domain.cluster import Labels
-from allocator.domain.errors import FailedPrecondition, InvalidInput, Violation
+from allocator.domain.errors import InvalidInput, Violation
 from allocator.domain.job import MAX_REPLICAS, Configuration, JobSpec
 from allocator.domain.resources import FIELD_BY_RESOURCE, STANDARD_RESOURCES, Resources
 
 MAX_COPIES = 100_000
 _SHOWN_FAULTS = 20
 _ANY_FLAVOR = "any"
-
-
-@dataclass(frozen=True)
-class JobDraft:
-    """A job before it is known which flavors exist: `spec.configurations` is a template when `any_flavor`."""
-
-    spec: JobSpec
-    any_flavor: bool = False
-    copies: int = 1
-
-    def specs(self, flavors: tuple[str, ...]) -> tuple[JobSpec, ...]:
-        """One spec per copy; a job that accepts any flavor gets one configuration for each of `flavors`."""
-        if not self.any_flavor:
-            return (self.spec,) * self.copies
-        if not flavors:
-            raise FailedPrecondition(
-                "cluster", "has no nodes, so there is no flavor to accept; name the flavors that the job accepts"
-            )
-        templates = self.spec.configurations
-        expanded = tuple(replace(template, flavor=flavor) for flavor in flavors for template in templates)
-        return (replace(self.spec, configurations=expanded),) * self.copies
 
 
 def read_drafts(document: Document) -> tuple[JobDraft, ...]:
@@ -73,10 +59,16 @@ def read_drafts(document: Document) -> tuple[JobDraft, ...]:
     settled, doubts = _parse_fields(defaults, "defaults", faults)
     prefix = "jobs" if isinstance(document.value, dict) else ""
     drafts: list[JobDraft] = []
+    above = Above()
     for index, job in enumerate(jobs):
         path = f"{prefix}[{index}]"
         own, own_doubts = _parse_fields(job, path, faults)
-        drafts += _drafted(_merge(settled, own), path, (doubts - own.keys()) | own_doubts, faults)
+        fields, in_doubt = _merge(settled, own), (doubts - own.keys()) | own_doubts
+        after = above.linked(fields.get("after", ()), f"{path}.after", faults)
+        drafts += [replace(draft, after=after) for draft in _drafted(fields, path, in_doubt, faults)]
+        array = fields.get("array", ())
+        above.jobs.append((fields.get("name", ""), fields.get("count", 1) * max(1, len(array)), array))
+        above.doubtful |= bool(in_doubt & {"name", "array", "count"})
     if faults:
         shown = [document.located(fault) for fault in faults[:_SHOWN_FAULTS]]
         if len(faults) > _SHOWN_FAULTS:
@@ -92,7 +84,9 @@ def draft_of_flags(values: Mapping[str, object]) -> JobDraft:
     drafts = _drafted(fields, "", doubts, faults)
     if faults:
         raise InvalidInput(*(Violation(as_flag(fault.field), fault.description) for fault in faults))
-    return drafts[0]
+    (draft,) = drafts
+    given = tuple(Reference(each.condition, each.job_id) for each in fields.get("after", ()))
+    return replace(draft, after=given)
 
 
 def as_flag(field: str) -> str:
@@ -103,7 +97,16 @@ def as_flag(field: str) -> str:
         if field.startswith(path):
             return given_as
     head, separator, key = field.partition(".")
-    flag = {"flavors": "flavor", "labels": "label", "resources": "resource", "preemptible": "non-preemptible"}
+    if head.partition("[")[0] == "command":
+        return "COMMAND"
+    flag = {
+        "flavors": "flavor",
+        "labels": "label",
+        "resources": "resource",
+        "preemptible": "non-preemptible",
+        "environment": "env",
+        "directory": "chdir",
+    }
     name = flag.get(head, head).replace("_", "-")
     return f"--{name}{' ' if separator else ''}{key}"
 
@@ -183,6 +186,8 @@ def _size_fault(fields: Mapping[str, Any], path: str, doubts: frozenset[str]) ->
 def _rests_on(field: str) -> frozenset[str]:
     """The fields of a job that a fault at this place in it may come of."""
     parts = [part.partition("[")[0] for part in field.split(".") if part]
+    if parts and parts[0] in PROCESS_FIELDS:
+        return frozenset({parts[0], "command"})
     if parts and parts[0] != "configurations":
         return frozenset(parts[:1])
     return frozenset(
@@ -194,13 +199,15 @@ def _rests_on(field: str) -> frozenset[str]:
 
 def _merge(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(defaults) | dict(own)
-    for key in ("labels", "resources"):
+    for key in ("labels", "resources", "environment"):
         if key in defaults and key in own:
             merged[key] = defaults[key] | own[key]
     if "flavors" in own and "configurations" not in own:
         merged.pop("configurations", None)
     if "configurations" in own and "flavors" not in own:
         merged.pop("flavors", None)
+    if "command" not in merged:
+        return {key: value for key, value in merged.items() if key in own or key not in PROCESS_FIELDS}
     return merged
 
 
@@ -223,12 +230,18 @@ def _draft(fields: Mapping[str, Any], path: str) -> JobDraft:
         labels=labels,
         expected_duration_seconds=fields.get("expected_duration"),
         restart_cost_seconds=fields.get("restart_cost", 0.0),
+        process=process_of(fields, f"{path}." if path else ""),
         **{key: fields[key] for key in _AS_THEY_ARE if key in fields},
     )
     found = dict.fromkeys(_in_file_words(violation, path, short=explicit is None) for violation in spec.violations())
     if found:
         raise InvalidInput(*found)
-    return JobDraft(spec, explicit is None and "flavors" not in fields, fields.get("count", 1))
+    copies, array = fields.get("count", 1), fields.get("array", ())
+    if copies * len(array) > MAX_COPIES:
+        raise InvalidInput.of(
+            f"{path}.count" if path else "count", f"and array must make at most {MAX_COPIES} jobs together"
+        )
+    return JobDraft(spec, explicit is None and "flavors" not in fields, copies, array)
 
 
 def _speed(throughput: float | None, size: float | None) -> float | None:
@@ -262,17 +275,25 @@ _AS_THEY_ARE = (
     "job_class",
     "deadline",
     "minimum_throughput",
+    "retries",
 )
 _FILE_NAME = {field: name for name, field in FIELD_BY_RESOURCE.items()} | {
     "extra": "resources",
     "labels": "labels",
     "restart_cost_seconds": "restart_cost",
     "expected_duration_seconds": "expected_duration",
+    "grace_seconds": "grace",
+    "backoff_seconds": "backoff",
+    "most_backoff_seconds": "most_backoff",
 }
 
 
 def _in_file_words(violation: Violation, path: str, *, short: bool) -> Violation:
     """A violation of the domain's spec under the names that the file uses."""
+    if violation.field.startswith("process."):
+        field = re.sub(r"\Aenvironment\['(.*)'\]\Z", r"environment.\1", violation.field.removeprefix("process."))
+        field = _FILE_NAME.get(field, field)
+        return Violation(f"{path}.{field}" if path else field, violation.description)
     parts = [part for part in violation.field.split(".") if part != "demand"]
     if short and parts and parts[0].startswith("configurations["):
         parts = parts[1:] or (["flavors"] if violation.field.count(".") == 0 else [])
@@ -368,8 +389,12 @@ FIELDS: dict[str, f.Reader] = {
     "job_class": f.text,
     "deadline": read_deadline,
     "minimum_throughput": f.number,
+    **PROCESS_FIELDS,
+    "retries": read_retries,
+    "after": read_after,
+    "array": read_array,
     "count": f.whole(1, MAX_COPIES),
 }
 """Every field of a job in a file, with what reads it."""
 
-__all__ = ["FIELDS", "JobDraft", "as_flag", "draft_of_flags", "read_drafts"]
+__all__ = ["FIELDS", "JobDraft", "as_flag", "draft_of_flags", "read_drafts", "specs_of"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from allocator.cli import screen
+from allocator.cli import held_words, screen
 from allocator.cli.quantities import approximate, format_amount, significant
 from allocator.cli.words import amount, joined, place
 from allocator.domain.job import Job, JobState
@@ -37,6 +37,8 @@ _CAUSES = {
     PendingCause.OVER_LIMIT: "it would bring all that runs beyond a side constraint",
     PendingCause.SCHEDULER_STALE: "the last round had no trustworthy solution and changed nothing; next round",
     PendingCause.CHANGED_SINCE_SNAPSHOT: "it had a place, but the cluster changed before the commit; next round",
+    PendingCause.DEPENDENCY: "it comes after jobs that have not ended yet",
+    PendingCause.BACKOFF: "it has failed, and is tried again later",
 }
 _SHORT_CAUSES = {
     PendingCause.NO_ELIGIBLE_FLAVOR: "no open node of its flavors",
@@ -53,6 +55,8 @@ _SHORT_CAUSES = {
     PendingCause.OVER_LIMIT: "over a side constraint",
     PendingCause.SCHEDULER_STALE: "scheduler stale",
     PendingCause.CHANGED_SINCE_SNAPSHOT: "cluster changed; next round",
+    PendingCause.DEPENDENCY: "waits for other jobs",
+    PendingCause.BACKOFF: "failed; tries again",
 }
 _PREEMPTIONS = {
     PreemptionReason.FAIR_SHARE: "others were owed more time",
@@ -207,6 +211,9 @@ def why_briefly(job: Job) -> str:
         if job.pending_reason is None:
             return "not looked at yet"
         reason = job.pending_reason
+        held = held_words.in_short(job)
+        if held:
+            return held
         brief = _SHORT_HELD if is_held(reason) else _SHORT_CAUSES[reason.cause]
         if reason.reserved_for:
             return f"place reserved for {joined(reason.reserved_for)}"

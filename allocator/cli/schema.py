@@ -19,6 +19,7 @@ from allocator.domain.constraints import Constraints
 from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.domain.job import Job, JobSpec
 from allocator.domain.placement import Allocation, Epoch
+from allocator.domain.process import Dependency, Process
 from allocator.domain.queue import Queue
 from allocator.domain.reason import Examined, PendingReason
 from allocator.domain.resources import FIELD_BY_RESOURCE, Resources, display_unit
@@ -69,7 +70,31 @@ def spec(job_spec: JobSpec) -> Json:
         "job_class": job_spec.job_class,
         "deadline": time_text(job_spec.deadline),
         "minimum_throughput": finite(job_spec.minimum_throughput),
+        "process": process(job_spec.process) if job_spec.process else None,
+        "retries": {
+            "limit": job_spec.retries.limit,
+            "backoff_seconds": finite(job_spec.retries.backoff_seconds),
+            "most_backoff_seconds": finite(job_spec.retries.most_backoff_seconds),
+        },
+        "after": many(dependency, job_spec.after),
+        "array_index": job_spec.array_index,
     }
+
+
+def process(run: Process) -> Json:
+    return {
+        "command": list(run.command),
+        "environment": dict(run.environment),
+        "directory": run.directory,
+        "output": run.output,
+        "errors": run.errors,
+        "checkpoint_signal": run.checkpoint_signal,
+        "grace_seconds": finite(run.grace_seconds),
+    }
+
+
+def dependency(after: Dependency) -> Json:
+    return {"job_id": after.job_id, "condition": after.condition.value}
 
 
 def constraints(wanted: Constraints) -> Json:
@@ -101,6 +126,9 @@ def job(job: Job) -> Json:
         "message": job.message,
         "work_done_seconds": finite(job.work_done_seconds),
         "work_counted_time": time_text(job.work_counted_time),
+        "failures": job.failures,
+        "not_before": time_text(job.not_before),
+        "waits_for": list(job.waits_for),
     }
 
 

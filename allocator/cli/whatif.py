@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from allocator.cli import completion, documents, screen
+from allocator.cli import completion, documents, jobfile, screen
+from allocator.cli.after_fields import from_here
 from allocator.cli.app import Session, app, as_given, command, session
 from allocator.cli.exits import ExitCode, of_batch
 from allocator.cli.jobfile import JobDraft, read_drafts
@@ -158,7 +159,8 @@ def dry_run(settings: Session, client: Client, specs: Sequence[JobSpec], *, allo
     """Tell what a submit would do. The exit code is that of the submit."""
     asked = Asked()
     for start in range(0, len(specs), 10_000):
-        asked.add("", SubmitJobs(tuple(specs[start : start + 10_000]), feasible_only=not allow_infeasible))
+        batch = tuple(from_here(spec, start, None) for spec in specs[start : start + 10_000])
+        asked.add("", SubmitJobs(batch, feasible_only=not allow_infeasible))
     outcome = _ask(client, asked, (), 0)
     if settings.json:
         screen.emit_json(outcome_json(outcome))
@@ -168,11 +170,11 @@ def dry_run(settings: Session, client: Client, specs: Sequence[JobSpec], *, allo
 
 
 def specs_of(client: Client, drafts: Sequence[JobDraft]) -> list[JobSpec]:
-    """One per job; the cluster's flavors where a job accepts any."""
+    """One per job; the cluster's flavors where a job accepts any. See `jobfile.specs_of`."""
     flavors: tuple[str, ...] = ()
     if any(draft.any_flavor for draft in drafts):
         flavors = tuple(sorted({node.flavor for node in client.nodes()}))
-    return [spec for draft in drafts for spec in draft.specs(flavors)]
+    return jobfile.specs_of(drafts, flavors)
 
 
 def _ask(client: Client, asked: Asked, job_ids: Sequence[str], rounds: int) -> Outcome:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from allocator.cli import documents
+from allocator.cli.after_fields import from_here
 from allocator.cli.quantities import parse_amount
 from allocator.cli.quotas import parse_quotas
 from allocator.client import AddNodes, Client, Discipline, JobSpec, JobUpdate, Offer, RemoveNode, SetLimit, SetPolicy
@@ -98,7 +99,8 @@ def job_changes(
 ) -> None:
     """Of --submit, --cancel, --job-weight and --job-priority-class."""
     for start in range(0, len(submitted), 10_000):
-        asked.add("--submit", c.SubmitJobs(tuple(submitted[start : start + 10_000])))
+        batch = tuple(from_here(spec, start, None) for spec in submitted[start : start + 10_000])
+        asked.add("--submit", c.SubmitJobs(batch))
     if cancelled:
         asked.add("--cancel", c.CancelJobs(tuple(cancelled)))
     for job, value in _pairs("--job-weight", weights):

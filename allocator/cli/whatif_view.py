@@ -14,6 +14,7 @@ from allocator.cli.screen import Column, Table
 from allocator.cli.whatif_json import kind_of
 from allocator.client import CapacityPlan, Outcome
 from allocator.domain.errors import AllocatorError
+from allocator.domain.job import Job
 from allocator.domain.reason import PendingReason
 from allocator.domain.resources import display_unit
 from allocator.rounds.report import RoundSummary
@@ -169,7 +170,7 @@ def job_table(outcome: Outcome) -> Table:
             view.job.spec.name or "-",
             view.job.spec.queue,
             _pair(*map(_share, shown)),
-            _pair(*map(_state, shown)),
+            _pair(*(_state(fate, view.job) for fate in shown)),
             _pair(
                 *(
                     _start(each, outcome)
@@ -193,8 +194,12 @@ def _would(view: JobView, outcome: Outcome) -> str:
     fate, name = view.after, f"{view.job.spec.name}: " if view.job.spec.name else ""
     if view.never:
         return f"{name}would be admitted, and wait for other nodes: {view.never}"
+    if view.job.state.is_final:
+        return f"{name}would be admitted, and fail: {view.job.message}"
     if fate is None:
-        return f"{name}would be admitted"
+        waits = len(view.job.waits_for)
+        wait = f", and wait for {waits} job{'' if waits == 1 else 's'} to end first" if waits else ""
+        return f"{name}would be admitted{wait}"
     share = "" if fate.share is None else f"; its share of the time is {words.percent(fate.share)}"
     share += "" if fate.promise is None else f"; {promise_view.in_short(fate.promise)}"
     if fate.configuration is not None:
@@ -306,9 +311,9 @@ def _share(fate: Fate | None) -> str:
     return "-" if fate is None or fate.share is None else words.percent(fate.share)
 
 
-def _state(fate: Fate | None) -> str:
+def _state(fate: Fate | None, job: Job) -> str:
     if fate is None:
-        return "gone"
+        return "held" if job.waits_for or job.not_before is not None else "gone"
     if fate.configuration is None:
         return "waits" if not fate.runs_before else "stopped"
     return "runs" if fate.runs_before else "starts"

@@ -7,6 +7,7 @@ from allocator.client.sync import Client
 from allocator.client.views import EndOfSnapshot, JobChange, JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.constraints import AtMost, Constraints, Near, NodeRule
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
+from allocator.domain.process import Condition, Dependency, Process, Retries
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.domain.resources import Resources
@@ -27,9 +28,11 @@ __all__ = [
     "CapturedRecord",
     "Client",
     "ClusterStatus",
+    "Condition",
     "Configuration",
     "Constraints",
     "DeadlineExceeded",
+    "Dependency",
     "Discipline",
     "EndOfSnapshot",
     "ItemResult",
@@ -52,6 +55,7 @@ __all__ = [
     "PolicyCheck",
     "PolicyRecord",
     "PriceExplanation",
+    "Process",
     "Queue",
     "QueueExplanation",
     "QueueStatus",
@@ -61,6 +65,7 @@ __all__ = [
     "ReplicaReport",
     "ReplicaState",
     "Resources",
+    "Retries",
     "RetryPolicy",
     "SetLimit",
     "SetPolicy",

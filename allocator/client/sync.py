@@ -53,6 +53,8 @@ class Client(Questions):
         jobs, as they are now, and the same refusals; with others AlreadyExists. A request of which nothing was
         admitted, something of it for ResourceExhausted, may be repeated with its id to be tried again.
         What no node that is known could ever run is refused, unless `allow_infeasible` or the server says otherwise.
+        In `JobSpec.after`, `Dependency("#0")` is the first of these jobs, `"#1"` the next: a job may name those before
+        it.
 
             for result in client.submit(specs, request_id="nightly-2026-11-22"):
                 print(result.id if isinstance(result, Job) else f"refused: {result}")

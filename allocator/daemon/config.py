@@ -99,7 +99,11 @@ class Nodes(Section):
 
     heartbeat_interval_seconds: float = Field(default=2.0, gt=0, le=3600, description="how often agents shall report")
     heartbeat_timeout_seconds: float = Field(
-        default=15.0, gt=0, le=86400, description="silence after which a node is lost"
+        default=45.0,
+        gt=0,
+        le=86400,
+        description="silence after which a node is lost; agents stop their jobs a little earlier, so a restart of the "
+        "daemon must be quicker",
     )
 
     @model_validator(mode="after")

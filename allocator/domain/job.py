@@ -24,6 +24,14 @@ from allocator.domain.constraints import UNCONSTRAINED, Constraints
 from allocator.domain.errors import Violation
 from allocator.domain.placement import WHOLE, Allocation, Placement
 from allocator.domain.priority_class import BUILT_IN, DEFAULT_CLASS, class_name_violations
+from allocator.domain.process import (
+    MOST_ARRAY_INDEX,
+    MOST_DEPENDENCIES,
+    NO_RETRIES,
+    Dependency,
+    Process,
+    Retries,
+)
 from allocator.domain.reason import PendingReason, PreemptionReason
 from allocator.domain.resources import Resources
 
@@ -124,6 +132,13 @@ class JobSpec:
     """
     minimum_throughput: float | None = None
     """Work per second, over time, that it wants at least."""
+    process: Process | None = None
+    """What its replicas run; None: whoever watches the allocation runs it."""
+    retries: Retries = NO_RETRIES
+    after: tuple[Dependency, ...] = ()
+    """It starts only when these have ended as it says; each job once."""
+    array_index: int | None = None
+    """Which one of an array of jobs it is, for its process to know."""
 
     @property
     def is_declared(self) -> bool:
@@ -198,7 +213,22 @@ class JobSpec:
             found += [violation.under("constraints") for violation in self.constraints.violations()]
         if self.divisible:
             found += self._divisible_violations()
+        found += self._process_violations()
         return tuple(found)
+
+    def _process_violations(self) -> list[Violation]:
+        found = [violation.under("retries") for violation in self.retries.violations()]
+        if self.process is not None:
+            found += [violation.under("process") for violation in self.process.violations()]
+        if len(self.after) > MOST_DEPENDENCIES:
+            found.append(Violation("after", f"must name at most {MOST_DEPENDENCIES} jobs, got {len(self.after)}"))
+        for index, dependency in enumerate(self.after):
+            found += [violation.under(f"after[{index}]") for violation in dependency.violations()]
+        if len({dependency.job_id for dependency in self.after}) < len(self.after):
+            found.append(Violation("after", "must name each job once"))
+        if self.array_index is not None and not 0 <= self.array_index <= MOST_ARRAY_INDEX:
+            found.append(Violation("array_index", f"must be from 0 to {MOST_ARRAY_INDEX}, got {self.array_index}"))
+        return found
 
     def _promise_violations(self) -> list[Violation]:
         """Whether anything is too near or too slow is for those who know the time and the nodes."""
@@ -272,6 +302,16 @@ class Job:
     """Run time in its best configuration that all is worth that it had done by `work_counted_time`; see `work_done`."""
     work_counted_time: float | None = None
     """Present exactly while RUNNING: its last start or resize."""
+    failures: int = 0
+    """How often it has failed and was put back into its queue."""
+    not_before: float | None = None
+    """A pending job is not for rounds to see until then; None: at once."""
+    waits_for: tuple[str, ...] = ()
+    """Jobs of `spec.after` that have not ended yet, sorted. Rounds do not see it until there are none."""
+
+    def is_held(self, now: float) -> bool:
+        """Whether rounds do not see it yet."""
+        return bool(self.waits_for) or (self.not_before is not None and now < self.not_before)
 
     @property
     def priority(self) -> int:

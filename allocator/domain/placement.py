@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from allocator.domain.process import Process
 from allocator.domain.resources import Resources
 
 WHOLE = 1000
@@ -101,6 +102,13 @@ class DesiredReplica:
     gpus: tuple[int, ...]
     start_epoch: Epoch
     millis: int = WHOLE
+    process: Process | None = None
+    peers: tuple[str, ...] = ()
+    """Names of the nodes of all replicas, by rank, where there is a process to tell them to."""
+    array_index: int | None = None
+    failures: int = 0
+    """How often the job has failed before."""
+    queue: str = ""
 
 
 @dataclass(frozen=True, slots=True)

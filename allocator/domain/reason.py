@@ -37,6 +37,10 @@ class PendingCause(Enum):
     """Next round: this one had no trustworthy solution and changed nothing."""
     CHANGED_SINCE_SNAPSHOT = "changed_since_snapshot"
     """Next round: it had a place, but the cluster changed before the commit."""
+    DEPENDENCY = "dependency"
+    """Not now: it comes after jobs that have not ended yet (`Job.waits_for`). Rounds do not see it."""
+    BACKOFF = "backoff"
+    """Not now: it has failed, and is tried again at `Job.not_before`. Rounds do not see it until then."""
 
 
 NEVER = frozenset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from array import array
 from bisect import bisect_left
@@ -28,12 +29,15 @@ class Since(NamedTuple):
     jobs: tuple[Job, ...]
     """The earlier one's, the very object."""
     changed: tuple[Job, ...]
-    """Every job that is new or another object since, once, in its newest version; those that have ended, too."""
+    """Every job that is new or another object since, once, in its newest version; those that have ended, that are held
+    now, or that are held no more, too.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every fact a decision may use. `jobs` are the live ones (pending or running), by sequence; the rest by name.
+    """Every fact a decision may use. `jobs` are the live ones (pending or running), by sequence; the rest by name. Jobs
+    that may not start yet, whatever there is room for, are in `held` instead.
 
     `round` is the number of the round that looks, one above the last one recorded. `applied` is the policy that was
     applied last; None: none was, and whoever runs the rounds has one.
@@ -50,6 +54,11 @@ class Snapshot:
     applied: AppliedPolicy | None = None
     since: Since | None = field(default=None, compare=False, repr=False)
     """For those who remember an earlier one, so that they need not look at every job; None: nobody kept count."""
+    held: tuple[Job, ...] = ()
+    """Pending jobs that wait for others to end, or for their next try (`Job.is_held`), by sequence. Captures have none.
+    """
+    next_sequence: int = field(default=1, compare=False)
+    """Of the next job to be admitted; no round decides by it."""
 
     def __post_init__(self) -> None:
         for kind, keys in (
@@ -57,6 +66,7 @@ class Snapshot:
             ("nodes", [node.name for node in self.nodes]),
             ("jobs", [job.sequence for job in self.jobs]),
             ("estimates", [estimate.name for estimate in self.estimates]),
+            ("held", [job.sequence for job in self.held]),
         ):
             if not all(map(operator.lt, keys, keys[1:])):
                 raise AssertionError(f"snapshot {kind} are not strictly sorted")
@@ -73,10 +83,12 @@ class Snapshot:
         estimates: tuple[Estimate, ...] = (),
         applied: AppliedPolicy | None = None,
         since: Since | None = None,
+        held: tuple[Job, ...] = (),
+        next_sequence: int = 1,
     ) -> Self:
         """Of what its owner keeps sorted: without a look at every job, which takes longer than all the rest."""
         found = object.__new__(cls)
-        values = (revision, round, time, queues, nodes, jobs, estimates, applied, since)
+        values = (revision, round, time, queues, nodes, jobs, estimates, applied, since, held, next_sequence)
         for name, value in zip(cls.__slots__, values, strict=True):
             object.__setattr__(found, name, value)
         return found
@@ -84,6 +96,11 @@ class Snapshot:
     def policy(self, otherwise: Policy) -> Policy:
         """The one in force: what was applied, or `otherwise` where nothing was."""
         return otherwise if self.applied is None else self.applied.policy
+
+    @property
+    def held_until(self) -> float:
+        """When the first of those that are held for a time is to be seen; infinite if there is none."""
+        return _first_time(self.held)
 
     @property
     def flavors(self) -> tuple[str, ...]:
@@ -94,6 +111,14 @@ class Snapshot:
 @remembered
 def _flavors(nodes: tuple[Node, ...]) -> tuple[str, ...]:
     return tuple(sorted({node.flavor for node in nodes}))
+
+
+@remembered
+def _first_time(held: tuple[Job, ...]) -> float:
+    return min(
+        [job.not_before for job in held if job.not_before is not None and not job.waits_for],
+        default=math.inf,
+    )
 
 
 class WorkKind(NamedTuple):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from allocator.domain.job import JobState
+from allocator.domain.process import Dependency
 from allocator.domain.reason import NEVER, PendingCause, PendingReason
 from allocator.explain.scarcity import Binding
 from allocator.rounds.promise import JobPromise
@@ -231,6 +232,12 @@ class JobExplanation:
     """None: it has neither a deadline nor a minimum throughput."""
     throughputs: tuple[JobThroughput, ...] = ()
     """Of its configurations in which it can run, where something was measured, or is not declared."""
+    waits_for: tuple[Dependency, ...] = ()
+    """Jobs that have to end first, and how, while it is pending."""
+    failures: int = 0
+    """How often it has failed and was put back into its queue."""
+    not_before: float | None = None
+    """While it is pending after it has failed: when it is tried again."""
 
 
 class Shortfall(Enum):

@@ -31,6 +31,9 @@ def explain_job(finished: Finished | None, job: Job) -> JobExplanation:
         reason=reason,
         round=None,
         time=None,
+        waits_for=tuple(each for each in job.spec.after if each.job_id in job.waits_for),
+        failures=job.failures,
+        not_before=job.not_before,
     )
     if finished is None or job.state.is_final:
         return known

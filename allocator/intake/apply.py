@@ -7,6 +7,7 @@ is refused whole by raising an AllocatorError, and then changes nothing.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
@@ -14,7 +15,7 @@ from operator import attrgetter
 from allocator.domain.bounds import LEAST_THROUGHPUT, MOST_THROUGHPUT, is_throughput
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
-from allocator.domain.job import Job, JobState
+from allocator.domain.job import Job, JobSpec, JobState, revised
 from allocator.domain.placement import WHOLE
 from allocator.domain.priority_class import PriorityClass, unknown_class
 from allocator.domain.queue import Queue
@@ -22,12 +23,24 @@ from allocator.intake import commands as c
 from allocator.intake import learning, receipts
 from allocator.intake.admission import priority_classes, refusal
 from allocator.intake.apply_policy import apply_policy, limits_naming
+from allocator.intake.dependencies import awaiting, finder, resolved, with_those_that_wait
+from allocator.intake.ending import ended, replica_reported, replicas_succeeded
 from allocator.intake.ports import ChangeSet, Facts, Outcome
-from allocator.intake.replica_reports import ended, replica_reported, replicas_succeeded
 
 
-def apply(command: c.Command, facts: Facts, now: float) -> Outcome:  # noqa: C901 - a table, one case per command
-    """What `command` answers and changes at time `now`. Raises AllocatorError when it is refused whole."""
+def apply(command: c.Command, facts: Facts, now: float) -> Outcome:
+    """What `command` answers and changes at time `now`. Raises AllocatorError when it is refused whole.
+
+    However a job came to its end by it, those that wait for the job are told.
+    """
+    outcome = _applied(command, facts, now)
+    jobs = outcome.changes.jobs
+    if not any(job.state.is_final for job in jobs):
+        return outcome
+    return Outcome(outcome.answer, replace(outcome.changes, jobs=with_those_that_wait(jobs, facts, now)))
+
+
+def _applied(command: c.Command, facts: Facts, now: float) -> Outcome:  # noqa: C901 - a table, one case per command
     match command:
         case c.SubmitJobs():
             return _submit(command, facts, now)
@@ -93,21 +106,37 @@ def _submit(command: c.SubmitJobs, facts: Facts, now: float) -> Outcome:
     admitted: Counter[str] = Counter()
     nodes = facts.all_nodes() if command.feasible_only else None
     sequence = facts.next_sequence()
+    batch: dict[str, Job] = {}
+    given: list[str | None] = []
     for spec in command.specs:
-        if isinstance(spec, InvalidInput):
-            answers.append(spec)
-            continue
-        refused = refusal(spec, facts, admitted, now, nodes)
-        if refused is not None:
-            answers.append(refused)
-            continue
-        answers.append(Job(job_id(sequence), sequence, spec, submit_time=now))
-        admitted[spec.queue] += 1
-        sequence += 1
-    jobs = tuple(answer for answer in answers if isinstance(answer, Job))
+        answer: c.ItemResult | None = spec if isinstance(spec, InvalidInput) else None
+        if isinstance(spec, JobSpec):
+            answer = refusal(spec, facts, admitted, now, nodes)
+            answer = answer or _admitted(spec, sequence, given, finder(facts, batch), now)
+        assert answer is not None
+        answers.append(answer)
+        given.append(answer.id if isinstance(answer, Job) else None)
+        if isinstance(answer, Job):
+            batch[answer.id] = answer
+            admitted[answer.spec.queue] += not answer.state.is_final
+            sequence += 1
+    jobs = tuple(batch.values())
     keep = command.request_id and receipts.worth_keeping(tuple(answers))
     kept = (receipts.make(command.request_id, body, now, tuple(answers)),) if keep else ()
     return Outcome(tuple(answers), ChangeSet(jobs=jobs, receipts=kept))
+
+
+def _admitted(
+    spec: JobSpec, sequence: int, given: Sequence[str | None], find: Callable[[str], Job | None], now: float
+) -> c.ItemResult:
+    """The new job, waiting for whom it comes after; refused if those cannot be."""
+    job = Job(job_id(sequence), sequence, spec, submit_time=now)
+    if not spec.after:
+        return job
+    try:
+        return awaiting(revised(job, spec=resolved(spec, given)), find, now)
+    except InvalidInput as error:
+        return error
 
 
 def _cancel(command: c.CancelJobs, facts: Facts, now: float) -> Outcome:

@@ -27,6 +27,9 @@ class SubmitJobs:
     `request_id` makes it idempotent when not empty: the same id with the same body gets the same jobs, as they are now,
     and the same refusals; with another body AlreadyExists. A request of which nothing was admitted, something of it
     because a limit was reached (ResourceExhausted), is not remembered: repeated, it is tried again.
+
+    In `JobSpec.after`, `#0`, `#1` and so on name earlier jobs of the same request by their position; the admitted job
+    has their ids. One that comes after a job which has already ended otherwise is admitted, and has failed.
     """
 
     specs: tuple[JobSpec | InvalidInput, ...]
@@ -155,13 +158,19 @@ class ReplicaReport:
     epoch: Epoch
     state: ReplicaState
     message: str = ""
+    exit_code: int | None = None
+    """Of one that has ended; 128 and the number of the signal that ended it."""
+    cpu_seconds: float = 0.0
+    """Processor time of all its processes so far."""
+    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """A node lives, and says how its replicas are. Answer: Node. A LOST node becomes READY again.
 
-    A job succeeds when its last replica did, and fails with its first failed one.
+    A job succeeds when its last replica did, and fails with its first failed one. While it has retries left
+    (`JobSpec.retries`), it is pending again instead, and held until `Job.not_before`.
     """
 
     node: str

@@ -65,6 +65,10 @@ class Facts(Protocol):
         """Live or final."""
         ...
 
+    def jobs_waiting_for(self, job_id: str) -> tuple[Job, ...]:
+        """Jobs that have this one among `waits_for`, by sequence."""
+        ...
+
     def receipt(self, request_id: str) -> Receipt | None: ...
 
     def next_sequence(self) -> int:

@@ -106,8 +106,11 @@ def round_gauges(report: RoundReport, labels: RoundLabels) -> tuple[Metric, ...]
     summary = report.summary
     solved = summary.outcome is not RoundOutcome.STALE
     found = [*_capacity_gauges(report, labels, solved), *_queue_gauges(summary, labels, solved)]
-    waiting = dict(summary.waiting)
-    found.append(gauge(names.WAITING, (((cause.value,), waiting.get(cause.value, 0)) for cause in PendingCause)))
+    waiting = Counter(dict(summary.waiting))
+    held = report.snapshot.held
+    waiting[PendingCause.DEPENDENCY.value] = sum(1 for job in held if job.waits_for)
+    waiting[PendingCause.BACKOFF.value] = len(held) - waiting[PendingCause.DEPENDENCY.value]
+    found.append(gauge(names.WAITING, (((cause.value,), waiting[cause.value]) for cause in PendingCause)))
     promised = standings(report.formulation, report.solution.shares).counts()
     found.append(gauge(names.PROMISES, [((state.value,), count) for state, count in promised.items()]))
     found.append(gauge(names.MISDECLARED, [((), int(report.formulation.live.jobs.misdeclared.sum()))]))

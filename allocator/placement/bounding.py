@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from allocator.domain.cluster import Labels
+from allocator.domain.cluster import NODE_DOMAIN, Labels
 from allocator.domain.constraints import AtMost, Near, carries
 from allocator.formulation.live import Live
 from allocator.placement.bounds import DECLARES, MEMBER, NEAR, Bounds
-from allocator.placement.space import Integers
+from allocator.placement.space import Booleans, Integers
 
 _NO_LIMIT = 2**62
 
@@ -22,7 +22,7 @@ def tabulated_bounds(live: Live) -> Bounds:
     nodes = live.nodes
     domain = np.array([nodes.domains(bound.per) for bound in declared], dtype=np.int64).reshape(len(declared), -1)
     size = int(domain.max(initial=-1)) + 1
-    starts, entries = _roles(live, declared)
+    starts, entries, combination = _roles(live, declared)
     return Bounds(
         domain=domain,
         most=np.array([b.replicas if isinstance(b, AtMost) else _NO_LIMIT for b in declared], dtype=np.int64),
@@ -31,12 +31,42 @@ def tabulated_bounds(live: Live) -> Bounds:
         starts=starts,
         bound=np.array([bound for bound, _ in entries], dtype=np.int64),
         role=np.array([role for _, role in entries], dtype=np.int64),
+        is_lone=np.array([bound.per == NODE_DOMAIN for bound in declared], dtype=np.bool_),
+        is_wanted=np.array([isinstance(bound, Near) for bound in declared], dtype=np.bool_),
+        combination=combination,
     )
+
+
+def numbered_alike(bounds: Bounds, option_row: Integers, account: Integers, divisible: Booleans) -> Integers:
+    """(J,) a number for each set of jobs that are bound alike, with the same options and account; -1 of those without
+    bounds, with some about whom they must be near to (others' arrivals help them), and of divisible ones.
+    """
+    found = np.full(len(bounds.combination), -1)
+    near = np.zeros(len(bounds.combination), dtype=np.bool_)
+    if len(bounds.role):
+        owner = np.repeat(np.arange(len(near)), np.diff(bounds.starts))
+        near[owner[(bounds.role & NEAR) > 0]] = True
+    some = np.flatnonzero((bounds.combination >= 0) & ~near & ~divisible)
+    if len(some):
+        keys = np.stack([bounds.combination[some], option_row[some], account[some]], axis=1)
+        found[some] = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    return found
 
 
 def _nothing(jobs: int) -> Bounds:
     none, table = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int64)
-    return Bounds(table, none, table.copy(), table.copy(), np.zeros(jobs + 1, dtype=np.int64), none, none)
+    return Bounds(
+        table,
+        none,
+        table.copy(),
+        table.copy(),
+        np.zeros(jobs + 1, dtype=np.int64),
+        none,
+        none,
+        np.zeros(0, dtype=np.bool_),
+        np.zeros(0, dtype=np.bool_),
+        np.full(jobs, -1, dtype=np.int64),
+    )
 
 
 def _declared(live: Live) -> list[AtMost | Near]:
@@ -49,10 +79,14 @@ def _declared(live: Live) -> list[AtMost | Near]:
     return sorted(found, key=lambda b: (b.per, b.of, b.replicas if isinstance(b, AtMost) else -1))
 
 
-def _roles(live: Live, declared: list[AtMost | Near]) -> tuple[Integers, list[tuple[int, int]]]:
-    """(J + 1,) starts, and for each job its (bound, role). Jobs come in few combinations of labels and constraints."""
+def _roles(live: Live, declared: list[AtMost | Near]) -> tuple[Integers, list[tuple[int, int]], Integers]:
+    """(J + 1,) starts, and for each job its (bound, role); (J,) numbers of combinations. Jobs come in few combinations
+    of labels and constraints.
+    """
     number = {bound: position for position, bound in enumerate(declared)}
     known: dict[tuple[Labels, int], list[tuple[int, int]]] = {}
+    numbers: dict[tuple[tuple[int, int], ...], int] = {(): -1}
+    combination = np.empty(len(live.jobs.labels), dtype=np.int64)
     shape, first_kind = live.shape.tolist(), live.shapes.kind[:, 0].tolist()
     starts, entries = [0], []
     for job, labels in enumerate(live.jobs.labels.tolist()):
@@ -69,4 +103,5 @@ def _roles(live: Live, declared: list[AtMost | Near]) -> tuple[Integers, list[tu
             mine = known[key] = sorted(roles.items())
         entries += mine
         starts.append(len(entries))
-    return np.array(starts, dtype=np.int64), entries
+        combination[job] = numbers.setdefault(tuple(mine), len(numbers) - 1)
+    return np.array(starts, dtype=np.int64), entries, combination

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from allocator.placement.ordering import largest_first
-from allocator.placement.space import Integers, Places, Pool
+from allocator.placement.space import Booleans, Integers, Places, Pool
 
 MEMBER, DECLARES, NEAR = 1, 2, 4
 """What a job has to do with a bound: its labels count, it set the limit, it must be where others are. Added up."""
@@ -35,6 +35,12 @@ class Bounds(NamedTuple):
     """(E,)"""
     role: Integers
     """(E,) MEMBER, DECLARES and NEAR added up."""
+    is_lone: Booleans
+    """(B,) whether each domain is one node: then no two nodes share what it allows."""
+    is_wanted: Booleans
+    """(B,) whether somebody must be near to those that the bound is about."""
+    combination: Integers
+    """(J,) jobs with the same number have to do with the same bounds in the same way; -1: with none."""
 
 
 def join(bounds: Bounds, pool: Pool, job: int, first: int, pieces: int, sign: int) -> None:
@@ -82,7 +88,7 @@ def bound_counts(bounds: Bounds, job: int, first: int, last: int, counts: Intege
         counts[node] = bounded_room(bounds, job, node, counts[node])
     for entry in range(bounds.starts[job], bounds.starts[job + 1]):
         bound, role = bounds.bound[entry], bounds.role[entry]
-        if not role & MEMBER:
+        if not role & MEMBER or bounds.is_lone[bound]:
             continue
         taken = np.zeros(bounds.members.shape[1], dtype=np.int64)
         order = largest_first(counts[first:last])
@@ -107,6 +113,14 @@ def is_near(bounds: Bounds, job: int, other: int) -> bool:
     return False
 
 
+def draws_others(bounds: Bounds, job: int) -> bool:
+    """Whether somebody may have waited to be near to the job."""
+    for entry in range(bounds.starts[job], bounds.starts[job + 1]):
+        if bounds.role[entry] & MEMBER and bounds.is_wanted[bounds.bound[entry]]:
+            return True
+    return False
+
+
 def may_return(bounds: Bounds, pool: Pool, job: int, first: int, pieces: int) -> bool:
     """Whether bounds allow a lifted job to go back where it was. What it must be near to is asked at starts only."""
     allowed = True
@@ -123,5 +137,5 @@ def may_return(bounds: Bounds, pool: Pool, job: int, first: int, pieces: int) ->
     return allowed
 
 
-KERNELS = (join, join_all, bounded_room, bound_counts, is_near, may_return)
+KERNELS = (join, join_all, bounded_room, bound_counts, is_near, draws_others, may_return)
 """In order: each calls only those before it."""

@@ -85,8 +85,11 @@ def reserve(world: World, job: int) -> None:
     flavor, missing = kinds.flavor[kind], kinds.replicas[kind]
     if slot < 0 or flavor < 0:
         return
+    if world.scratch.unhindered[kind]:
+        return
     total = count_all(reservations.lasting, kinds, kind, 1000, counts)
     if total >= missing and choose(world.space, kinds, kind, missing, counts.copy(), world.scratch.fill) > 0:
+        world.scratch.unhindered[kind] = True
         return  # where only preemptible jobs are in the way, credit will move them
     if kinds.within[kind] >= 0:
         keep_best_domain(world, kind, counts)

@@ -12,7 +12,7 @@ from allocator.domain.snapshot import Memory, Snapshot
 from allocator.formulation.build import Formulation
 from allocator.placement.accounts import Accounts, accounts, listed
 from allocator.placement.allowances import tabulated_allowances
-from allocator.placement.bounding import tabulated_bounds
+from allocator.placement.bounding import numbered_alike, tabulated_bounds
 from allocator.placement.compiled import Kernels, kernels_for
 from allocator.placement.consolidation import consolidate, terms
 from allocator.placement.contenders import Contenders, contenders, wishes
@@ -143,6 +143,8 @@ def _world(
     of = accounts(allowances.leaf, limits.group)
     limits = limits._replace(failed=np.full((2, len(of.leaf), len(kinds.flavor)), -1, dtype=np.int64))
     divisible = live.profiles.divisible[live.jobs.profile]
+    bound_alike = numbered_alike(bounds, everybody.option_row, of.of, divisible)
+    groups = (int(bound_alike.max(initial=-1)) + 1, everybody.options.kind.shape[1])
     jobs = Jobs(
         priority=everybody.priority,
         credit=everybody.credit,
@@ -151,6 +153,7 @@ def _world(
         preemptible=everybody.preemptible,
         duration=live.jobs.duration,
         particular=divisible | (np.diff(bounds.starts) > 0),
+        bound_alike=bound_alike,
         wish=wish,
         resizes=resizes,
         in_place=outcome.in_place,
@@ -190,6 +193,9 @@ def _world(
             lost=np.zeros(most, dtype=np.int64),
             clock=np.zeros(1, dtype=np.int64),
             stuck=np.zeros((len(of.leaf), len(kinds.flavor)), dtype=np.int64),
+            dead_ends=np.zeros(groups, dtype=np.int64),
+            no_room=np.full((2, *groups), -1, dtype=np.int64),
+            unhindered=np.zeros(len(kinds.flavor), dtype=np.bool_),
             closed=np.zeros(nodes + 1, dtype=np.int64),
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from allocator.placement.allowing import excess, replicas_in
-from allocator.placement.bounds import bound_counts
+from allocator.placement.bounds import bound_counts, draws_others
 from allocator.placement.entering import enter, lacking, lift
 from allocator.placement.fit import best_single, choose, count_here, occupy, take, with_room
 from allocator.placement.giving_way import NO_ROOM, STARTED, stop_who_helps
@@ -67,15 +67,15 @@ def find(world: World, pool: Pool, job: int, kind: int) -> Pool:
     first = pool.used[0]
     pool = occupy(space, kinds, kind, scratch.fill, filled, pool, millis)
     enter(world, pool, job, kind, first, filled, 1)
-    if bounded:
-        space.grown[flavor] += 1  # somebody may have wanted to be near to it
+    if bounded and draws_others(world.bounds, job):
+        space.grown[flavor] += 1
     return pool
 
 
 def start(world: World, pool: Pool, job: int, owed: bool) -> Pool:
     """Place a job in free space, if any of its options of this phase fits."""
     options, scratch, space = world.options, world.scratch, world.space
-    row = world.jobs.option_row[job]
+    row, alike = world.jobs.option_row[job], world.jobs.bound_alike[job]
     barred = close_reserved(world, job)
     for column in range(options.choices[row]):
         if options.owed[row, column] != owed:
@@ -89,6 +89,8 @@ def start(world: World, pool: Pool, job: int, owed: bool) -> Pool:
         if account >= 0 and lacking(world, job, kind) > 0:
             continue
         limited, stamp = known and limits.group[job] >= 0, space.grown[flavor] + limits.released[0]
+        if alike >= 0 and scratch.no_room[barred, alike, column] == stamp:
+            continue
         if limited and limits.failed[barred, account, kind] == stamp:
             continue
         first = pool.used[0]
@@ -100,6 +102,8 @@ def start(world: World, pool: Pool, job: int, owed: bool) -> Pool:
             limits.failed[barred, account, kind] = stamp
         elif known:
             scratch.failed[barred, kind] = space.grown[flavor]
+        elif alike >= 0:
+            scratch.no_room[barred, alike, column] = stamp
     if barred:
         reopen_reserved(world)
     return pool
@@ -125,12 +129,17 @@ def start_instead_of_others(world: World, pool: Pool, job: int, owed: bool) -> P
     """Place a job by stopping others, who join the walk; if none of its options allows that, nothing changes."""
     options, jobs, scratch = world.options, world.jobs, world.scratch
     row, account, millis = jobs.option_row[job], jobs.account[job], world.places.millis[job]
+    alike, released = jobs.bound_alike[job], world.limits.released[0]
     for column in range(options.choices[row]):
         if options.owed[row, column] != owed:
             continue
         kind = options.kind[row, column]
         if world.kinds.flavor[kind] < 0 or (scratch.hopeless[kind] and not jobs.particular[job]):
             continue
+        if alike >= 0:
+            if scratch.dead_ends[alike, column] == released:
+                continue
+            scratch.dead_ends[alike, column] = released
         first = pool.used[0]
         if account >= 0 and (lacking(world, job, kind) > 0 or is_short(world, job, kind, world.kinds.replicas[kind])):
             if millis >= scratch.stuck[account, kind]:
@@ -145,6 +154,8 @@ def start_instead_of_others(world: World, pool: Pool, job: int, owed: bool) -> P
             if pool.used[0] == first:
                 scratch.hopeless[kind] |= not jobs.particular[job]
                 continue
+        if alike >= 0:
+            scratch.dead_ends[alike, column] = -1
         for position in range(world.stops.losers[-1]):
             lose(world, world.stops.losers[position], world.stops.codes[position])
         settle_in(world, job, kind, options.configuration[row, column], first, pool.used[0] - first)

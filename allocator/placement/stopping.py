@@ -24,9 +24,9 @@ from allocator.placement.room import part_of, room_on
 from allocator.placement.space import Pool
 from allocator.placement.world import World
 
-MOST_EFFORT, LIFTING = 1024, 16
-"""What one search may cost without success, and what lifting jobs costs, against looking at what bounds would allow:
-then limits on who is near whom are in the way.
+MOST_EFFORT, LEAST_EFFORT, LIFTING = 1024, 64, 16
+"""What one search may cost without success on up to a thousand nodes, what it may cost on any number of them, and what
+lifting jobs costs, against looking at what bounds would allow: then limits on who is near whom are in the way.
 """
 LOST_FAIRLY, LOST_TO_PRIORITY, LOST_TO_QUOTA, LOST_TO_LIMIT = 1, 2, 7, 8
 """Codes of `evictions.REASONS`."""
@@ -197,7 +197,8 @@ def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool
     best = count_here(world.space, world.kinds, kind, millis, scratch.counts)
     bounded = world.bounds.starts[job] < world.bounds.starts[job + 1] or is_short(world, job, kind, need)
     limited = world.kinds.within[kind] >= 0 or (world.kinds.spread[kind] >= 0).any()
-    effort = 0
+    nodes = world.space.flavor_starts[flavor + 1] - world.space.flavor_starts[flavor]
+    effort, most = 0, max(LEAST_EFFORT, MOST_EFFORT * 1000 // max(1000, nodes))  # each look is at every node
     refused, tied = False, False  # with what was added up it does not fit; some of that may make bounds matter less
     for position in range(stops.starts[flavor], stops.starts[flavor + 1]):
         candidate = stops.order[position]
@@ -218,7 +219,7 @@ def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool
             refused = filled_now(world, job, kind, bounded and not tied) == 0
             if refused:
                 effort += bounded and not tied
-                if effort >= MOST_EFFORT:
+                if effort >= most:
                     break
                 continue
         lifted = lift_where_it_matters(world, pool, job, kind, fair, bounded, position + 1, before)
@@ -228,7 +229,7 @@ def lift_until_it_fits(world: World, pool: Pool, job: int, kind: int, fair: bool
             return lifted, filled
         put_back(world, pool, before, lifted)
         effort += LIFTING
-        if effort >= MOST_EFFORT:
+        if effort >= most:
             break
         for touched in range(scratch.touched[-1]):
             node = scratch.touched[touched]

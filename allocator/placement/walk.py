@@ -105,6 +105,7 @@ def walk(world: World, pool: Pool, asking: Integers, preempting: bool) -> Pool:
     jobs, scratch = world.jobs, world.scratch
     heap = scratch.heap
     scratch.hopeless[:] = False
+    scratch.dead_ends[:] = -1
     scratch.stuck[:] = NOT_KNOWN
     scratch.joined[:] = False
     heap[-1] = 0

@@ -28,6 +28,10 @@ class Jobs(NamedTuple):
     """(J,) expected seconds; inf if nobody knows."""
     particular: Booleans
     """(J,) whether it has bounds, or holds a part of its demand: what it finds tells nothing about its kind."""
+    bound_alike: Integers
+    """(J,) jobs with the same number have the same bounds, options and account: where one finds nobody to stop, the
+    others need not look. -1: without bounds, with some about whom it must be near to, or divisible.
+    """
     wish: Integers
     """(J,) column of its options that a running job should change to; -1 if it should stay as it is."""
     resizes: Booleans
@@ -148,6 +152,16 @@ class Scratch(NamedTuple):
     """(A, K) thousandths of the demand from which on jobs of an account found nobody to stop in this walk so that
     quotas and side constraints let them start; above 1000: none did.
     """
+    dead_ends: Integers
+    """(G, C) for each group of `Jobs.bound_alike` and column of its options: `Limits.released` when nobody whom it may
+    stop made room for it, in this walk; -1 never. Later turns may stop fewer.
+    """
+    no_room: Integers
+    """(2, G, C) for the same, `grown` of the flavor and `Limits.released` together when it last found no free place; -1
+    never. The second row: under reservations.
+    """
+    unhindered: Booleans
+    """(K,) kinds that would fit, whole, if all who may be stopped left: nothing needs to be reserved for them."""
     closed: Integers
     """(N + 1,) nodes that side constraints close for a moment; the last entry is how many."""
     clock: Integers

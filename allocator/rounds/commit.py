@@ -41,7 +41,7 @@ def check(plan: Plan, facts: CommitFacts, *, revision: int, now: float) -> Check
     """Judge `plan` against `facts`; `revision` is the one being made, it becomes part of the new epochs."""
     refusals: dict[str, str] = {}
     for change in plan.changes:
-        why = _impossible(change, facts)
+        why = _impossible(change, facts, now)
         if why is not None:
             refusals[change.job_id] = why
     floor = Floor(plan, facts, refusals)
@@ -58,7 +58,7 @@ def check(plan: Plan, facts: CommitFacts, *, revision: int, now: float) -> Check
         why = refusals.get(change.job_id)
         if why is not None or job is None:
             rejected.append(Rejected(change, why or "the job is gone"))
-            if job is not None and isinstance(change, Start) and job.state is JobState.PENDING:
+            if job is not None and isinstance(change, Start) and _is_seen(job, now):
                 jobs.append(revised(job, pending_reason=PendingReason(PendingCause.CHANGED_SINCE_SNAPSHOT)))
             continue
         changed = apply_change(change, job, epoch, now)
@@ -68,7 +68,7 @@ def check(plan: Plan, facts: CommitFacts, *, revision: int, now: float) -> Check
     reasons: list[tuple[str, PendingReason]] = []
     for job_id, reason in plan.waiting:
         job = facts.job(job_id)
-        if job is None or job.state is not JobState.PENDING:
+        if job is None or not _is_seen(job, now):
             continue
         if job.pending_reason is None or job.pending_reason.cause is not reason.cause:
             jobs.append(revised(job, pending_reason=reason))
@@ -77,6 +77,11 @@ def check(plan: Plan, facts: CommitFacts, *, revision: int, now: float) -> Check
     if plan.missed:
         jobs = _told_late(plan.missed, jobs, facts)
     return Checked(tuple(applied), tuple(rejected), tuple(jobs), tuple(reasons))
+
+
+def _is_seen(job: Job, now: float) -> bool:
+    """Whether it waits for a place, and for nothing else."""
+    return job.state is JobState.PENDING and not job.is_held(now)
 
 
 def _told_late(missed: Iterable[str], changed: Iterable[Job], facts: CommitFacts) -> list[Job]:
@@ -103,7 +108,8 @@ def desired_states(nodes: Sequence[str], jobs: Iterable[Job], epoch: Epoch) -> t
             continue
         placement = allocation.placement
         configuration = job.spec.configurations[placement.configuration]
-        demand = held(configuration.demand, placement.millis)
+        demand, process = held(configuration.demand, placement.millis), job.spec.process
+        peers = () if process is None else tuple(replica.node for replica in placement.replicas)
         for index, replica in enumerate(placement.replicas):
             wanted = replicas.get(replica.node)
             if wanted is not None and index not in allocation.finished:
@@ -118,12 +124,17 @@ def desired_states(nodes: Sequence[str], jobs: Iterable[Job], epoch: Epoch) -> t
                         gpus=replica.gpus,
                         start_epoch=allocation.start_epoch,
                         millis=placement.millis,
+                        process=process,
+                        peers=peers,
+                        array_index=job.spec.array_index,
+                        failures=job.failures,
+                        queue=job.spec.queue,
                     )
                 )
     return tuple(NodeDesired(name, epoch, tuple(replicas[name])) for name in nodes)
 
 
-def _impossible(change: Change, facts: CommitFacts) -> str | None:
+def _impossible(change: Change, facts: CommitFacts, now: float) -> str | None:
     """Why the change makes no sense any more, looking at its job and its nodes; None if it does."""
     job = facts.job(change.job_id)
     if job is None or job.state.is_final:
@@ -131,6 +142,8 @@ def _impossible(change: Change, facts: CommitFacts) -> str | None:
     if isinstance(change, Start):
         if job.state is not JobState.PENDING:
             return "the job runs already"
+        if job.is_held(now):
+            return "the job is not to start yet"
     elif job.state is not JobState.RUNNING:
         return "the job runs no more"
     if isinstance(change, Preempt):
@@ -205,6 +218,7 @@ def apply_change(change: Change, job: Job, epoch: Epoch, now: float) -> Job:
         last_start_time=now,
         work_done_seconds=max(0.0, job.work_done(now) - job.spec.restart_cost_seconds),
         work_counted_time=now,
+        not_before=None,
     )
     if isinstance(change, Move):
         return revised(started, preemption_count=job.preemption_count + 1, last_preemption=change.reason)

@@ -146,8 +146,14 @@ def quiet_until(report: RoundReport, policy: Policy) -> float:
     next may decide otherwise.
 
     It is later when nothing changed, nobody waits who could ever run (credits then stand still too), and nobody runs
-    who may want another configuration once the minimum run time has passed: then it is when the first one may.
+    who may want another configuration once the minimum run time has passed: then it is when the first one may, or when
+    the first of those that are held for a time is to be tried again.
     """
+    return min(_as_seen(report, policy), report.snapshot.held_until)
+
+
+def _as_seen(report: RoundReport, policy: Policy) -> float:
+    """The same, were it only for those jobs that the round saw."""
     if report.commit.rejected:
         return report.snapshot.time
     if report.again is not None:  # decided by rules, and everything that these lead to

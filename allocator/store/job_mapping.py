@@ -6,13 +6,14 @@ Jobs that are alike share their configurations, labels and constraints: equal te
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from functools import lru_cache
 from typing import Any
 
 from allocator.domain.constraints import UNCONSTRAINED, AtMost, Constraints, Near, NodeRule
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import WHOLE, Allocation, Epoch, Placement, ReplicaPlacement
+from allocator.domain.process import NO_RETRIES, Condition, Dependency, Process, Retries
 from allocator.domain.reason import (
     Examined,
     LimitExcess,
@@ -40,6 +41,9 @@ MUTABLE_JOB_COLUMNS: tuple[str, ...] = (
     "message",
     "work_done_seconds",
     "work_counted_time",
+    "failures",
+    "not_before",
+    "waits_for",
 )
 """What changes in a job while its spec stays the same. Of these, `end_time` changes once: when the job ends."""
 
@@ -66,6 +70,10 @@ def job_row(job: Job) -> Row:
         "job_class": write(spec.job_class) if spec.job_class else '""',
         "deadline": spec.deadline,
         "minimum_throughput": spec.minimum_throughput,
+        "process": None if spec.process is None else _write_process(spec.process),
+        "retries": None if spec.retries == NO_RETRIES else write(astuple(spec.retries)),
+        "after": write([[each.job_id, each.condition.value] for each in spec.after]) if spec.after else None,
+        "array_index": spec.array_index,
         "submit_time": job.submit_time,
     }
 
@@ -86,6 +94,9 @@ def job_changes(job: Job) -> Row:
         "message": write(job.message) if job.message else '""',
         "work_done_seconds": job.work_done_seconds,
         "work_counted_time": job.work_counted_time,
+        "failures": job.failures,
+        "not_before": job.not_before,
+        "waits_for": write(job.waits_for) if job.waits_for else None,
     }
 
 
@@ -106,6 +117,9 @@ JOB_COLUMNS: tuple[str, ...] = (
     "message",
     "work_done_seconds",
     "work_counted_time",
+    "failures",
+    "not_before",
+    "waits_for",
     "queue",
     "configurations",
     "name",
@@ -121,6 +135,10 @@ JOB_COLUMNS: tuple[str, ...] = (
     "job_class",
     "deadline",
     "minimum_throughput",
+    "process",
+    "retries",
+    "after",
+    "array_index",
 )
 """In the order in which `job_from` takes them: by position, because by name takes as long as all the rest."""
 
@@ -132,7 +150,7 @@ def job_from(row: Sequence[Any]) -> Job:
     """From the values of JOB_COLUMNS."""
     job_id, sequence, submit_time, state, revision, allocation, reason = row[:7]
     first_start_time, last_start_time, end_time, preemption_count, preemption, measured, message = row[7:14]
-    work_done, work_counted = row[14:SPEC_COLUMN]
+    work_done, work_counted, failures, not_before, waits_for = row[14:SPEC_COLUMN]
     return Job(
         job_id,
         sequence,
@@ -151,12 +169,16 @@ def job_from(row: Sequence[Any]) -> Job:
         _read_text(message),
         work_done,
         work_counted,
+        failures,
+        not_before,
+        () if waits_for is None else tuple(read(waits_for)),
     )
 
 
 def _spec_from(row: Sequence[Any]) -> JobSpec:
     queue, configurations, name, weight, priority_class, preemptible, restart_cost, expected_duration = row[:8]
-    labels, constraints, resizable, divisible, job_class, deadline, minimum_throughput = row[8:]
+    labels, constraints, resizable, divisible, job_class, deadline, minimum_throughput = row[8:15]
+    process, retries, after, array_index = row[15:]
     return JobSpec(
         _same(queue),
         _read_configurations(configurations),
@@ -173,7 +195,27 @@ def _spec_from(row: Sequence[Any]) -> JobSpec:
         _same(_read_text(job_class)),
         deadline,
         minimum_throughput,
+        None if process is None else _read_process(process),
+        NO_RETRIES if retries is None else _read_retries(retries),
+        () if after is None else tuple(Dependency(job_id, Condition(how)) for job_id, how in read(after)),
+        array_index,
     )
+
+
+def _write_process(process: Process) -> str:
+    return write({field.name: getattr(process, field.name) for field in fields(process)})
+
+
+@lru_cache(maxsize=4096)
+def _read_process(text: str) -> Process:
+    content = read(text)
+    content["command"], content["environment"] = tuple(content["command"]), pairs(content["environment"])
+    return Process(**content)
+
+
+@lru_cache(maxsize=256)
+def _read_retries(text: str) -> Retries:
+    return Retries(*read(text))
 
 
 _STATES = {state.value: state for state in JobState}

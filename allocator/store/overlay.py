@@ -50,6 +50,7 @@ class Overlay:
         self.used: Shadow[NodeUsage] = Shadow(state.used, _usage_to_change)
         self.limited: Shadow[set[str]] = Shadow(state.limited, set)
         self.counts: Shadow[list[int]] = Shadow(state.counts, _two_counts)
+        self.waiters: Shadow[set[str]] = Shadow(state.waiters, set)
         self.children: Shadow[set[str]] = Shadow(state.children, set)
         self.unpushed: set[str] = set()
         self.replaced: set[str] = set()
@@ -114,6 +115,10 @@ class Overlay:
 
     def job(self, job_id: str) -> Job | None:
         return self.jobs.get(job_id) or self.state.jobs.get(job_id) or self.state.archive.job(job_id)
+
+    def jobs_waiting_for(self, job_id: str) -> tuple[Job, ...]:
+        above, below = self.jobs, self.state.jobs
+        return by_sequence([above.get(waiting) or below[waiting] for waiting in self.waiters.look(job_id)])
 
     def receipt(self, request_id: str) -> Receipt | None:
         return self.receipts.get(request_id) or self.state.archive.receipt(request_id)
@@ -259,6 +264,7 @@ class Overlay:
             self.counts[before.spec.queue][before.state is JobState.RUNNING] -= 1
         if job.state in LIVE:
             self.counts[job.spec.queue][job.state is JobState.RUNNING] += 1
+        self._await(job, () if before is None else before.waits_for)
         allocation = None if before is None else before.allocation
         if allocation is job.allocation:
             return
@@ -284,6 +290,15 @@ class Overlay:
                 if job.spec.constraints.at_most:
                     self.limited[name].add(job.id)
             self.unpushed.update(job.allocation.placement.nodes)
+
+    def _await(self, job: Job, before: tuple[str, ...]) -> None:
+        """Note for whom it waits, and for whom no more; `before`: for whom it did."""
+        if job.waits_for == before:
+            return
+        for job_id in before:
+            self.waiters[job_id].discard(job.id)
+        for job_id in job.waits_for:
+            self.waiters[job_id].add(job.id)
 
     def _hold(self, job: Job, replicas: Iterable[ReplicaPlacement], count: int) -> None:
         """Add replicas of the job, each as often as `count`, to what its nodes give."""

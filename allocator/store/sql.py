@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.errors import StoreUnavailable
-from allocator.domain.job import Job, JobState
+from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.plan import Commit, Plan
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.intake import commands as c
@@ -181,7 +181,9 @@ def _footprint(command: c.Command) -> tuple[tuple[str, ...], tuple[str, ...], in
     """(job ids, request ids) that applying it may ask for, and how many items it has."""
     match command:
         case c.SubmitJobs():
-            return (), (command.request_id,) if command.request_id else (), max(1, len(command.specs))
+            after = [each.job_id for spec in command.specs if isinstance(spec, JobSpec) for each in spec.after]
+            request_ids = (command.request_id,) if command.request_id else ()
+            return tuple(dict.fromkeys(after)), request_ids, max(1, len(command.specs))
         case c.CancelJobs():
             return command.job_ids, (), max(1, len(command.job_ids))
         case c.UpdateJobs():

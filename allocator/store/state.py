@@ -6,10 +6,11 @@ Changes arrive only as an `Overlay` (see `allocator.store.overlay`), merged whol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
@@ -38,6 +39,17 @@ class Position:
     committed: int = 0
 
 
+class Seen(NamedTuple):
+    """What of the live jobs rounds see, and what they do not; true from `since` to `until` if nothing changes."""
+
+    jobs: tuple[Job, ...]
+    held: tuple[Job, ...]
+    late: frozenset[str] = frozenset()
+    """Ids of those of `held` that wait for a time."""
+    since: float = -math.inf
+    until: float = math.inf
+
+
 class Archive(Protocol):
     """Where facts are that no round looks at."""
 
@@ -52,6 +64,10 @@ class State:
     """The durable live facts.
 
     `jobs` holds pending and running jobs in the order of their sequence; a job is the same object until it changes.
+    Those that are held (`Job.is_held`) are beside them, too, so that a snapshot need not look at every job: in
+    `awaiting` those that wait for others, in `delayed` those that wait for a time, also once it has passed. `waiters`
+    has, by job id, the ids of those that wait for the job.
+
     Shortages change every round for most jobs that wait: the newest numbers for an unchanged cause are beside the jobs,
     in `fresh` by job id, and whoever shows a job to people asks `shown`. `unpushed` names the nodes whose desired state
     changed since the last commit, `replaced` the jobs through which it did, and `told` has what nodes were told then.
@@ -66,6 +82,9 @@ class State:
         self.jobs: dict[str, Job] = {}
         self.estimates: dict[EstimateName, Estimate] = {}
         self.applied: AppliedPolicy | None = None
+        self.awaiting: dict[str, Job] = {}
+        self.delayed: dict[str, float] = {}
+        self.waiters: dict[str, set[str]] = {}
         self.fresh: dict[str, PendingReason] = {}
         self.placed: dict[str, set[str]] = {}
         """Node name to the ids of the jobs that have a replica there."""
@@ -85,9 +104,10 @@ class State:
         self._queue_tuple: tuple[Queue, ...] | None = None
         self._node_tuple: tuple[Node, ...] | None = None
         self._job_tuple: tuple[Job, ...] | None = None
-        self._last_jobs: tuple[Job, ...] = ()
+        self._seen: Seen | None = None
+        self._last: Seen = Seen((), ())
         self._changed: dict[str, Job] = {}
-        """Jobs that changed since `_last_jobs`."""
+        """Jobs that changed since `_last`."""
         self._since: Since | None = None
         self._estimate_tuple: tuple[Estimate, ...] | None = None
 
@@ -113,22 +133,54 @@ class State:
         """By sequence."""
         if self._job_tuple is None:
             self._job_tuple = tuple(self.jobs.values())
-            self._since = Since(self._last_jobs, tuple(self._changed.values()))
-            self._last_jobs, self._changed = self._job_tuple, {}
         return self._job_tuple
+
+    def _seen_at(self, now: float) -> Seen:
+        """Which live jobs rounds see at `now`."""
+        seen = self._seen
+        if seen is None or not seen.since <= now < seen.until:
+            seen = self._look(now)
+            changed = self._changed
+            for job_id in seen.late ^ self._last.late:
+                if job_id in self.jobs:
+                    changed[job_id] = self.jobs[job_id]
+            self._since = Since(self._last.jobs, tuple(changed.values()))
+            self._seen = self._last = seen
+            self._changed = {}
+        return seen
+
+    def _look(self, now: float) -> Seen:
+        late = frozenset(job_id for job_id, time in self.delayed.items() if now < time)
+        jobs = self.live_jobs()
+        held: tuple[Job, ...] = ()
+        if late or self.awaiting:
+            hidden = self.awaiting.keys() | late if late else self.awaiting
+            jobs = tuple([job for job in jobs if job.id not in hidden])
+            held = by_sequence([*self.awaiting.values(), *(self.jobs[job_id] for job_id in late)])
+        times = self.delayed.values()
+        return Seen(
+            jobs,
+            held,
+            late,
+            max((time for time in times if time <= now), default=-math.inf),
+            min((time for time in times if now < time), default=math.inf),
+        )
 
     def snapshot(self, now: float) -> Snapshot:
         """Everything a round looks at; shares all objects with this state."""
+        seen = self._seen_at(now)
         return Snapshot.of_sorted(
             revision=self.position.revision,
             round=self.position.recorded + 1,
             time=now,
             queues=self.all_queues(),
             nodes=self.all_nodes(),
-            jobs=self.live_jobs(),
+            jobs=seen.jobs,
             estimates=self.all_estimates(),
             applied=self.applied,
             since=self._since,
+            held=seen.held,
+            next_sequence=self.position.next_sequence,
         )
 
     def jobs_on(self, node: str) -> tuple[Job, ...]:
@@ -152,7 +204,7 @@ class State:
             self._node_tuple = None
         if overlay.jobs:
             self._merge_jobs(overlay)
-            self._job_tuple = None
+            self._job_tuple = self._seen = None
         if overlay.estimates:
             _update(self.estimates, overlay.estimates)
             self._estimate_tuple = None
@@ -176,13 +228,27 @@ class State:
                 self.jobs[job.id] = job
             else:
                 self.jobs.pop(job.id, None)
+            self._hold(job)
         self._changed.update(overlay.jobs)
+        _update(self.waiters, {job_id: waiting or None for job_id, waiting in overlay.waiters.items()})
         _update(self.placed, {node: names or None for node, names in overlay.placed.items()})
         self.used.update(overlay.used)
         _update(self.used, {node: None for node, names in overlay.placed.items() if not names})
         _update(self.limited, {node: names or None for node, names in overlay.limited.items()})
         _update(self.counts, {queue: count if any(count) else None for queue, count in overlay.counts.items()})
         self.feed.append(overlay.jobs.values())
+
+    def _hold(self, job: Job) -> None:
+        """Put it beside the others if rounds do not see it, or not always."""
+        waits = job.state is JobState.PENDING
+        if waits and job.waits_for:
+            self.awaiting[job.id] = job
+        elif self.awaiting:
+            self.awaiting.pop(job.id, None)
+        if waits and job.not_before is not None and not job.waits_for:
+            self.delayed[job.id] = job.not_before
+        elif self.delayed:
+            self.delayed.pop(job.id, None)
 
 
 LIVE: frozenset[JobState] = frozenset(state for state in JobState if not state.is_final)

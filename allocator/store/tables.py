@@ -121,6 +121,14 @@ class JobRow(Row):
     minimum_throughput: Mapped[float | None]
     work_done_seconds: Mapped[float] = mapped_column(server_default="0")
     work_counted_time: Mapped[float | None]
+    process: Mapped[str | None]
+    retries: Mapped[str | None]
+    """NULL: none."""
+    after: Mapped[str | None]
+    array_index: Mapped[int | None]
+    failures: Mapped[int] = mapped_column(server_default="0")
+    not_before: Mapped[float | None]
+    waits_for: Mapped[str | None]
 
 
 class EstimateRow(Row):

@@ -738,6 +738,9 @@ class JobExplanation(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     PROMISE_FIELD_NUMBER: _builtins.int
     THROUGHPUTS_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job."""
     queue: _builtins.str
@@ -762,6 +765,8 @@ class JobExplanation(_message.Message):
     """Its place among the jobs that wait and could run, in the order in which a round asks them; from 1."""
     waiting: _builtins.int
     """How many these are."""
+    failures: _builtins.int
+    """How often it has failed and was put back into its queue."""
     @_builtins.property
     def reason(self) -> _reason_pb2.PendingReason:
         """Why it waits."""
@@ -798,6 +803,14 @@ class JobExplanation(_message.Message):
     def throughputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobThroughput]:
         """What is known of how fast it runs, of its configurations where something was measured or is not declared."""
 
+    @_builtins.property
+    def waits_for(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Dependency]:
+        """Jobs that have to end first, and how, while it is pending."""
+
+    @_builtins.property
+    def not_before(self) -> _timestamp_pb2.Timestamp:
+        """While it is pending after it has failed: when it is tried again."""
+
     def __init__(
         self,
         *,
@@ -822,10 +835,13 @@ class JobExplanation(_message.Message):
         weight: Global___JobWeight | None = ...,
         promise: Global___JobPromise | None = ...,
         throughputs: _abc.Iterable[Global___JobThroughput] | None = ...,
+        waits_for: _abc.Iterable[_job_pb2.Dependency] | None = ...,
+        failures: _builtins.int = ...,
+        not_before: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "budget", b"budget", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "owed_share", b"owed_share", "position", b"position", "promise", b"promise", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "time", b"time", "waiting", b"waiting", "weight", b"weight", "what_helps", b"what_helps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "budget", b"budget", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "not_before", b"not_before", "owed_share", b"owed_share", "position", b"position", "promise", b"promise", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "time", b"time", "waiting", b"waiting", "weight", b"weight", "what_helps", b"what_helps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "bindings", b"bindings", "budget", b"budget", "configurations", b"configurations", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "job_id", b"job_id", "owed_share", b"owed_share", "position", b"position", "promise", b"promise", "queue", b"queue", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "state", b"state", "throughputs", b"throughputs", "tier", b"tier", "time", b"time", "waiting", b"waiting", "weight", b"weight", "what_helps", b"what_helps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "bindings", b"bindings", "budget", b"budget", "configurations", b"configurations", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "failures", b"failures", "job_id", b"job_id", "not_before", b"not_before", "owed_share", b"owed_share", "position", b"position", "promise", b"promise", "queue", b"queue", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "state", b"state", "throughputs", b"throughputs", "tier", b"tier", "time", b"time", "waiting", b"waiting", "waits_for", b"waits_for", "weight", b"weight", "what_helps", b"what_helps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015

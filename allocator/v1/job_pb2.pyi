@@ -60,6 +60,34 @@ JOB_STATE_CANCELLED: JobState.ValueType  # 5
 """A client cancelled it."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
+class _DependencyCondition:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DependencyConditionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DependencyCondition.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEPENDENCY_CONDITION_UNSPECIFIED: _DependencyCondition.ValueType  # 0
+    """Succeeded."""
+    DEPENDENCY_CONDITION_SUCCEEDED: _DependencyCondition.ValueType  # 1
+    """Succeeded."""
+    DEPENDENCY_CONDITION_ENDED: _DependencyCondition.ValueType  # 2
+    """In whatever way."""
+    DEPENDENCY_CONDITION_FAILED: _DependencyCondition.ValueType  # 3
+    """Or was cancelled."""
+
+class DependencyCondition(_DependencyCondition, metaclass=_DependencyConditionEnumTypeWrapper):
+    """How a job must have ended for those that come after it."""
+
+DEPENDENCY_CONDITION_UNSPECIFIED: DependencyCondition.ValueType  # 0
+"""Succeeded."""
+DEPENDENCY_CONDITION_SUCCEEDED: DependencyCondition.ValueType  # 1
+"""Succeeded."""
+DEPENDENCY_CONDITION_ENDED: DependencyCondition.ValueType  # 2
+"""In whatever way."""
+DEPENDENCY_CONDITION_FAILED: DependencyCondition.ValueType  # 3
+"""Or was cancelled."""
+Global___DependencyCondition: _TypeAlias = DependencyCondition  # noqa: Y015
+
 @_typing.final
 class Configuration(_message.Message):
     """One way to run a job: a gang of replicas, all or none, on nodes of one flavor."""
@@ -147,6 +175,10 @@ class JobSpec(_message.Message):
     JOB_CLASS_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     MINIMUM_THROUGHPUT_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    ARRAY_INDEX_FIELD_NUMBER: _builtins.int
     queue: _builtins.str
     """Name of the queue that it waits in; a leaf of the queue tree."""
     name: _builtins.str
@@ -179,6 +211,8 @@ class JobSpec(_message.Message):
     """Work per second, over time, that it wants at least, in the unit of its throughputs; 1e-9 to 1e12. Paid for like a
     deadline. Absent: none.
     """
+    array_index: _builtins.int
+    """Which one of an array of jobs it is."""
     @_builtins.property
     def configurations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Configuration]:
         """The ways to run it: at least one, at most 256, each pair of flavor and replica count once."""
@@ -199,6 +233,18 @@ class JobSpec(_message.Message):
         for that, as far as it can. A missed deadline does not stop the job. Absent: none.
         """
 
+    @_builtins.property
+    def process(self) -> Global___Process:
+        """What its replicas run; absent: whoever watches the allocation runs it."""
+
+    @_builtins.property
+    def retries(self) -> Global___Retries:
+        """What happens when it fails; absent: it has failed then."""
+
+    @_builtins.property
+    def after(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dependency]:
+        """It starts only when these have ended as it says; at most 256, each once."""
+
     def __init__(
         self,
         *,
@@ -217,11 +263,17 @@ class JobSpec(_message.Message):
         job_class: _builtins.str = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         minimum_throughput: _builtins.float | None = ...,
+        process: Global___Process | None = ...,
+        retries: Global___Retries | None = ...,
+        after: _abc.Iterable[Global___Dependency] | None = ...,
+        array_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds", "_minimum_throughput", b"_minimum_throughput", "_preemptible", b"_preemptible", "_weight", b"_weight", "constraints", b"constraints", "deadline", b"deadline", "expected_duration_seconds", b"expected_duration_seconds", "minimum_throughput", b"minimum_throughput", "preemptible", b"preemptible", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "_expected_duration_seconds", b"_expected_duration_seconds", "_minimum_throughput", b"_minimum_throughput", "_preemptible", b"_preemptible", "_weight", b"_weight", "array_index", b"array_index", "constraints", b"constraints", "deadline", b"deadline", "expected_duration_seconds", b"expected_duration_seconds", "minimum_throughput", b"minimum_throughput", "preemptible", b"preemptible", "process", b"process", "retries", b"retries", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds", "_minimum_throughput", b"_minimum_throughput", "_preemptible", b"_preemptible", "_weight", b"_weight", "configurations", b"configurations", "constraints", b"constraints", "deadline", b"deadline", "divisible", b"divisible", "expected_duration_seconds", b"expected_duration_seconds", "job_class", b"job_class", "labels", b"labels", "minimum_throughput", b"minimum_throughput", "name", b"name", "preemptible", b"preemptible", "priority_class", b"priority_class", "queue", b"queue", "resizable", b"resizable", "restart_cost_seconds", b"restart_cost_seconds", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "_expected_duration_seconds", b"_expected_duration_seconds", "_minimum_throughput", b"_minimum_throughput", "_preemptible", b"_preemptible", "_weight", b"_weight", "after", b"after", "array_index", b"array_index", "configurations", b"configurations", "constraints", b"constraints", "deadline", b"deadline", "divisible", b"divisible", "expected_duration_seconds", b"expected_duration_seconds", "job_class", b"job_class", "labels", b"labels", "minimum_throughput", b"minimum_throughput", "name", b"name", "preemptible", b"preemptible", "priority_class", b"priority_class", "process", b"process", "queue", b"queue", "resizable", b"resizable", "restart_cost_seconds", b"restart_cost_seconds", "retries", b"retries", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__array_index: _TypeAlias = _typing.Literal["array_index"]  # noqa: Y015
+    _WhichOneofArgType__array_index: _TypeAlias = _typing.Literal["_array_index", b"_array_index"]  # noqa: Y015
     _WhichOneofReturnType__expected_duration_seconds: _TypeAlias = _typing.Literal["expected_duration_seconds"]  # noqa: Y015
     _WhichOneofArgType__expected_duration_seconds: _TypeAlias = _typing.Literal["_expected_duration_seconds", b"_expected_duration_seconds"]  # noqa: Y015
     _WhichOneofReturnType__minimum_throughput: _TypeAlias = _typing.Literal["minimum_throughput"]  # noqa: Y015
@@ -230,6 +282,8 @@ class JobSpec(_message.Message):
     _WhichOneofArgType__preemptible: _TypeAlias = _typing.Literal["_preemptible", b"_preemptible"]  # noqa: Y015
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__array_index) -> _WhichOneofReturnType__array_index | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_duration_seconds) -> _WhichOneofReturnType__expected_duration_seconds | None: ...
     @_typing.overload
@@ -240,6 +294,141 @@ class JobSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___JobSpec: _TypeAlias = JobSpec  # noqa: Y015
+
+@_typing.final
+class Process(_message.Message):
+    """What each replica of a job runs, as a process group of its own. There is no shell."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EnvironmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_SIGNAL_FIELD_NUMBER: _builtins.int
+    GRACE_SECONDS_FIELD_NUMBER: _builtins.int
+    directory: _builtins.str
+    """Absolute path on the node; empty: a folder that the agent makes."""
+    output: _builtins.str
+    """File below the directory for what it prints: %j job id, %r replica, %a array index, %n node. Empty: the agent's own."""
+    errors: _builtins.str
+    """The same for its standard error; empty: with its output."""
+    checkpoint_signal: _builtins.str
+    """Sent when it is to leave its place: SIGUSR1, SIGUSR2, SIGINT, SIGHUP or SIGTERM (empty)."""
+    grace_seconds: _builtins.float
+    """How long it may take to end once it was told to; absent: 30."""
+    @_builtins.property
+    def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The program, and its arguments."""
+
+    @_builtins.property
+    def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Beside what the agent sets: ALLOCATOR_* and CUDA_VISIBLE_DEVICES."""
+
+    def __init__(
+        self,
+        *,
+        command: _abc.Iterable[_builtins.str] | None = ...,
+        environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        directory: _builtins.str = ...,
+        output: _builtins.str = ...,
+        errors: _builtins.str = ...,
+        checkpoint_signal: _builtins.str = ...,
+        grace_seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_grace_seconds", b"_grace_seconds", "grace_seconds", b"grace_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_seconds", b"_grace_seconds", "checkpoint_signal", b"checkpoint_signal", "command", b"command", "directory", b"directory", "environment", b"environment", "errors", b"errors", "grace_seconds", b"grace_seconds", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__grace_seconds: _TypeAlias = _typing.Literal["grace_seconds"]  # noqa: Y015
+    _WhichOneofArgType__grace_seconds: _TypeAlias = _typing.Literal["_grace_seconds", b"_grace_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grace_seconds) -> _WhichOneofReturnType__grace_seconds | None: ...
+
+Global___Process: _TypeAlias = Process  # noqa: Y015
+
+@_typing.final
+class Retries(_message.Message):
+    """A failed job waits, and goes back into its queue. Preemptions and lost nodes do not count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    BACKOFF_SECONDS_FIELD_NUMBER: _builtins.int
+    MOST_BACKOFF_SECONDS_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How often at most."""
+    backoff_seconds: _builtins.float
+    """Before the first retry, doubled each time; absent: 10."""
+    most_backoff_seconds: _builtins.float
+    """Absent: 3600."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+        backoff_seconds: _builtins.float | None = ...,
+        most_backoff_seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_seconds", b"_backoff_seconds", "_most_backoff_seconds", b"_most_backoff_seconds", "backoff_seconds", b"backoff_seconds", "most_backoff_seconds", b"most_backoff_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_seconds", b"_backoff_seconds", "_most_backoff_seconds", b"_most_backoff_seconds", "backoff_seconds", b"backoff_seconds", "limit", b"limit", "most_backoff_seconds", b"most_backoff_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__backoff_seconds: _TypeAlias = _typing.Literal["backoff_seconds"]  # noqa: Y015
+    _WhichOneofArgType__backoff_seconds: _TypeAlias = _typing.Literal["_backoff_seconds", b"_backoff_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__most_backoff_seconds: _TypeAlias = _typing.Literal["most_backoff_seconds"]  # noqa: Y015
+    _WhichOneofArgType__most_backoff_seconds: _TypeAlias = _typing.Literal["_most_backoff_seconds", b"_most_backoff_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_seconds) -> _WhichOneofReturnType__backoff_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_backoff_seconds) -> _WhichOneofReturnType__most_backoff_seconds | None: ...
+
+Global___Retries: _TypeAlias = Retries  # noqa: Y015
+
+@_typing.final
+class Dependency(_message.Message):
+    """The job may not start before another one has ended so; if that can no longer be, it fails."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """In a request also the position of an earlier job of the same request: #0 is the first. Answers always have the id."""
+    condition: Global___DependencyCondition.ValueType
+    """How it must have ended."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        condition: Global___DependencyCondition.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dependency: _TypeAlias = Dependency  # noqa: Y015
 
 @_typing.final
 class ReplicaPlacement(_message.Message):
@@ -370,6 +559,9 @@ class Job(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     WORK_DONE_SECONDS_FIELD_NUMBER: _builtins.int
     WORK_COUNTED_TIME_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id, unique for ever."""
     sequence: _builtins.int
@@ -386,6 +578,8 @@ class Job(_message.Message):
     """Why it failed or was cancelled, or that it missed its deadline, in words, for people."""
     work_done_seconds: _builtins.float
     """Seconds of run time in its best configuration that all is worth that it had done by work_counted_time."""
+    failures: _builtins.int
+    """How often it has failed and was put back into its queue."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What was asked for; weight and priority class as last updated."""
@@ -424,6 +618,14 @@ class Job(_message.Message):
     def work_counted_time(self) -> _timestamp_pb2.Timestamp:
         """Its last start or resize; present exactly while RUNNING."""
 
+    @_builtins.property
+    def not_before(self) -> _timestamp_pb2.Timestamp:
+        """While pending: not before that time."""
+
+    @_builtins.property
+    def waits_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Jobs that it comes after and that have not ended yet."""
+
     def __init__(
         self,
         *,
@@ -444,10 +646,13 @@ class Job(_message.Message):
         message: _builtins.str = ...,
         work_done_seconds: _builtins.float = ...,
         work_counted_time: _timestamp_pb2.Timestamp | None = ...,
+        failures: _builtins.int = ...,
+        not_before: _timestamp_pb2.Timestamp | None = ...,
+        waits_for: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "end_time", b"end_time", "first_start_time", b"first_start_time", "last_start_time", b"last_start_time", "pending_reason", b"pending_reason", "spec", b"spec", "submit_time", b"submit_time", "work_counted_time", b"work_counted_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "end_time", b"end_time", "first_start_time", b"first_start_time", "last_start_time", b"last_start_time", "not_before", b"not_before", "pending_reason", b"pending_reason", "spec", b"spec", "submit_time", b"submit_time", "work_counted_time", b"work_counted_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "end_time", b"end_time", "first_start_time", b"first_start_time", "id", b"id", "last_preemption", b"last_preemption", "last_start_time", b"last_start_time", "measured_throughput", b"measured_throughput", "message", b"message", "pending_reason", b"pending_reason", "preemption_count", b"preemption_count", "revision", b"revision", "sequence", b"sequence", "spec", b"spec", "state", b"state", "submit_time", b"submit_time", "work_counted_time", b"work_counted_time", "work_done_seconds", b"work_done_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "end_time", b"end_time", "failures", b"failures", "first_start_time", b"first_start_time", "id", b"id", "last_preemption", b"last_preemption", "last_start_time", b"last_start_time", "measured_throughput", b"measured_throughput", "message", b"message", "not_before", b"not_before", "pending_reason", b"pending_reason", "preemption_count", b"preemption_count", "revision", b"revision", "sequence", b"sequence", "spec", b"spec", "state", b"state", "submit_time", b"submit_time", "waits_for", b"waits_for", "work_counted_time", b"work_counted_time", "work_done_seconds", b"work_done_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from allocator.v1 import epoch_pb2 as _epoch_pb2
+from allocator.v1 import job_pb2 as _job_pb2
 from allocator.v1 import resources_pb2 as _resources_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -216,6 +217,11 @@ class DesiredReplica(_message.Message):
     GPUS_FIELD_NUMBER: _builtins.int
     START_EPOCH_FIELD_NUMBER: _builtins.int
     MILLIS_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    ARRAY_INDEX_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job's id."""
     replica: _builtins.int
@@ -228,6 +234,12 @@ class DesiredReplica(_message.Message):
     """Of a divisible job, the thousandths of its demand that it holds, 1 to 1000 (`demand` is that part); 1000 for every
     other job.
     """
+    array_index: _builtins.int
+    """Which one of an array of jobs it is."""
+    failures: _builtins.int
+    """How often the job has failed before."""
+    queue: _builtins.str
+    """That the job is in."""
     @_builtins.property
     def epoch(self) -> _epoch_pb2.Epoch:
         """Epoch of the job's allocation; reports about the replica carry it."""
@@ -247,6 +259,14 @@ class DesiredReplica(_message.Message):
         node keep their order. If one has ended, its end is reported again with the new epoch.
         """
 
+    @_builtins.property
+    def process(self) -> _job_pb2.Process:
+        """What it runs; absent: nothing that the agent knows how to run."""
+
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes of all replicas, by rank."""
+
     def __init__(
         self,
         *,
@@ -259,12 +279,19 @@ class DesiredReplica(_message.Message):
         gpus: _abc.Iterable[_builtins.int] | None = ...,
         start_epoch: _epoch_pb2.Epoch | None = ...,
         millis: _builtins.int = ...,
+        process: _job_pb2.Process | None = ...,
+        peers: _abc.Iterable[_builtins.str] | None = ...,
+        array_index: _builtins.int | None = ...,
+        failures: _builtins.int = ...,
+        queue: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["demand", b"demand", "epoch", b"epoch", "start_epoch", b"start_epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "demand", b"demand", "epoch", b"epoch", "process", b"process", "start_epoch", b"start_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["demand", b"demand", "epoch", b"epoch", "flavor", b"flavor", "gpus", b"gpus", "job_id", b"job_id", "millis", b"millis", "replica", b"replica", "replicas", b"replicas", "start_epoch", b"start_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "demand", b"demand", "epoch", b"epoch", "failures", b"failures", "flavor", b"flavor", "gpus", b"gpus", "job_id", b"job_id", "millis", b"millis", "peers", b"peers", "process", b"process", "queue", b"queue", "replica", b"replica", "replicas", b"replicas", "start_epoch", b"start_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__array_index: _TypeAlias = _typing.Literal["array_index"]  # noqa: Y015
+    _WhichOneofArgType__array_index: _TypeAlias = _typing.Literal["_array_index", b"_array_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__array_index) -> _WhichOneofReturnType__array_index | None: ...
 
 Global___DesiredReplica: _TypeAlias = DesiredReplica  # noqa: Y015
 
@@ -313,6 +340,9 @@ class ReplicaReport(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job's id."""
     replica: _builtins.int
@@ -321,6 +351,12 @@ class ReplicaReport(_message.Message):
     """How it is doing."""
     message: _builtins.str
     """Why it failed, in words, for people; cut after 1024 characters, control characters become spaces."""
+    exit_code: _builtins.int
+    """Of one that has ended: what it exited with, or 128 and the number of the signal that ended it."""
+    cpu_seconds: _builtins.float
+    """Processor time of all its processes so far, in seconds, and the most memory they had."""
+    peak_memory_bytes: _builtins.int
+    """The most memory that its processes had at a time."""
     @_builtins.property
     def epoch(self) -> _epoch_pb2.Epoch:
         """Epoch of the allocation it ran for; the report is ignored unless that is the job's current one."""
@@ -333,11 +369,16 @@ class ReplicaReport(_message.Message):
         epoch: _epoch_pb2.Epoch | None = ...,
         state: Global___ReplicaState.ValueType = ...,
         message: _builtins.str = ...,
+        exit_code: _builtins.int | None = ...,
+        cpu_seconds: _builtins.float = ...,
+        peak_memory_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "epoch", b"epoch", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "job_id", b"job_id", "message", b"message", "replica", b"replica", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "cpu_seconds", b"cpu_seconds", "epoch", b"epoch", "exit_code", b"exit_code", "job_id", b"job_id", "message", b"message", "peak_memory_bytes", b"peak_memory_bytes", "replica", b"replica", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
+    _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___ReplicaReport: _TypeAlias = ReplicaReport  # noqa: Y015

@@ -56,6 +56,10 @@ class _PendingCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PendingC
     """Never, as the policy is: by itself it takes more of a side constraint than there may be in all."""
     PENDING_CAUSE_OVER_LIMIT: _PendingCause.ValueType  # 14
     """Not now: it would bring all that runs beyond a side constraint (power, licences, money, part of a flavor)."""
+    PENDING_CAUSE_DEPENDENCY: _PendingCause.ValueType  # 15
+    """Not now: it comes after jobs that have not ended yet: Job.waits_for. Rounds do not see it."""
+    PENDING_CAUSE_BACKOFF: _PendingCause.ValueType  # 16
+    """Not now: it has failed, and is tried again at Job.not_before. Rounds do not see it until then."""
 
 class PendingCause(_PendingCause, metaclass=_PendingCauseEnumTypeWrapper):
     """Why a job has no place in a round, from "never" over "not now" to "next round"."""
@@ -90,6 +94,10 @@ PENDING_CAUSE_EXCEEDS_LIMIT: PendingCause.ValueType  # 13
 """Never, as the policy is: by itself it takes more of a side constraint than there may be in all."""
 PENDING_CAUSE_OVER_LIMIT: PendingCause.ValueType  # 14
 """Not now: it would bring all that runs beyond a side constraint (power, licences, money, part of a flavor)."""
+PENDING_CAUSE_DEPENDENCY: PendingCause.ValueType  # 15
+"""Not now: it comes after jobs that have not ended yet: Job.waits_for. Rounds do not see it."""
+PENDING_CAUSE_BACKOFF: PendingCause.ValueType  # 16
+"""Not now: it has failed, and is tried again at Job.not_before. Rounds do not see it until then."""
 Global___PendingCause: _TypeAlias = PendingCause  # noqa: Y015
 
 class _PreemptionReason:

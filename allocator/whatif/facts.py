@@ -7,14 +7,14 @@ knows everybody else again by identity.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from operator import attrgetter
 
 from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
 from allocator.domain.estimates import Estimate, EstimateName
-from allocator.domain.job import Job
+from allocator.domain.job import Job, JobState
 from allocator.domain.placement import held
 from allocator.domain.policy import Policy
 from allocator.domain.queue import Queue
@@ -26,25 +26,32 @@ _NOBODY: frozenset[str] = frozenset()
 
 
 class ForkedFacts:
-    """Implements `intake.ports.Facts` and `rounds.commit.CommitFacts`. Jobs that ended before the fork do not exist."""
+    """Implements `intake.ports.Facts` and `rounds.commit.CommitFacts`. Jobs that ended before the fork are not kept."""
 
-    def __init__(self, snapshot: Snapshot, memory: Memory) -> None:
-        self._base = snapshot
+    def __init__(
+        self, snapshot: Snapshot, memory: Memory, find: Callable[[str], Job | None] = lambda _job_id: None
+    ) -> None:
+        """`find` gives jobs that had ended before, for those that come after them."""
+        self._find = find
         self.revision = snapshot.revision
         self._queues = {queue.name: queue for queue in snapshot.queues}
         self._nodes = {node.name: node for node in snapshot.nodes}
-        self._jobs = {job.id: job for job in snapshot.jobs}
+        live = sorted((*snapshot.jobs, *snapshot.held), key=_sequence) if snapshot.held else snapshot.jobs
+        self._jobs = {job.id: job for job in live}
         self._ended: dict[str, Job] = {}
-        self._counts = Counter(job.spec.queue for job in snapshot.jobs)
-        last = [job.sequence for job in snapshot.jobs[-1:]] + list(memory.sequences[-1:])
-        self._next = max(last, default=0) + 1  # a job that ended may still have credit under its number
+        self._counts = Counter(job.spec.queue for job in live)
+        last = [job.sequence for job in live[-1:]] + list(memory.sequences[-1:])
+        # Also where nobody told the next number: a job that ended may still have credit under its own.
+        self._next = max(snapshot.next_sequence, max(last, default=0) + 1)
         self._on_node: dict[str, set[str]] | None = None
         self._node_tuple = snapshot.nodes
         self._queue_tuple = snapshot.queues
         self._estimates = {estimate.name: estimate for estimate in snapshot.estimates}
         self._estimate_tuple = snapshot.estimates
         self._applied = snapshot.applied
-        self._job_tuple: tuple[Job, ...] | None = snapshot.jobs
+        self._held = {job.id: job for job in snapshot.held}
+        """Those that wait for others, or wait or waited for a time."""
+        self._job_tuple: tuple[Job, ...] | None = snapshot.jobs if not snapshot.held else None
 
     # --- what commands and commits ask ---
 
@@ -73,10 +80,10 @@ class ForkedFacts:
         return self._node_tuple
 
     def job(self, job_id: str) -> Job | None:
-        return self._jobs.get(job_id) or self._ended.get(job_id)
+        return self._jobs.get(job_id) or self._ended.get(job_id) or self._find(job_id)
 
     def jobs_on(self, node: str) -> tuple[Job, ...]:
-        return tuple(sorted((self._jobs[name] for name in self._there(node)), key=attrgetter("sequence")))
+        return tuple(sorted((self._jobs[name] for name in self._there(node)), key=_sequence))
 
     def usage(self, node: str) -> NodeUsage:
         usage = NodeUsage()
@@ -91,6 +98,9 @@ class ForkedFacts:
 
     def is_limited(self, node: str) -> bool:
         return any(self._jobs[name].spec.constraints.at_most for name in self._there(node))
+
+    def jobs_waiting_for(self, job_id: str) -> tuple[Job, ...]:
+        return tuple(sorted((job for job in self._held.values() if job_id in job.waits_for), key=_sequence))
 
     def receipt(self, request_id: str) -> Receipt | None:  # noqa: ARG002 - nothing was ever answered here
         return None
@@ -137,8 +147,9 @@ class ForkedFacts:
 
     def snapshot(self, round_number: int, time: float) -> Snapshot:
         """The facts as they are now."""
-        if self._job_tuple is None:
-            self._job_tuple = tuple(self._jobs.values())
+        if self._job_tuple is None or self._held:
+            self._job_tuple = tuple(job for job in self._jobs.values() if not _is_held(job, time))
+        held = tuple(sorted((job for job in self._held.values() if _is_held(job, time)), key=_sequence))
         return Snapshot.of_sorted(
             self.revision,
             round_number,
@@ -148,6 +159,8 @@ class ForkedFacts:
             self._job_tuple,
             self._estimate_tuple,
             self._applied,
+            held=held,
+            next_sequence=self._next,
         )
 
     def _put_job(self, job: Job) -> None:
@@ -164,6 +177,10 @@ class ForkedFacts:
             self._ended[job.id] = job
         else:
             self._jobs[job.id] = job
+        if job.state is JobState.PENDING and (job.waits_for or job.not_before is not None):
+            self._held[job.id] = job
+        else:
+            self._held.pop(job.id, None)
         self._counts[job.spec.queue] += (not job.state.is_final) - (before is not None)
 
     def _there(self, node: str) -> frozenset[str] | set[str]:
@@ -174,6 +191,13 @@ class ForkedFacts:
                 for name in _nodes_of(job):
                     self._on_node.setdefault(name, set()).add(job.id)
         return self._on_node.get(node, _NOBODY)
+
+
+_sequence = attrgetter("sequence")
+
+
+def _is_held(job: Job, time: float) -> bool:
+    return job.state is JobState.PENDING and job.is_held(time)
 
 
 def _nodes_of(job: Job | None) -> Iterable[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from allocator.domain.cluster import Node
@@ -25,6 +25,7 @@ from allocator.domain.side_constraint import SideConstraint, Term
 from allocator.domain.snapshot import Memory, Snapshot
 from allocator.intake.apply import apply
 from allocator.intake.commands import ApplyPolicy, CancelJobs, Command, ItemResult, LoseNode, SubmitJobs, UpdateJobs
+from allocator.intake.dependencies import with_those_that_wait
 from allocator.intake.ports import ChangeSet
 from allocator.rounds.commit import apply_change, check
 from allocator.rounds.decide import Decision, decide
@@ -41,6 +42,8 @@ class Live:
     snapshot: Snapshot
     memory: Memory
     policy: Policy
+    find: Callable[[str], Job | None] = field(default=lambda _job_id: None, compare=False)
+    """Gives jobs that have ended, for those that come after them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def fork(live: Live, changes: Sequence[Change]) -> Fork:
     """
     if len(changes) > MOST_CHANGES:
         raise InvalidInput.of("changes", f"must be at most {MOST_CHANGES}, got {len(changes)}")
-    facts = ForkedFacts(live.snapshot, live.memory)
+    facts = ForkedFacts(live.snapshot, live.memory, live.find)
     policy, submitted = live.policy, list[ItemResult]()
     added: list[str] = []
     for index, change in enumerate(changes):
@@ -235,7 +238,7 @@ def rounds(
             if not keep_going():
                 return
             now = snapshot.time + interval
-            facts.absorb(ChangeSet(jobs=tuple(_ended_by(now, snapshot))))
+            facts.absorb(ChangeSet(jobs=with_those_that_wait(_ended_by(now, snapshot), facts, now)))
             snapshot = facts.snapshot(snapshot.round + 1, now)
             decision = first_round(Live(snapshot, memory, live.policy), solver)
         checked = check(decision.plan, facts, revision=facts.revision + 1, now=snapshot.time)

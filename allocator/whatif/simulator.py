@@ -28,6 +28,10 @@ class Facts(Protocol):
 
     def memory(self) -> Memory: ...
 
+    def get_job(self, job_id: str) -> Job:
+        """Live or ended. NotFound if there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class NextRound:
@@ -107,10 +111,16 @@ class Simulator:
             old = known.live.snapshot
             if (old.time, old.revision, old.round) == (at, snapshot.revision, snapshot.round):
                 return known
-        live = Live(snapshot, memory, policy)
+        live = Live(snapshot, memory, policy, self._find)
         decision = first_round(live, self._solver)
         self.newest = NextRound(live, decision, view(snapshot, decision, policy))
         return self.newest
+
+    def _find(self, job_id: str) -> Job | None:
+        try:
+            return self._facts.get_job(job_id)
+        except NotFound:
+            return None
 
     def _starts(
         self,
@@ -125,6 +135,7 @@ class Simulator:
         found = {name: 0.0 for name in wanted if name in fate and fate[name].configuration is not None}
         if not count or not wanted:
             return found, 0
+        hoped = fate.keys() | {job.id for job in forked.live.snapshot.held if job.id in wanted}
         passed = 0
         replay = rounds(forked, first, count, self._interval, self._solver, keep_going)
         for number, seen in enumerate(replay):
@@ -133,7 +144,7 @@ class Simulator:
                 name = applied.change.job_id
                 if applied.allocation is not None and name in wanted:
                     found.setdefault(name, number * self._interval)
-            if len(found) == len(fate):
+            if len(found) == len(hoped):
                 break
         return found, passed
 
@@ -143,7 +154,7 @@ def _wanted(snapshot: Snapshot, forked: Fork, job_ids: Sequence[str]) -> dict[st
     wanted = {item.id: item for item in forked.submitted if isinstance(item, Job)}
     wanted = dict(list(wanted.items())[:MOST_JOBS])
     if job_ids:
-        alive = {job.id: job for job in snapshot.jobs}
+        alive = {job.id: job for job in (*snapshot.jobs, *snapshot.held)}
         for name in job_ids:
             if name not in alive:
                 raise NotFound("live job", name)

@@ -28,7 +28,7 @@ Number = TypeVar("Number", int, float)
 
 _NO_EPOCH = Epoch(0, 0)
 _DEADLINE, _RESERVED, _STARTED = "spec.deadline", "pending_reason.reserved_until", "allocation.start_time"
-_TIMES = ("submit_time", "first_start_time", "last_start_time", "end_time", "work_counted_time")
+_TIMES = ("submit_time", "first_start_time", "last_start_time", "end_time", "work_counted_time", "not_before")
 
 
 # --- jobs

@@ -28,6 +28,7 @@ from allocator.v1 import explain_service_pb2, explanation_pb2, reason_pb2
 from allocator.wire.fields import Enumeration, clamped, time_from_proto, time_to_proto
 from allocator.wire.jobs import JOB_STATES
 from allocator.wire.limits import binding_from_proto, binding_to_proto, one_more_from_proto, one_more_to_proto
+from allocator.wire.processes import dependencies_from_proto, dependency_to_proto
 from allocator.wire.promises import promise_from_proto, promise_to_proto, throughput_from_proto
 from allocator.wire.reasons import PENDING_CAUSES, pending_reason_from_proto, pending_reason_to_proto
 from allocator.wire.rounds import flavor_usage_from_proto, flavor_usage_to_proto
@@ -82,6 +83,9 @@ def job_explanation_to_proto(found: JobExplanation) -> explanation_pb2.JobExplan
         weight=None if found.weight is None else explanation_pb2.JobWeight(**asdict(found.weight)),
         promise=None if found.promise is None else promise_to_proto(found.promise),
         throughputs=[explanation_pb2.JobThroughput(**asdict(each)) for each in found.throughputs],
+        waits_for=[dependency_to_proto(each) for each in found.waits_for],
+        failures=found.failures,
+        not_before=None if found.not_before is None else time_to_proto(found.not_before),
     )
 
 
@@ -123,6 +127,9 @@ def job_explanation_from_proto(message: explanation_pb2.JobExplanation) -> JobEx
         weight=_weight_from_proto(message.weight) if message.HasField("weight") else None,
         promise=promise_from_proto(message.promise) if message.HasField("promise") else None,
         throughputs=tuple(map(throughput_from_proto, message.throughputs)),
+        waits_for=dependencies_from_proto(message.waits_for, "waits_for"),
+        failures=message.failures,
+        not_before=time_from_proto(message.not_before, "not_before") if message.HasField("not_before") else None,
     )
 
 

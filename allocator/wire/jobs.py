@@ -8,6 +8,7 @@ from allocator.domain.constraints import UNCONSTRAINED
 from allocator.domain.errors import InvalidInput
 from allocator.domain.job import DEFAULT_PRIORITY_CLASS, Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import WHOLE, Allocation, Placement, ReplicaPlacement
+from allocator.domain.process import NO_RETRIES
 from allocator.domain.resources import NOTHING
 from allocator.v1 import job_pb2, reason_pb2
 from allocator.wire.constraints import constraints_from_proto, constraints_to_proto
@@ -18,6 +19,14 @@ from allocator.wire.fields import (
     time_from_proto,
     time_to_proto,
     within,
+)
+from allocator.wire.processes import (
+    dependencies_from_proto,
+    dependency_to_proto,
+    process_from_proto,
+    process_to_proto,
+    retries_from_proto,
+    retries_to_proto,
 )
 from allocator.wire.reasons import PREEMPTION_REASONS, pending_reason_from_proto, pending_reason_to_proto
 from allocator.wire.resources import epoch_from_proto, epoch_to_proto, resources_from_proto, resources_to_proto
@@ -68,6 +77,10 @@ def spec_to_proto(spec: JobSpec) -> job_pb2.JobSpec:
         job_class=spec.job_class,
         deadline=_optional_time_to_proto(spec.deadline),
         minimum_throughput=spec.minimum_throughput,
+        process=None if spec.process is None else process_to_proto(spec.process),
+        retries=retries_to_proto(spec.retries),
+        after=[dependency_to_proto(dependency) for dependency in spec.after],
+        array_index=spec.array_index,
     )
 
 
@@ -89,6 +102,12 @@ def spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
             constraints = constraints_from_proto(message.constraints)
         except InvalidInput as error:
             raise within(error, "constraints") from None
+    process = None
+    if message.HasField("process"):
+        try:
+            process = process_from_proto(message.process)
+        except InvalidInput as error:
+            raise within(error, "process") from None
     return JobSpec(
         message.queue,
         tuple(configurations),
@@ -105,6 +124,10 @@ def spec_from_proto(message: job_pb2.JobSpec) -> JobSpec:
         message.job_class,
         time_from_proto(message.deadline, "deadline") if message.HasField("deadline") else None,
         message.minimum_throughput if message.HasField("minimum_throughput") else None,
+        process,
+        retries_from_proto(message.retries) if message.HasField("retries") else NO_RETRIES,
+        dependencies_from_proto(message.after) if message.after else (),
+        message.array_index if message.HasField("array_index") else None,
     )
 
 
@@ -166,6 +189,9 @@ def job_to_proto(job: Job) -> job_pb2.Job:
         message=job.message,
         work_done_seconds=job.work_done_seconds,
         work_counted_time=_optional_time_to_proto(job.work_counted_time),
+        failures=job.failures,
+        not_before=_optional_time_to_proto(job.not_before),
+        waits_for=job.waits_for,
     )
 
 
@@ -195,6 +221,9 @@ def job_from_proto(message: job_pb2.Job) -> Job:
         message=message.message,
         work_done_seconds=message.work_done_seconds,
         work_counted_time=_optional_time_from_proto(message, "work_counted_time"),
+        failures=message.failures,
+        not_before=_optional_time_from_proto(message, "not_before"),
+        waits_for=tuple(message.waits_for),
     )
 
 

@@ -9,6 +9,7 @@ from allocator.domain.placement import WHOLE, DesiredReplica, NodeDesired
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.v1 import node_pb2
 from allocator.wire.fields import MAX_TEXT, Enumeration, labels_from_proto, within
+from allocator.wire.processes import process_from_proto, process_to_proto
 from allocator.wire.resources import epoch_from_proto, epoch_to_proto, resources_from_proto, resources_to_proto
 
 NODE_HEALTHS = Enumeration(NodeHealth, node_pb2.NodeHealth, "NODE_HEALTH")
@@ -75,6 +76,11 @@ def desired_to_proto(desired: NodeDesired) -> node_pb2.NodeDesired:
                 gpus=replica.gpus,
                 start_epoch=epoch_to_proto(replica.start_epoch),
                 millis=replica.millis,
+                process=None if replica.process is None else process_to_proto(replica.process),
+                peers=replica.peers,
+                array_index=replica.array_index,
+                failures=replica.failures,
+                queue=replica.queue,
             )
             for replica in desired.replicas
         ],
@@ -96,6 +102,11 @@ def desired_from_proto(message: node_pb2.NodeDesired) -> NodeDesired:
                 tuple(replica.gpus),
                 epoch_from_proto(replica.start_epoch if replica.HasField("start_epoch") else replica.epoch),
                 replica.millis or WHOLE,
+                process_from_proto(replica.process) if replica.HasField("process") else None,
+                tuple(replica.peers),
+                replica.array_index if replica.HasField("array_index") else None,
+                replica.failures,
+                replica.queue,
             )
             for replica in message.replicas
         ),
@@ -109,6 +120,9 @@ def report_to_proto(report: ReplicaReport) -> node_pb2.ReplicaReport:
         epoch=epoch_to_proto(report.epoch),
         state=REPLICA_STATES.number(report.state),
         message=report.message,
+        exit_code=report.exit_code,
+        cpu_seconds=report.cpu_seconds,
+        peak_memory_bytes=report.peak_memory_bytes,
     )
 
 
@@ -132,4 +146,7 @@ def report_from_proto(message: node_pb2.ReplicaReport) -> ReplicaReport:
         epoch_from_proto(message.epoch),
         REPLICA_STATES.member(message.state, "state"),
         printable(message.message[:MAX_TEXT]),
+        message.exit_code if message.HasField("exit_code") else None,
+        message.cpu_seconds,
+        message.peak_memory_bytes,
     )

@@ -348,14 +348,15 @@ def _differences(before: tuple[Job, ...], snapshot: Snapshot) -> tuple[list[Job]
     if snapshot.jobs is before:
         return [], []
     if since is not None and since.jobs is before:
-        live = [job for job in since.changed if not job.state.is_final]
-        return sorted(live, key=_sequence), [job.id for job in since.changed if job.state.is_final]
+        there = [job for job in since.changed if not job.state.is_final and not job.is_held(snapshot.time)]
+        gone = [job.id for job in since.changed if job.state.is_final or job.is_held(snapshot.time)]
+        return sorted(there, key=_sequence), gone
     known = dict(zip(map(id, before), before, strict=True))
     now = dict(zip(map(id, snapshot.jobs), snapshot.jobs, strict=True))
     changed = sorted((now[identity] for identity in now.keys() - known.keys()), key=_sequence)
-    there = {job.id for job in changed}
-    gone = (known[identity].id for identity in known.keys() - now.keys())
-    return changed, [job_id for job_id in gone if job_id not in there]
+    newer = {job.id for job in changed}
+    left = (known[identity].id for identity in known.keys() - now.keys())
+    return changed, [job_id for job_id in left if job_id not in newer]
 
 
 def _seconds_left(job: Job) -> float:

@@ -1,6 +1,7 @@
 """`make bench`: measures, prints tables, asserts nothing. Machines differ: compare figures of one run only.
 
-`python -m tests.bench [intake] [solver] [round] [placement] [explain] [replay]` runs all of them, or those named.
+`python -m tests.bench [NAME ...]` runs all of them, or those named: intake, solver, round, placement, explain, replay,
+enforcement.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 from rich.console import Console, RenderableType
 
-from tests.bench import explain, intake, placement, replay, rounds, solver
+from tests.bench import enforcement, explain, intake, placement, replay, rounds, solver
 
 BENCHES: dict[str, Callable[[], RenderableType]] = {
     "intake": intake.measure,
@@ -19,6 +20,7 @@ BENCHES: dict[str, Callable[[], RenderableType]] = {
     "placement": placement.measure,
     "explain": explain.measure,
     "replay": replay.measure,
+    "enforcement": enforcement.measure,
 }
 
 

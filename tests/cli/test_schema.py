@@ -17,6 +17,7 @@ from allocator.client import ClusterStatus, EndOfSnapshot, JobChange, NodeCounts
 from allocator.domain.errors import InvalidInput, NotFound, Violation
 from allocator.domain.job import Job, JobState
 from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
+from allocator.domain.process import Dependency, Process
 from allocator.domain.queue import Queue
 from allocator.domain.quota import Quota
 from allocator.domain.reason import Examined, PendingCause, PendingReason, PreemptionReason, Refusal, Shortage
@@ -27,7 +28,13 @@ from tests.builders import node, spec
 JOB = Job(
     "j1",
     1,
-    spec("q", labels=(("k", "v"),)),
+    spec(
+        "q",
+        labels=(("k", "v"),),
+        process=Process(("true",)),
+        after=(Dependency("j0"),),
+        array_index=3,
+    ),
     1.5,
     JobState.RUNNING,
     7,

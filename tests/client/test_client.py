@@ -12,16 +12,20 @@ import allocator.client
 from allocator.client import (
     AsyncClient,
     Client,
+    Condition,
+    Dependency,
     Discipline,
     EndOfSnapshot,
     Job,
     JobChange,
     JobState,
     JobUpdate,
+    Process,
     Queue,
     Quota,
     ReplicaReport,
     ReplicaState,
+    Retries,
 )
 from allocator.domain.cluster import NodeAvailability, NodeHealth
 from allocator.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound, ResourceExhausted
@@ -52,6 +56,35 @@ def test_a_job_s_whole_life(served: Served, client: Client) -> None:
     assert (cancelled.state, cancelled.message) == (JobState.CANCELLED, "not needed")
     served.finish(running)
     assert client.job(ran.id).state is JobState.SUCCEEDED
+
+
+def test_a_pipeline_that_is_tried_again(served: Served, client: Client) -> None:
+    served.populate(("q",), (node("n1", "a100"),))
+    run = Process(("python", "train.py"), (("A", "1"),), "/srv", "out-%a.txt", "", "SIGUSR1", 5.0)
+    first, second, third = client.submit(
+        [
+            spec("q", process=run, retries=Retries(1, 0.0), array_index=7),
+            spec("q", after=(Dependency("#0"),)),
+            spec("q", after=(Dependency("#0", Condition.ENDED), Dependency("#1", Condition.FAILED))),
+        ]
+    )
+    assert isinstance(first, Job)
+    assert isinstance(second, Job)
+    assert isinstance(third, Job)
+    assert (first.spec.process, first.spec.retries, first.spec.array_index) == (run, Retries(1, 0.0), 7)
+    assert third.spec.after == (Dependency(first.id, Condition.ENDED), Dependency(second.id, Condition.FAILED))
+    assert third == client.job(third.id) == served.store.get_job(third.id)
+    for state in (ReplicaState.FAILED, ReplicaState.FAILED):
+        served.round()
+        assert client.job(first.id).state is JobState.RUNNING
+        assert client.job(third.id).waits_for == (first.id, second.id)
+        served.finish(first, state, "exit code 3")
+    told = [client.job(job.id) for job in (first, second, third)]
+    assert [job.state for job in told] == [JobState.FAILED, JobState.FAILED, JobState.PENDING]
+    assert told[0].failures == 1
+    assert told[1].message == f"never started: {first.id} had to succeed first, and failed"
+    served.round()
+    assert client.job(third.id).state is JobState.RUNNING
 
 
 def test_one_bad_item_spoils_no_other(served: Served, client: Client) -> None:

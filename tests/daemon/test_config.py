@@ -113,7 +113,7 @@ def test_an_objective_has_a_name_or_is_an_alpha(name: str, fairness: float, util
         ("[server]\nhost = ''", "server.host: string should have at least 1 character"),
         ("[rounds]\ninterval_seconds = true", "rounds.interval_seconds: must not be true or false"),
         ("[store]\nurl = 'mysql://x'", "store.url: must be"),
-        ("[nodes]\nheartbeat_interval_seconds = 20", "must be at least twice heartbeat_interval_seconds (20)"),
+        ("[nodes]\nheartbeat_interval_seconds = 30", "must be at least twice heartbeat_interval_seconds (30)"),
         ("[policy]\nhysteresis_seconds = 9000", "hysteresis_seconds: must be at most credit_limit_seconds"),
         ("server = 3", "server: input should be a valid dictionary"),
         ("[server\n", "is not valid TOML"),

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from allocator.domain.constraints import AtMost, Constraints
 from allocator.domain.job import Job
 from allocator.domain.plan import Plan, Preempt, Start
 from allocator.domain.snapshot import Snapshot
 from allocator.placement import violations
-from tests.placement.worlds import applied, decide, node, snapshot, waiting, way
+from tests.placement.worlds import applied, decide, node, running, snapshot, waiting, way
 
 
 def calls(work: Callable[[], Plan]) -> tuple[Plan, int]:
@@ -114,3 +115,23 @@ def test_a_start_costs_the_same_on_four_times_as_many_nodes() -> None:
         return with_starts - calls(lambda: decide(snapshot(members, starts[:1])))[1]
 
     assert cost(1600) <= 1.5 * cost(400)
+
+
+def test_tasks_that_keep_apart_look_once_for_all_that_are_bound_alike() -> None:
+    """One is on every node already: each further one that waits is told so, and looks at no node."""
+    nodes = [node(f"n{i:03}", cpu=64) for i in range(40)]
+    app = (("app", "x"),)
+
+    def task(sequence: int) -> Job:
+        apart = Constraints(at_most=(AtMost(1, "node", app),))
+        return waiting(sequence, way(cpu=1), weight=1.0, labels=app, constraints=apart)
+
+    there, tasks = [running(task(s), f"n{s:03}") for s in range(40)], [task(1000 + s) for s in range(800)]
+
+    def cost(number: int) -> int:
+        world = snapshot(nodes, [*there, *tasks[:number]])
+        plan, count = calls(lambda: decide(world))
+        assert len(plan.waiting) == number
+        return count
+
+    assert cost(800) - cost(400) <= 400 * (len(nodes) + 5)

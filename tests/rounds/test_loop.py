@@ -14,6 +14,7 @@ import pytest
 from allocator.domain.job import Job, JobState
 from allocator.domain.placement import NodeDesired
 from allocator.domain.policy import Policy
+from allocator.domain.process import Dependency, Retries
 from allocator.domain.queue import Queue
 from allocator.domain.reason import PendingCause, PreemptionReason
 from allocator.formulation.problem import Problem
@@ -100,11 +101,11 @@ class World:
             interval=self.interval,
         )
 
-    def finish(self, job: Job) -> None:
+    def finish(self, job: Job, state: c.ReplicaState = c.ReplicaState.SUCCEEDED) -> None:
         allocation = self.job(job).allocation
         assert allocation is not None
         for index, replica in enumerate(allocation.placement.replicas):
-            report = c.ReplicaReport(job.id, index, allocation.epoch, c.ReplicaState.SUCCEEDED)
+            report = c.ReplicaReport(job.id, index, allocation.epoch, state)
             self.do(c.Heartbeat(replica.node, (report,)))
 
 
@@ -416,3 +417,40 @@ def test_a_dear_restart_makes_nobody_immune() -> None:
     (meek,) = world.submit(spec("big"))
     world.run(3000)
     assert world.job(meek).first_start_time is not None
+
+
+class TestHeld:
+    def test_a_failed_job_is_not_seen_until_its_next_try_which_ends_the_quiet(self) -> None:
+        world = one_gpu_world()
+        (job,) = world.submit(spec("big", retries=Retries(1, 35.0)))
+        world.run(20.0)
+        assert world.job(job).state is JobState.RUNNING
+        world.at(world.time + 2.0, lambda: world.finish(job, c.ReplicaState.FAILED))
+        world.run(10.0)
+        failed = world.job(job)
+        assert failed.not_before is not None
+        assert world.quiet_until[-1] == failed.not_before
+        assert world.reports[-1].snapshot.jobs == ()
+        world.run(failed.not_before - world.time)
+        world.run(10.0)
+        again = world.job(job)
+        assert (again.state, again.failures, again.preemption_count) == (JobState.RUNNING, 1, 0)
+        assert again.last_start_time is not None
+        assert failed.not_before <= again.last_start_time < failed.not_before + world.interval
+
+    def test_a_pipeline_runs_in_its_order_and_those_that_wait_weigh_nothing(self) -> None:
+        world = one_gpu_world()
+        first, second, other = world.submit(
+            spec("big"), spec("big", after=(Dependency("#0"),)), spec("small", preemptible=False)
+        )
+        world.run(10.0)
+        assert world.reports[0].snapshot.held == (world.job(second),)
+        assert [each.pending + each.running for each in world.reports[0].summary.queues if each.queue == "big"] == [1]
+        (running,) = [job for job in (first, other) if world.job(job).state is JobState.RUNNING]
+        (left,) = [job for job in (first, other) if job is not running]
+        world.finish(running)
+        world.run(10.0)
+        world.finish(left)
+        assert not world.job(second).waits_for
+        world.run(10.0)
+        assert world.job(second).state is JobState.RUNNING

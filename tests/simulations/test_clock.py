@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
+from allocator.domain.job import JobState
+from allocator.domain.policy import Policy
+from allocator.domain.process import Retries
+from allocator.domain.queue import Queue
+from allocator.intake import commands as c
+from allocator.rounds.loop import run_rounds
+from allocator.rounds.report import RoundReport
+from allocator.solvers.chain import ChainSolver
+from allocator.store.memory import MemoryStore
 from simulations.agenda import Agenda
 from simulations.clock import PATIENCE, Ending, VirtualClock
+from tests.builders import node, spec
 
 
 @dataclass
@@ -143,3 +154,42 @@ def test_without_an_interval_the_horizon_ends_a_replay_too() -> None:
     clock = VirtualClock(agenda, Stage(), interval=0.0, horizon=20.0)
     assert not clock.wait(0.0, quiet_until=-math.inf)
     assert (clock.ending, clock.now()) == (Ending.HORIZON, 20.0)
+
+
+def test_it_wakes_up_for_the_next_try_of_a_job_that_has_failed() -> None:
+    """Nothing happens for two hours in between: no round is run for that, and nobody says that it is all over."""
+    agenda, stage, store, times = Agenda(0.0), Stage(), MemoryStore(), list[float]()
+    clock = VirtualClock(agenda, stage, interval=10.0)
+    job_id = "j1"
+
+    def do(command: c.Command) -> None:
+        store.execute(command, agenda.now).result()
+
+    def end(state: c.ReplicaState) -> None:
+        allocation = store.get_job(job_id).allocation
+        assert allocation is not None
+        do(c.Heartbeat("n1", (c.ReplicaReport(job_id, 0, allocation.epoch, state),)))
+
+    def observe(report: RoundReport) -> None:
+        times.append(report.snapshot.time)
+        stage.exhausted = not report.snapshot.jobs
+        if report.snapshot.time >= 7200.0 and store.get_job(job_id).state is JobState.RUNNING:
+            end(c.ReplicaState.SUCCEEDED)
+            stage.finished = True
+
+    do(c.CreateQueue(Queue("q")))
+    do(c.RegisterNode(node()))
+    do(c.SubmitJobs((spec("q", retries=Retries(1, 7200.0, 7200.0)),)))
+    agenda.plan(15.0, lambda: end(c.ReplicaState.FAILED))
+    run_rounds(
+        store=store,
+        pusher=SimpleNamespace(push=lambda _: None),
+        clock=clock,
+        observers=[SimpleNamespace(observe=observe)],
+        solver=ChainSolver(),
+        policy=Policy,
+        interval=10.0,
+    )
+    assert clock.ending is Ending.FINISHED
+    assert store.get_job(job_id).last_start_time == 7220.0
+    assert [time for time in times if 20.0 < time < 7220.0] == []

@@ -17,16 +17,17 @@ from allocator.store.feed import Cursor
 from tests.store.cluster import FLAVOR, QUEUE, WAITS, AnyStore, Reopen, commit, do, set_up, spec, start, submit
 from tests.store.cluster import summary as summary_of
 from tests.store.contract_commands import CommandContract
+from tests.store.contract_held import DurableHeldContract, HeldContract
 from tests.store.contract_policies import DurablePolicyContract, PolicyContract
 from tests.store.contract_reads import ReadContract
 from tests.store.contract_rounds import RoundContract
 
 
-class StoreContract(CommandContract, RoundContract, ReadContract, PolicyContract):
+class StoreContract(CommandContract, RoundContract, ReadContract, PolicyContract, HeldContract):
     """All of it."""
 
 
-class DurableContract(StoreContract, DurablePolicyContract):
+class DurableContract(StoreContract, DurablePolicyContract, DurableHeldContract):
     """What must be the same after closing and opening again."""
 
     def test_everything_is_the_same_after_reopening(self, store: AnyStore, reopen: Reopen) -> None:

@@ -34,6 +34,7 @@ from allocator.store import job_mapping, mapping
 from allocator.store.summaries import read_summary, round_row, write_summary
 from allocator.store.tables import JobRow, MemoryRow, NodeRow, QueueRow, ReceiptRow, Row
 from allocator.store.writing import table
+from tests import processes
 
 EXACTLY = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -98,6 +99,10 @@ specs = st.builds(
     job_class=texts,
     deadline=st.none() | times,
     minimum_throughput=st.none() | floats,
+    process=st.none() | processes.processes,
+    retries=processes.retries,
+    after=processes.dependencies,
+    array_index=processes.array_indices,
 )
 replicas = st.builds(ReplicaPlacement, node=names, gpus=st.lists(st.integers(0, 15), max_size=4).map(tuple))
 reasons = st.builds(
@@ -155,6 +160,9 @@ def jobs(draw: st.DrawFn) -> Job:
         message=draw(texts),
         work_done_seconds=draw(floats),
         work_counted_time=draw(st.none() | times),
+        failures=draw(amounts),
+        not_before=draw(st.none() | times),
+        waits_for=tuple(sorted(draw(st.sets(names, max_size=2)))),
     )
 
 

@@ -75,8 +75,10 @@ def without_quotas(url: str) -> None:
     """Make a database as version 0003 of the schema left it."""
     execute(url, "DROP TABLE policy")
     execute(url, "DROP TABLE estimate")
-    for name in ("job_class", "deadline", "minimum_throughput", "work_done_seconds", "work_counted_time"):
-        execute(url, f"ALTER TABLE job DROP COLUMN {name}")
+    promises = ("job_class", "deadline", "minimum_throughput", "work_done_seconds", "work_counted_time")
+    processes = ("process", "retries", "after", "waits_for", "array_index", "failures", "not_before")
+    for name in (*promises, *processes):
+        execute(url, f'ALTER TABLE job DROP COLUMN "{name}"')
     for name in ("priority", "quotas", "discipline"):
         execute(url, f"ALTER TABLE queue DROP COLUMN {name}")
     execute(url, f"UPDATE {migrations.VERSION_TABLE} SET version_num = '0003'")

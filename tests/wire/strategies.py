@@ -35,6 +35,7 @@ from allocator.domain.reason import (
 from allocator.domain.resources import MAX_AMOUNT, Resources
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
+from tests import processes
 
 amounts = st.integers(0, MAX_AMOUNT)
 counts = st.integers(0, 10**6)
@@ -90,6 +91,10 @@ specs = st.builds(
     written,
     st.none() | times,
     st.none() | positive,
+    st.none() | processes.processes,
+    processes.retries,
+    processes.dependencies,
+    processes.array_indices,
 ).map(lambda spec: replace(spec, deadline=None) if spec.expected_duration_seconds is None else spec)
 shortages = st.builds(Shortage, names, names, amounts, amounts)
 examined = st.builds(
@@ -140,6 +145,11 @@ def jobs(draw: st.DrawFn) -> Job:
         draw(st.sampled_from([None, *PreemptionReason])),
         tuple(sorted(draw(st.dictionaries(names, positive, max_size=2)).items())),
         draw(texts),
+        draw(positive),
+        draw(st.none() | times),
+        draw(counts),
+        draw(st.none() | times),
+        tuple(sorted(draw(st.sets(names, max_size=2)))),
     )
 
 
@@ -189,11 +199,17 @@ desired = st.builds(
         st.builds(
             DesiredReplica,
             *(names, counts, counts, epochs, names, resources, device_indices, epochs, st.integers(1, 1000)),
+            *(st.none() | processes.processes, st.lists(names, max_size=3).map(tuple), processes.array_indices),
+            *(counts, names),
         ),
         max_size=3,
     ).map(tuple),
 )
-reports = st.builds(ReplicaReport, names, counts, epochs, st.sampled_from(ReplicaState), written)
+reports = st.builds(
+    ReplicaReport,
+    *(names, counts, epochs, st.sampled_from(ReplicaState), written),
+    *(st.none() | st.integers(0, 255), positive, amounts),
+)
 usages = st.builds(FlavorUsage, names, names, amounts, amounts, amounts, numbers)
 rounds = st.builds(
     RoundSummary,

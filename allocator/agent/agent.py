@@ -1,0 +1,244 @@
+"""The agent itself: registers the machine, follows what the daemon wants, and reports, for as long as it lives.
+
+Three tasks on one event loop: heartbeats, which renew the lease; the watch, which brings the desired state; and the
+work, one thread that makes what runs what is desired (`plan`, `runner`). A daemon that is away changes nothing until
+the lease is about to end: then the supervisors stop what runs, and nothing begins before the daemon has said anew what
+shall run here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from allocator.agent.plan import Begin, plan
+from allocator.agent.records import boot_time
+from allocator.agent.runner import Runner
+from allocator.client import AsyncClient, Lease, RetryPolicy
+from allocator.domain.cluster import Node
+from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, NotFound
+from allocator.domain.placement import Epoch, NodeDesired
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+"""How often runs are looked at when nothing tells that one has ended."""
+_REPORT_GAP_SECONDS = 0.05
+"""At least, between two heartbeats, however many runs end."""
+_STEP_SECONDS = 0.5
+"""About how long is worked at a stretch: then heartbeats get their turn."""
+_FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
+_SAFETY = 0.2
+"""Of the lease: the same share at its end in which supervisors stop what runs; nothing begins then."""
+
+
+class Agent:
+    """Runs until it is cancelled; what runs on the machine goes on then, and is found again by the next agent."""
+
+    def __init__(
+        self, client: AsyncClient, node: Node, runner: Runner, registered: Callable[[Node], None] | None = None
+    ) -> None:
+        """`registered` is told when the daemon has taken the node in."""
+        self._client = client
+        self._node = node
+        self._runner = runner
+        self._registered = registered
+        self._desired: NodeDesired | None = None
+        """None: what is desired is not known, or not any more."""
+        self._newest = Epoch(0, 0)
+        self._lease = Lease(0.0, 1.0)
+        self._deadline = 0.0
+        self._work_to_do = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ask_again = asyncio.Event()
+        self._watched: dict[str, int] = {}
+        self._backoff = RetryPolicy(first_delay=_FIRST_DELAY, longest_delay=_LONGEST_DELAY)
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+        self._hands = ThreadPoolExecutor(1, thread_name_prefix="runs")
+
+    async def run(self) -> None:
+        """Raises InvalidInput, FailedPrecondition: the daemon refuses the node. OSError: no state folder."""
+        try:
+            await self._by_hand(self._runner.open)
+            await self._register()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._heartbeats())
+                tasks.create_task(self._watches())
+                tasks.create_task(self._work())
+        except asyncio.CancelledError:
+            _log.info("the agent stops; what runs goes on until the lease ends")
+            raise
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            self._hands.shutdown()  # what it is at is short, and is finished
+            self._runner.close()
+
+    # --- staying known
+
+    async def _register(self) -> None:
+        failures = 0
+        while True:
+            sent = boot_time()
+            try:
+                registration = await self._client.register_node(self._node)
+            except (InvalidInput, FailedPrecondition):
+                raise
+            except AllocatorError as error:
+                if failures == 0:
+                    _log.warning("cannot register yet: %s", error)
+                await asyncio.sleep(self._backoff.delay(failures, self._rng))
+                failures += 1
+            else:
+                await self._renew(sent, registration.lease)
+                if self._registered is not None:
+                    self._registered(registration.node)
+                return
+
+    async def _heartbeats(self) -> None:
+        failures = 0
+        while True:
+            sent = boot_time()
+            try:
+                lease = await self._client.heartbeat(
+                    self._node.name, await self._by_hand(self._runner.reports), timeout=self._patience()
+                )
+            except NotFound:
+                _log.warning("the daemon does not know this node (any more): registering again")
+                self._doubt()
+                self._newest = Epoch(0, 0)
+                await self._register()
+            except AllocatorError as error:
+                if failures == 0:
+                    _log.warning("no heartbeat: %s", error)
+                failures += 1
+                await asyncio.sleep(self._backoff.delay(failures - 1, self._rng))
+                continue
+            else:
+                if failures:
+                    _log.info("the daemon is back after %d attempts", failures)
+                await self._renew(sent, lease)
+            failures = 0
+            await self._pause()
+
+    def _patience(self) -> float:
+        """Seconds to wait for an answer: some attempts must fit into a lease."""
+        return max(1.0, self._lease.lease_seconds / 4)
+
+    async def _pause(self) -> None:
+        """Until the next heartbeat is due, or a run has ended."""
+        await asyncio.sleep(_REPORT_GAP_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._lease.heartbeat_interval_seconds - _REPORT_GAP_SECONDS)):
+                await self._ended.wait()
+        self._ended.clear()
+
+    async def _renew(self, sent: float, lease: Lease) -> None:
+        if self._deadline and boot_time() > self._last_beginning():
+            _log.warning("the lease had run out: what runs here is what the daemon says from now on")
+            self._doubt()
+        self._lease, self._deadline = lease, sent + lease.lease_seconds
+        await self._by_hand(self._runner.renew, self._deadline, lease.lease_seconds)
+
+    def _last_beginning(self) -> float:
+        """Until when something may begin on the daemon's last word."""
+        return self._deadline - self._lease.lease_seconds * _SAFETY
+
+    def _doubt(self) -> None:
+        """What was desired may be out of date: ask again before anything is done about it."""
+        self._desired = None
+        self._ask_again.set()
+
+    # --- what is desired
+
+    async def _watches(self) -> None:
+        """One watch after the other: a new one when there is doubt whether the old one still tells the truth."""
+        while True:
+            self._ask_again.clear()
+            watch = asyncio.create_task(self._watch())
+            asked = asyncio.create_task(self._ask_again.wait())
+            try:
+                await asyncio.wait((watch, asked), return_when=asyncio.FIRST_COMPLETED)
+                failure = watch.exception() if watch.done() else None
+            finally:
+                for task in (watch, asked):
+                    task.cancel()
+                await asyncio.gather(watch, asked, return_exceptions=True)
+            if failure is not None:
+                _log.warning("the watch ended: %s", failure)
+                await asyncio.sleep(_FIRST_DELAY)
+
+    async def _watch(self) -> None:
+        """Reconnects by itself, with growing delays."""
+        async for desired in self._client.watch_allocations(self._node.name):
+            if desired.epoch >= self._newest:
+                self._newest = desired.epoch
+                self._desired = desired
+                self._work_to_do.set()
+
+    # --- making it so
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                ended, more = await self._by_hand(self._step, self._desired, self._last_beginning())
+                if ended:
+                    self._ended.set()
+                if more:
+                    self._work_to_do.set()
+            except OSError as error:  # a full disk, say: it is tried again
+                _log.error("cannot do what is desired: %s", error)
+            self._watch_supervisors()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._work_to_do.wait()
+            self._work_to_do.clear()
+
+    def _step(self, desired: NodeDesired | None, last_beginning: float) -> tuple[bool, bool]:
+        """On the other thread. Whether a run has ended, and whether there is more to do at once.
+
+        `last_beginning` belongs to `desired`: neither is newer.
+        """
+        began = time.monotonic()
+        ended = self._runner.look()
+        if desired is None:
+            return ended, False
+        while True:
+            actions = plan(desired, self._runner.runs(), self._node.capacity)
+            if boot_time() > last_beginning:
+                actions = tuple(action for action in actions if not isinstance(action, Begin))
+            if not actions:
+                return ended, False
+            for action in actions:
+                self._runner.perform(action)
+                if time.monotonic() - began > _STEP_SECONDS:
+                    return ended, True
+
+    def _watch_supervisors(self) -> None:
+        """Have every end of a run wake the work."""
+        loop = asyncio.get_running_loop()
+        now = self._runner.descriptors()
+        for run_id, descriptor in list(self._watched.items()):
+            if now.get(run_id) != descriptor:
+                loop.remove_reader(descriptor)
+                del self._watched[run_id]
+        for run_id, descriptor in now.items():
+            if run_id not in self._watched:
+                self._watched[run_id] = descriptor
+                loop.add_reader(descriptor, self._supervisor_ended, descriptor)
+
+    def _supervisor_ended(self, descriptor: int) -> None:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        self._work_to_do.set()
+
+    async def _by_hand(self, function: Callable[..., T], *arguments: object) -> T:
+        """On the thread that all runs belong to."""
+        return await asyncio.get_running_loop().run_in_executor(self._hands, function, *arguments)

@@ -1,0 +1,177 @@
+"""What the agent keeps of each run, in a folder of its own: it survives the agent, and is never half written.
+
+    STATE/lease.json            until when the daemon's word holds, for supervisors
+    STATE/runs/RUN/record.json  the replica, its phase and what came of it (`Record`)
+                   instructions.json, stop.json    to the supervisor (`allocator.agent.supervise`)
+                   started.json, exit.json         from it
+                   lock                            held by it as long as it lives
+    STATE/work/JOB              working directory of jobs that name none; it stays, for the next start
+    STATE/output/JOB/RUN.out    what jobs print that name no file
+
+Times are seconds since boot (CLOCK_BOOTTIME).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+
+from allocator.agent.plan import Phase
+from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
+from allocator.wire.nodes import desired_from_proto, desired_to_proto
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run as it is known."""
+
+    run_id: str
+    number: int
+    """Counts the runs of this state folder: their order, and their traffic class."""
+    boot: str
+    """In which it began: nothing of a run survives the boot."""
+    replica: DesiredReplica
+    phase: Phase = Phase.RUNNING
+    exit_code: int | None = None
+    message: str = ""
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    limited: bool = True
+    """Whether its control groups hold it to what the replica may use."""
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replaces the file as a whole. Raises OSError."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(content))
+    new.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """None where it is not there, or is no JSON object."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text())
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def save(folder: Path, record: Record) -> None:
+    """Into the folder of its run."""
+    write_json(
+        folder / "record.json",
+        {
+            "format": FORMAT,
+            "run_id": record.run_id,
+            "number": record.number,
+            "boot": record.boot,
+            "replica": replica_to_json(record.replica),
+            "phase": record.phase.value,
+            "exit_code": record.exit_code,
+            "message": record.message,
+            "cpu_seconds": record.cpu_seconds,
+            "peak_memory_bytes": record.peak_memory_bytes,
+            "limited": record.limited,
+        },
+    )
+
+
+def load(folder: Path) -> Record | None:
+    """None where there is none, or it cannot be understood."""
+    found = read_json(folder / "record.json")
+    if found is None or found.get("format") != FORMAT:
+        return None
+    try:
+        return Record(
+            found["run_id"],
+            found["number"],
+            found["boot"],
+            replica_from_json(found["replica"]),
+            Phase(found["phase"]),
+            found["exit_code"],
+            found["message"],
+            found["cpu_seconds"],
+            found["peak_memory_bytes"],
+            found["limited"],
+        )
+    except (KeyError, ValueError, TypeError, IndexError, json_format.ParseError):
+        return None
+
+
+def replica_to_json(replica: DesiredReplica) -> dict[str, Any]:
+    """With the field names of the API."""
+    message = desired_to_proto(NodeDesired("", Epoch(0, 0), (replica,)))
+    return dict(json_format.MessageToDict(message, preserving_proto_field_name=True))
+
+
+def replica_from_json(found: dict[str, Any]) -> DesiredReplica:
+    """Raises ParseError, IndexError."""
+    message = desired_to_proto(NodeDesired("", Epoch(0, 0), ()))
+    json_format.ParseDict(found, message, ignore_unknown_fields=True)
+    return desired_from_proto(message).replicas[0]
+
+
+def locked(folder: Path) -> int:
+    """An open file with the lock that the supervisor of the run in `folder` holds. BlockingIOError if it is held."""
+    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
+def is_supervised(folder: Path) -> bool:
+    """Whether a supervisor of this run lives."""
+    try:
+        os.close(locked(folder))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def boot_time() -> float:
+    """Seconds since boot, those in which the machine slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """Different after every boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def supervisor(folder: Path) -> int | None:
+    """A descriptor by which the supervisor can be signalled and waited for; None if it is not there (any more)."""
+    started = read_json(folder / "started.json")
+    if started is None:
+        return None
+    pid, start_time = started["supervisor"]
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if start_ticks(pid) != start_time:  # its number is another process's now
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process began, in clock ticks since boot; None if there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None

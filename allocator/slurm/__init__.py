@@ -1,0 +1,1 @@
+"""Slurm as the engine: its nodes are ours to plan, and what we decide runs as its jobs."""

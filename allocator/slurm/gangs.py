@@ -1,0 +1,69 @@
+"""What the daemon wants of Slurm's nodes, gang by gang, and the words that tell whose a job of Slurm's is. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
+
+_COMMENT = re.compile(r"allocator:([A-Za-z0-9_.\-]+):(\d+)\.(\d+)(?::(\d+))?\Z")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Run:
+    """One start of one job: Slurm runs it at most once."""
+
+    job_id: str
+    start: Epoch
+
+    @property
+    def comment(self) -> str:
+        """By which its Slurm job is known again, by whoever asks the controller."""
+        return f"allocator:{self.job_id}:{self.start}"
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.job_id}-{self.start}"
+
+
+def run_of(comment: str) -> Run | None:
+    """None where the comment is not ours."""
+    found = _COMMENT.match(comment)
+    return None if found is None else Run(found[1], Epoch(int(found[2]), int(found[3])))
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """`replicas` by rank, those that have finished left out."""
+
+    run: Run
+    replicas: tuple[tuple[str, DesiredReplica], ...]
+    """(node, what it is asked to run)."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every node's part of it has been heard of: never start half of one."""
+        return len(self.replicas) == self.replicas[0][1].replicas
+
+    @property
+    def first(self) -> DesiredReplica:
+        return self.replicas[0][1]
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Of each replica, by rank."""
+        return tuple(node for node, _ in self.replicas)
+
+
+def gangs_of(desired: Iterable[NodeDesired]) -> Mapping[Run, Gang]:
+    """Everything that nodes are asked to run together; of two epochs of a run, the newer replicas."""
+    found: dict[Run, dict[int, tuple[str, DesiredReplica]]] = {}
+    for state in desired:
+        for replica in state.replicas:
+            ranks = found.setdefault(Run(replica.job_id, replica.start_epoch), {})
+            known = ranks.get(replica.replica)
+            if known is None or known[1].epoch < replica.epoch:
+                ranks[replica.replica] = (state.node, replica)
+    return {run: Gang(run, tuple(ranks[rank] for rank in sorted(ranks))) for run, ranks in found.items()}
