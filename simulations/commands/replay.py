@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -264,6 +265,8 @@ def replay_command(
         "crowd_strength": crowd_strength,
     }
     given: dict[str, Any] = {name: value for name, value in knobs.items() if value is not None}
+    if scheduler_named(scheduler).by_rules:
+        _refuse_settings_of_ours(given, scheduler)
     options = replace(options, policy=replace(options.policy, **given), timings=timings, sharing=sharing)
     options = replace(options, conditions=conditions)
     options = replace(options, scheduler=scheduler_named(scheduler).name)
@@ -300,6 +303,14 @@ def replay_command(
             show_sharing(console, result.summary["sharing"])
         show_timings(console, result.table("rounds"))
         console.print(f"\nwritten to {escape(str(out))}")
+
+
+def _refuse_settings_of_ours(given: Iterable[str], scheduler: str) -> None:
+    """A rule has no objective to set: an option that changes nothing would be believed to have changed something."""
+    flags = {"utility": "fairness", "minimum_run_seconds": "minimum_run", "horizon_seconds": "placement_horizon"}
+    for name in sorted(given):
+        flag = flags.get(name, name.removesuffix("_seconds")).replace("_", "-")
+        raise InvalidInput.of(flag, f"{scheduler} decides by a rule and has no such setting; leave it out")
 
 
 def _objective(text: str) -> tuple[float, str]:

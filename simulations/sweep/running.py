@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -50,7 +52,8 @@ def run_here(folder: SweepFolder, cells: Iterable[Cell], processes: int, heard: 
         while waiting or running:
             while waiting and len(running) < processes:
                 cell = waiting.popleft()
-                running.append(_Running(cell, _started(folder, cell)))
+                with _undisturbed():
+                    running.append(_Running(cell, _started(folder, cell)))
                 heard(cell, Standing.RUNNING)
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
@@ -58,7 +61,29 @@ def run_here(folder: SweepFolder, cells: Iterable[Cell], processes: int, heard: 
                 heard(one.cell, Standing.DONE if done else Standing.FAILED)
             time.sleep(_LOOK_SECONDS)
     finally:
-        _stop(running)
+        with _undisturbed():
+            _stop(running)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C is heard at the end: a process that was just started, and not yet noted, would be left running."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
+        yield
+        return
+    came = False
+
+    def note(*_: object) -> None:
+        nonlocal came
+        came = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _started(folder: SweepFolder, cell: Cell) -> subprocess.Popen[bytes]:

@@ -233,6 +233,8 @@ def test_what_validate_refuses(arguments: list[str | Path], code: int, words: st
         (["--interval", "1e-9"], "interval: must be 0, or at least 0.001 s"),
         (["--fairness", "-1"], "fairness: must be"),
         (["--fairness", "nan"], "fairness: must be"),
+        (["--scheduler", "fifo", "--fairness", "1"], "fairness: fifo decides by a rule and has no such setting"),
+        (["--scheduler", "las", "--usage-half-life", "1"], "usage-half-life: las decides by a rule"),
         (["--gap", "1"], "gap: must be between 0 and 1"),
         (["--iterations", "0"], "iterations: must be at least 1"),
         (["--horizon", "-5"], "horizon: must be above 0 hours, got -5"),

@@ -14,7 +14,7 @@ import pytest
 
 from allocator.domain.errors import FailedPrecondition, InvalidInput
 from simulations.commands.replay import replay_command
-from simulations.sweep import slurm
+from simulations.sweep import running, slurm
 from simulations.sweep.arguments import Options
 from simulations.sweep.experiment import Cell, Experiment, read_experiment
 from simulations.sweep.folder import SweepFolder
@@ -174,6 +174,22 @@ def test_interrupted_it_says_how_far_it_is_and_leaves_nothing_running(tmp_path: 
     assert process.returncode == 130
     assert "0 of 3 replays are done, the others were stopped; the same command goes on from here" in complained
     assert not _running(tmp_path / "out")
+
+
+def test_an_interrupt_while_a_replay_is_being_started_stops_that_one_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def started(*_: object) -> subprocess.Popen[bytes]:
+        begun.append(subprocess.Popen(["sleep", "600"]))
+        os.kill(os.getpid(), signal.SIGINT)
+        return begun[0]
+
+    monkeypatch.setattr(running, "_started", started)
+    with pytest.raises(KeyboardInterrupt):
+        running.run_here(SweepFolder(tmp_path), [Cell(0, "one", {}, ())], 1, lambda *_: None)
+    assert [process.poll() for process in begun] == [-signal.SIGTERM]
 
 
 def _running(folder: Path) -> list[str]:
