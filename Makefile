@@ -14,7 +14,7 @@ PROTOS := $(wildcard protos/allocator/v1/*.proto)
 help: ## Show what can be made
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-run: $(VENV)/.run ## Start the demonstration: daemon, simulated nodes, jobs, and a live view (Ctrl-C stops it)
+run: $(VENV)/.run ## Start the demonstration: daemon, this machine, simulated nodes, jobs, a live view (Ctrl-C ends it)
 	@$(BIN)/allocator demo $(ARGS)
 
 test: $(VENV)/.dev node_modules/.installed ## Run every test, installing what is missing
@@ -47,7 +47,7 @@ bench: $(VENV)/.dev ## Measure: rounds, solver (up to 1,000 jobs), intake
 bench-solver: $(VENV)/.dev ## The solver's whole table, about 6 minutes (BENCH_ONLY, BENCH_SEEDS, BENCH_MOST_JOBS, BENCH_JSON)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench solver
 
-bench-%: $(VENV)/.dev ## One of the others, whole: bench-placement, bench-round, bench-intake, bench-replay, bench-enforcement
+bench-%: $(VENV)/.dev ## One of the others, whole: bench-placement, bench-round, bench-intake, bench-replay, bench-enforcement, bench-agents, bench-instant, bench-slurm
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $*
 
 protos: $(VENV)/.dev ## Generate allocator/v1 from protos/
@@ -68,9 +68,9 @@ generate: protos ## Generate everything that is generated: protos, dashboard, ex
 requirements: $(VENV)/.dev ## Choose the newest versions that go together, with hashes
 	@$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--extra sim --extra postgres pyproject.toml requirements/build.in -o requirements/run.txt
+		--extra sim --extra postgres --extra kubernetes pyproject.toml requirements/build.in -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--extra sim --extra postgres --group dev pyproject.toml requirements/build.in -c requirements/run.txt -o requirements/dev.txt
+		--extra sim --extra postgres --extra kubernetes --group dev pyproject.toml requirements/build.in -c requirements/run.txt -o requirements/dev.txt
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix-only -q .

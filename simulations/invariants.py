@@ -2,10 +2,11 @@
 
 Checked from what was committed and pushed, not from what was planned. Each round: the plan accounts for every live job
 once (of one that may leave jobs out, none twice); no node that was sent a new state is over capacity in any resource or
-on any GPU; every gang that changed is whole, on open nodes of its flavor, as its constraints say; epochs only grow and
-no job runs twice (the simulated cluster sees that); the gap is within what the status claims; as many jobs are live as
-were admitted and are not done; no side constraint of the policy is exceeded (`limits_kept`). What a round costs goes by
-what it changed, not by how many jobs wait and nodes are, but where there are side constraints, which are added up anew.
+on any GPU; every gang that changed is whole, on open nodes of its flavor, as its constraints say, and as the engines of
+its nodes can do; epochs only grow and no job runs twice (the simulated cluster sees that); the gap is within what the
+status claims; as many jobs are live as were admitted and are not done; no side constraint of the policy is exceeded
+(`limits_kept`). What a round costs goes by what it changed, not by how many jobs wait and nodes are, but where there
+are side constraints, which are added up anew.
 Between pushes a node's state does not change, so this covers every node; every `full_every` rounds the whole cluster is
 compared and added up anew all the same.
 """
@@ -27,6 +28,7 @@ from allocator.domain.resources import GPU_MILLIS, NOTHING, Resources
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation.eligibility import parted
 from allocator.placement.verify_constraints import label_violations, own_violations, unfit
+from allocator.placement.verify_engine import beyond_engine, indivisible
 from allocator.rounds.report import RoundOutcome, RoundReport
 from simulations.cluster import SimulatedCluster
 from simulations.limits_kept import exceeded
@@ -253,7 +255,13 @@ def _gang_findings(job: Job, change: Start | Move | Resize, nodes: Mapping[str, 
     if isinstance(change, Resize) and job.allocation is not None:
         if not job.spec.goes_on(job.allocation.placement, placement):
             yield f"job {job.id} was resized to where it cannot go on"
+        beyond = beyond_engine(job, job.allocation.placement, placement, nodes.get)
+        if beyond is not None:
+            yield f"job {job.id} was resized, but {beyond}"
         arriving = {replica.node for replica in placement.replicas[len(job.allocation.placement.replicas) :]}
+    whole = indivisible(job, placement, arriving, nodes.get)
+    if whole is not None:
+        yield f"job {job.id} was given what cannot be: {whole}"
     broken = own_violations(job.spec.constraints, placement.replicas, nodes)
     yield from (f"job {job.id}: {what}" for what in broken)
     for name in placement.nodes:

@@ -150,7 +150,7 @@ def _rates(report: RoundReport) -> Floats:
     there &= formulation.live.profiles.preemptible[formulation.live.jobs.profile]  # the job's word, and its class's
     rates[SECONDS] = there
     for kind, of_rows in (
-        (OWED, np.minimum(1.0, shares.sum(axis=1))),
+        (OWED, np.minimum(1.0, formulation.parts(shares).sum(axis=1))),
         (FLUID, problem.utilities(shares)),
         (WEIGHT, problem.weight),
     ):
@@ -159,6 +159,8 @@ def _rates(report: RoundReport) -> Floats:
     runs, configuration, part = runs[with_row], configuration[with_row], part[with_row]
     rates[RECEIVED, runs] = part
     column = _columns(formulation.configurations, problem.utility.shape[1], row[runs], configuration)
+    if formulation.most is not None:
+        part = part / formulation.most[row[runs]]  # utilities of a row are those of what its job can have
     rates[PLACED, runs] = np.where(column >= 0, problem.utility[row[runs], column], 0.0) * part
     return rates
 

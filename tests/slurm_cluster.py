@@ -6,17 +6,21 @@ jobs as their users. Nothing outside the given folder is touched, so several clu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.ports import free_port
+from tests.slurm_accounting import Accounting
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "munged")
 PATIENCE_SECONDS = 60.0
@@ -31,10 +35,23 @@ def missing() -> str:
 
 
 class SlurmCluster:
-    """`with SlurmCluster(folder, nodes=4) as slurm:`; commands are run with `slurm.environment`."""
+    """`with SlurmCluster(folder, nodes=4) as slurm:`; commands are run with `slurm.environment`.
 
-    def __init__(self, folder: Path, *, nodes: int, cores: int = 2, memory_mib: int = 2048, extra: str = "") -> None:
+    `shares` of fair-share by account: then there is accounting too, which takes a few seconds more.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nodes: int,
+        cores: int = 2,
+        memory_mib: int = 2048,
+        extra: str = "",
+        shares: Mapping[str, int] | None = None,
+    ) -> None:
         self.folder = folder
+        self._accounting = None if shares is None else Accounting(folder, folder / "munge.socket", shares)
         self.nodes = tuple(f"n{number}" for number in range(1, nodes + 1))
         self._shape = (
             f"CPUs={cores} Boards=1 SocketsPerBoard=1 CoresPerSocket={cores} ThreadsPerCore=1 RealMemory={memory_mib}"
@@ -48,6 +65,9 @@ class SlurmCluster:
         self._configure()
         try:
             self._start_munge()
+            if self._accounting is not None:
+                self._accounting.start(self._start, self._wait)
+                self._accounting.fill(self.call, self._wait)
             self.start_controller()
             for node in self.nodes:
                 self.start_node(node)
@@ -85,6 +105,24 @@ class SlurmCluster:
         process = self._processes.pop(name)
         process.kill()
         process.wait()
+
+    def power_off(self, node: str) -> None:
+        """The daemon of a node, and everything that jobs run there: as if it had lost its power."""
+        self.kill(node)
+        mark = f"SLURMD_NODENAME={node}".encode()
+        ours = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()
+        doomed: set[int] = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                told = (process / "environ").read_bytes().split(b"\0")
+                if ours in told and mark in told:
+                    parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                    if (Path("/proc") / str(parent) / "comm").read_text().startswith("slurmstepd"):
+                        os.kill(parent, signal.SIGKILL)  # before its tasks, whose end it would report
+                    doomed.add(int(process.name))
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def end(self, name: str) -> None:
         """Ask a daemon to end, and wait: the controller writes down first what it knows. A killed one forgets what it
@@ -149,6 +187,7 @@ SchedulerParameters=sched_min_interval=0,batch_sched_delay=0
 SlurmctldTimeout=10
 SlurmdTimeout=10
 {self._extra}
+{"" if self._accounting is None else self._accounting.lines}
 {nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """,
@@ -167,8 +206,7 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=
 
         self._wait("all nodes to be idle", ready)
 
-    def _wait(self, what: str, ready: object) -> None:
-        assert callable(ready)
+    def _wait(self, what: str, ready: Callable[[], bool]) -> None:
         end = time.monotonic() + PATIENCE_SECONDS
         while not ready():
             if time.monotonic() > end:

@@ -1,7 +1,8 @@
 """The agent itself: registers the machine, follows what the daemon wants, and reports, for as long as it lives.
 
-Three tasks on one event loop: heartbeats, which renew the lease; the watch, which brings the desired state; and the
-work, one thread that makes what runs what is desired (`plan`, `runner`). A daemon that is away changes nothing until
+Five tasks on one event loop: heartbeats, which renew the lease; the watch, which brings the desired state; the
+work, one thread that makes what runs what is desired (`plan`, `runner`); answers to who reads what jobs print
+(`output`); and what they say of their progress (`progress`). A daemon that is away changes nothing until
 the lease is about to end: then the supervisors stop what runs, and nothing begins before the daemon has said anew what
 shall run here.
 """
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from allocator.agent.output import OutputReader
 from allocator.agent.plan import Begin, plan
 from allocator.agent.records import boot_time
 from allocator.agent.runner import Runner
@@ -33,6 +35,8 @@ _LOOK_SECONDS = 1.0
 """How often runs are looked at when nothing tells that one has ended."""
 _REPORT_GAP_SECONDS = 0.05
 """At least, between two heartbeats, however many runs end."""
+_JITTER = 0.1
+"""Of the interval, at random: agents that began together, or found the daemon again together, come apart."""
 _STEP_SECONDS = 0.5
 """About how long is worked at a stretch: then heartbeats get their turn."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
@@ -44,13 +48,20 @@ class Agent:
     """Runs until it is cancelled; what runs on the machine goes on then, and is found again by the next agent."""
 
     def __init__(
-        self, client: AsyncClient, node: Node, runner: Runner, registered: Callable[[Node], None] | None = None
+        self,
+        client: AsyncClient,
+        node: Node,
+        runner: Runner,
+        registered: Callable[[Node], None] | None = None,
+        *,
+        end_jobs: bool = False,
     ) -> None:
-        """`registered` is told when the daemon has taken the node in."""
+        """`registered` is told when the daemon has taken the node in. `end_jobs`: nothing outlives the agent."""
         self._client = client
         self._node = node
         self._runner = runner
         self._registered = registered
+        self._end_jobs = end_jobs
         self._desired: NodeDesired | None = None
         """None: what is desired is not known, or not any more."""
         self._newest = Epoch(0, 0)
@@ -73,13 +84,18 @@ class Agent:
                 tasks.create_task(self._heartbeats())
                 tasks.create_task(self._watches())
                 tasks.create_task(self._work())
+                tasks.create_task(self._outputs())
+                tasks.create_task(self._progress())
         except asyncio.CancelledError:
-            _log.info("the agent stops; what runs goes on until the lease ends")
+            if not self._end_jobs:
+                _log.info("the agent stops; what runs goes on until the lease ends")
             raise
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
             self._hands.shutdown()  # what it is at is short, and is finished
+            if self._end_jobs:
+                self._runner.end_everything()
             self._runner.close()
 
     # --- staying known
@@ -114,7 +130,6 @@ class Agent:
             except NotFound:
                 _log.warning("the daemon does not know this node (any more): registering again")
                 self._doubt()
-                self._newest = Epoch(0, 0)
                 await self._register()
             except AllocatorError as error:
                 if failures == 0:
@@ -136,8 +151,9 @@ class Agent:
     async def _pause(self) -> None:
         """Until the next heartbeat is due, or a run has ended."""
         await asyncio.sleep(_REPORT_GAP_SECONDS)
+        interval = self._lease.heartbeat_interval_seconds * self._rng.uniform(1 - _JITTER, 1)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, self._lease.heartbeat_interval_seconds - _REPORT_GAP_SECONDS)):
+            async with asyncio.timeout(max(0.0, interval - _REPORT_GAP_SECONDS)):
                 await self._ended.wait()
         self._ended.clear()
 
@@ -145,16 +161,24 @@ class Agent:
         if self._deadline and boot_time() > self._last_beginning():
             _log.warning("the lease had run out: what runs here is what the daemon says from now on")
             self._doubt()
-        self._lease, self._deadline = lease, sent + lease.lease_seconds
-        await self._by_hand(self._runner.renew, self._deadline, lease.lease_seconds)
+        try:
+            await self._by_hand(self._runner.renew, sent + lease.lease_seconds, lease.lease_seconds)
+        except OSError as error:  # supervisors go by what is written: so do we
+            _log.error("cannot write down how long the lease holds: %s", error)
+        else:
+            self._deadline = sent + lease.lease_seconds
+        self._lease = lease
 
     def _last_beginning(self) -> float:
         """Until when something may begin on the daemon's last word."""
         return self._deadline - self._lease.lease_seconds * _SAFETY
 
     def _doubt(self) -> None:
-        """What was desired may be out of date: ask again before anything is done about it."""
-        self._desired = None
+        """What was desired may be out of date: ask again before anything is done about it.
+
+        What is answered then is believed even if it is older: the daemon may have been restored from a backup.
+        """
+        self._desired, self._newest = None, Epoch(0, 0)
         self._ask_again.set()
 
     # --- what is desired
@@ -179,10 +203,40 @@ class Agent:
     async def _watch(self) -> None:
         """Reconnects by itself, with growing delays."""
         async for desired in self._client.watch_allocations(self._node.name):
-            if desired.epoch >= self._newest:
+            if desired.epoch >= self._newest and not self._ask_again.is_set():  # else it was said before the doubt
                 self._newest = desired.epoch
                 self._desired = desired
                 self._work_to_do.set()
+
+    # --- what is printed
+
+    async def _outputs(self) -> None:
+        """One stream after the other on which the daemon asks for what runs print. Nothing else depends on it."""
+        reader = OutputReader(self._runner.settings)
+        failures = 0
+        while True:
+            began = time.monotonic()
+            try:
+                await self._client.offer_output((self._node.name,), reader.answer)
+            except AllocatorError as error:
+                failures = 1 if time.monotonic() - began > _LONGEST_DELAY else failures + 1
+                if failures == 1:
+                    _log.info("what jobs print cannot be asked for, for now: %s", error)
+            await asyncio.sleep(self._backoff.delay(max(0, failures - 1), self._rng))
+
+    # --- how fast jobs get on
+
+    async def _progress(self) -> None:
+        """Tell what jobs measured. What cannot be told is not told later: the next measurement is as good."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            for measured in await self._by_hand(self._runner.progress):
+                try:
+                    await self._client.report_progress(
+                        measured.job_id, measured.throughput, epoch=measured.epoch, timeout=self._patience()
+                    )
+                except AllocatorError as error:
+                    _log.info("progress of job %s was not taken: %s", measured.job_id, error)
 
     # --- making it so
 
@@ -219,6 +273,8 @@ class Agent:
                 return ended, False
             for action in actions:
                 self._runner.perform(action)
+                if self._runner.was_refused():  # by the machine: it needs a moment
+                    return ended, False
                 if time.monotonic() - began > _STEP_SECONDS:
                     return ended, True
 

@@ -18,7 +18,7 @@ def failure_message(memory_limit: int | None, code: int | None, said: str, usage
     if code == 0:
         return ""
     if usage.memory_kills:
-        limit = "" if memory_limit is None else f" of {_binary(memory_limit)}"
+        limit = "" if memory_limit is None else f" of {binary(memory_limit)}"
         return f"killed: it reached its memory limit{limit} ({_ending(code)})"
     if said:
         return f"could not be started: {said}" if code == 127 else said
@@ -38,7 +38,7 @@ def _ending(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _binary(amount: int) -> str:
+def binary(amount: int) -> str:
     """1536 MiB rather than 1.5 GiB: the number that was asked for is recognised."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if amount % size == 0 and amount >= size:

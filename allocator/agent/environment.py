@@ -14,7 +14,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PLACEHOLDER = re.compile(r"%(.?)", re.DOTALL)
 
 
-def environment(replica: DesiredReplica, process: Process, user: str, home: str) -> Mapping[str, str]:
+def environment(replica: DesiredReplica, process: Process, user: str, home: str, progress: str) -> Mapping[str, str]:
     """Nothing of the agent's own environment, which may hold secrets. The agent's variables win over the job's."""
     return {
         "PATH": PATH,
@@ -32,6 +32,7 @@ def environment(replica: DesiredReplica, process: Process, user: str, home: str)
         "ALLOCATOR_CORES": f"{replica.demand.cpu_millicores / 1000:g}",
         "ALLOCATOR_ARRAY_INDEX": "" if replica.array_index is None else str(replica.array_index),
         "ALLOCATOR_ATTEMPT": str(replica.failures + 1),
+        "ALLOCATOR_PROGRESS": progress,
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, replica.gpus)),
     }
 

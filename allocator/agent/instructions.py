@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from allocator.agent import records
+from allocator.agent import progress, records
 from allocator.agent.confinement import Enclosure
 from allocator.agent.environment import environment, expand
+from allocator.agent.reading import size_below
 from allocator.agent.records import Record
 from allocator.domain.placement import DesiredReplica
 from allocator.domain.process import Process
@@ -27,23 +28,31 @@ class RunnerSettings:
     most_memory_bytes: int | None = None
     """Of a replica that asked for none; None: as much as there is."""
     most_file_bytes: int | None = 64 * 2**30
+    most_disk_bytes: int | None = 64 * 2**30
+    """Of all files together in the directory that a job is given, unless it asked for less."""
+    disk_look_seconds: float = 5.0
     keep_seconds: float = 7 * 86_400.0
     """How long working directories and outputs stay after they were last written to."""
 
 
-def write(settings: RunnerSettings, record: Record, enclosure: Enclosure, process: Process) -> None:
-    """Into the run's folder; makes the folders that the command needs. Raises OSError."""
+def write(settings: RunnerSettings, record: Record, enclosure: Enclosure, process: Process) -> Record:
+    """Into the run's folder; makes the folders that the command needs. Returns the record, which knows then where the
+    command writes. Raises OSError.
+    """
     replica = record.replica
     directory, kept_output = _folders(settings, record.run_id, replica, process)
     account = pwd.getpwnam(settings.user) if settings.user else pwd.getpwuid(os.getuid())
     home = account.pw_dir if Path(account.pw_dir).is_dir() else str(directory)
     output, errors = (expand(path, replica, settings.node) for path in (process.output, process.errors))
+    errors = "" if errors == output else errors
+    counted = settings.state / "progress" / record.run_id
+    progress.prepare(counted, settings.user)
     told = {
         "command": list(process.command),
-        "environment": environment(replica, process, account.pw_name, home),
+        "environment": environment(replica, process, account.pw_name, home, str(counted.absolute())),
         "directory": str(directory),
         "output": output,
-        "errors": "" if errors == output else errors,
+        "errors": errors,
         "kept_output": str(kept_output),
         "user": settings.user,
         "join": [str(path) for path in enclosure.join],
@@ -55,6 +64,13 @@ def write(settings: RunnerSettings, record: Record, enclosure: Enclosure, proces
         "grace_seconds": process.grace_seconds,
     }
     records.write_json(settings.state / "runs" / record.run_id / "instructions.json", told)
+    return replace(
+        record,
+        output=output,
+        errors=errors,
+        output_begin=size_below(directory, output) if output else 0,
+        errors_begin=size_below(directory, errors) if errors else 0,
+    )
 
 
 def _folders(settings: RunnerSettings, run_id: str, replica: DesiredReplica, process: Process) -> tuple[Path, Path]:

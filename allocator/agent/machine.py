@@ -9,14 +9,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from allocator.agent import cgroups, gpus
+from allocator.agent import bandwidth, cgroups, gpus
 from allocator.agent.confinement import Capability
-from allocator.domain.cluster import Node
+from allocator.domain.cluster import EngineCapability, Node
 from allocator.domain.resources import GPU_MILLIS, Resources
 
 BITS_PER_BYTE = 8
 LABEL_PREFIX = "agent/"
 """Of the labels that say what the node can enforce."""
+_CHANGEABLE = {
+    "cpu-limits": EngineCapability.RESIZE_CPU,
+    bandwidth.NAME: EngineCapability.LIMIT_BANDWIDTH,
+}
+"""What is enforced is changed while a command runs, too: `Runner` writes the new limits to its control group."""
+_ALWAYS = frozenset(
+    {EngineCapability.CHANGE_REPLICAS, EngineCapability.SPLIT_CORES, EngineCapability.SPLIT_GPUS},
+)
 DEFAULT_FLAVOR = "cpu"
 RESERVED_MEMORY_SHARE = 0.02
 """Of the memory, for the system and the agent, unless told otherwise."""
@@ -36,10 +44,21 @@ class Given:
     disk_bytes: int | None = None
 
 
+def can_do(enforced: Iterable[Capability]) -> frozenset[EngineCapability]:
+    """What the agent can do to what runs here, given what the machine enforces. Runs of a gang begin and end one by
+    one, so its size can always change; the kernel shares cores, and two runs may be told the same GPU. What nobody is
+    held to cannot be changed either; a command is told its GPUs when it begins, and is never halted.
+    """
+    on = {each.name for each in enforced if each.on}
+    changeable = {capability for name, capability in _CHANGEABLE.items() if name in on}
+    return _ALWAYS | changeable
+
+
 def observe(given: Given, capabilities: Iterable[Capability], device: str = "") -> Node:
     """The node to register. `device`: whose speed counts as bandwidth; empty: that of the default route."""
+    enforced = tuple(capabilities)
     seen = gpus.find() if given.gpus is None else gpus.Gpus(given.gpus)
-    labels = {f"{LABEL_PREFIX}{each.name}": "on" if each.on else "off" for each in capabilities}
+    labels = {f"{LABEL_PREFIX}{each.name}": "on" if each.on else "off" for each in enforced}
     if seen.model and "gpu" not in dict(given.labels):
         labels["gpu"] = seen.model
     flavor = given.flavor or (gpus.flavor_of(seen.model) if seen.model else DEFAULT_FLAVOR)
@@ -56,6 +75,7 @@ def observe(given: Given, capabilities: Iterable[Capability], device: str = "") 
             disk_bytes=given.disk_bytes or 0,
         ),
         labels=tuple(sorted((dict(given.labels) | labels).items())),  # what is enforced is not a matter of opinion
+        capabilities=can_do(enforced),
     )
 
 

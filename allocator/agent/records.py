@@ -7,6 +7,8 @@
                    lock                            held by it as long as it lives
     STATE/work/JOB              working directory of jobs that name none; it stays, for the next start
     STATE/output/JOB/RUN.out    what jobs print that name no file
+    STATE/progress/RUN          how much of its work is done, as the command says
+    STATE/ended/JOB/RUN.json    record of a run that is forgotten and has printed something: where that is
 
 Times are seconds since boot (CLOCK_BOOTTIME).
 """
@@ -17,6 +19,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,9 @@ from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
 from allocator.wire.nodes import desired_from_proto, desired_to_proto
 
 FORMAT = 1
+
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+"""What may be the name of a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,18 @@ class Record:
     peak_memory_bytes: int = 0
     limited: bool = True
     """Whether its control groups hold it to what the replica may use."""
+    output: str = ""
+    """File below the working directory for what it prints; empty: the agent's own."""
+    errors: str = ""
+    """The same for its standard error; empty: with its output."""
+    output_begin: int = 0
+    """How many bytes were there when it began."""
+    errors_begin: int = 0
+
+
+def is_folder_name(job_id: str) -> bool:
+    """Whether folders of a job can be named by its id."""
+    return _JOB_ID.match(job_id) is not None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -55,6 +73,13 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     new = path.with_suffix(".new")
     new.write_text(json.dumps(content))
     new.replace(path)
+
+
+def overwrite_json(path: Path, content: dict[str, Any]) -> None:
+    """In place, which needs no more room than there was before. Raises OSError if there is no such file."""
+    with path.open("r+") as file:
+        file.write(json.dumps(content).ljust(os.fstat(file.fileno()).st_size))
+        file.truncate()
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -68,8 +93,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def save(folder: Path, record: Record) -> None:
     """Into the folder of its run."""
+    save_file(folder / "record.json", record)
+
+
+def save_file(path: Path, record: Record) -> None:
+    """Replaces the file as a whole. Raises OSError."""
     write_json(
-        folder / "record.json",
+        path,
         {
             "format": FORMAT,
             "run_id": record.run_id,
@@ -82,16 +112,25 @@ def save(folder: Path, record: Record) -> None:
             "cpu_seconds": record.cpu_seconds,
             "peak_memory_bytes": record.peak_memory_bytes,
             "limited": record.limited,
+            "output": [record.output, record.output_begin],
+            "errors": [record.errors, record.errors_begin],
         },
     )
 
 
 def load(folder: Path) -> Record | None:
     """None where there is none, or it cannot be understood."""
-    found = read_json(folder / "record.json")
+    return load_file(folder / "record.json")
+
+
+def load_file(path: Path) -> Record | None:
+    """As `load`."""
+    found = read_json(path)
     if found is None or found.get("format") != FORMAT:
         return None
     try:
+        output, output_begin = found.get("output", ("", 0))  # records of earlier versions have neither
+        errors, errors_begin = found.get("errors", ("", 0))
         return Record(
             found["run_id"],
             found["number"],
@@ -103,6 +142,10 @@ def load(folder: Path) -> Record | None:
             found["cpu_seconds"],
             found["peak_memory_bytes"],
             found["limited"],
+            output,
+            errors,
+            output_begin,
+            errors_begin,
         )
     except (KeyError, ValueError, TypeError, IndexError, json_format.ParseError):
         return None

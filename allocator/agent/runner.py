@@ -7,23 +7,27 @@ of its supervisor, so that it happens whether the agent lives or not.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from allocator.agent import instructions, records, supervise, sweeping
+from allocator.agent import instructions, progress, records, supervise, sweeping
 from allocator.agent.bandwidth import Shaper
 from allocator.agent.confinement import Confinement, Enclosure, Limits, Usage
-from allocator.agent.endings import failure_message, has_failed
+from allocator.agent.disk import DiskUse
+from allocator.agent.endings import binary, failure_message, has_failed
 from allocator.agent.instructions import RunnerSettings
 from allocator.agent.plan import Action, Adjust, Begin, Forget, Phase, Run, Stop
+from allocator.agent.progress import Meter, Progress
 from allocator.agent.records import Record
 from allocator.domain.placement import DesiredReplica
 from allocator.domain.process import Process
@@ -31,10 +35,15 @@ from allocator.intake.commands import ReplicaReport, ReplicaState
 
 _log = logging.getLogger(__name__)
 
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
-"""What may be the name of a folder."""
 NOTHING_TO_RUN = "the job has nothing to run: it names no command"
+_FOLDERS = (
+    ("", 0o711), ("runs", 0o700), ("work", 0o711), ("output", 0o700), ("ended", 0o700), ("progress", 0o711),
+)  # fmt: skip
+"""In the state folder; those that others may pass through hold what is a job's own."""
+_END_LOOK_SECONDS = 0.05
 _PRUNE_SECONDS = 3600.0
+_OF_THE_MACHINE = frozenset((errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+"""What passes, and is no fault of the job that met it: it is begun again."""
 """How often old folders are looked for."""
 UNSAFE_NAME = "could not be started: the job's id cannot be the name of a folder"
 
@@ -49,6 +58,7 @@ class _Known:
     descriptor: int | None = None
     """Of its supervisor."""
     child: subprocess.Popen[bytes] | None = None
+    meter: Meter = field(default_factory=Meter)
 
     def close(self) -> None:
         if self.descriptor is not None:
@@ -70,16 +80,27 @@ class Runner:
         self._unremoved: set[str] = set()
         self._prune_time = 0.0
         self._children: list[subprocess.Popen[bytes]] = []
+        self._refused = False
+        self._sweeper: threading.Thread | None = None
+        self._beginning = threading.Lock()
+        """Held while a run's folders are made."""
+        self._disk: DiskUse | None = None
+
+    @property
+    def settings(self) -> RunnerSettings:
+        """As they were given."""
+        return self._settings
 
     # --- the agent's own life
 
     def open(self) -> None:
         """Take the state folder, and find the runs that are in it."""
         state = self._settings.state
-        for name, mode in (("", 0o711), ("runs", 0o700), ("work", 0o711), ("output", 0o700)):
+        for name, mode in _FOLDERS:
             (state / name).mkdir(parents=True, exist_ok=True)
             (state / name).chmod(mode)
         self._lock = records.locked(state)
+        self._disk = DiskUse(state, self._settings.disk_look_seconds)
         self._next = (records.read_json(state / "counter.json") or {}).get("next", 0)
         for folder in sorted((state / "runs").iterdir()):
             record = records.load(folder)
@@ -93,11 +114,16 @@ class Runner:
             self._known[record.run_id] = self._adopted(_Known(record, folder))
         for run_id in self._confinement.known() - self._known.keys():
             self._remove_groups(run_id)
+        for counted in (state / "progress").iterdir():
+            if counted.name not in self._known:
+                counted.unlink(missing_ok=True)
         self.look()
         self._prune()
 
     def close(self) -> None:
         """Let go of everything; what runs goes on."""
+        if self._disk is not None:
+            self._disk.close()
         for known in self._known.values():
             known.close()
         for child in self._children:
@@ -139,6 +165,19 @@ class Runner:
                 found.append(_report(record, state, record.cpu_seconds, record.peak_memory_bytes))
         return tuple(sorted(found, key=lambda report: (report.job_id, report.epoch, report.state.value)))
 
+    def progress(self) -> tuple[Progress, ...]:
+        """What was measured since the last call, of gangs whose rank 0 runs here."""
+        found = []
+        for known in self._known.values():
+            replica = known.record.replica
+            if known.record.phase is not Phase.RUNNING or replica.replica:
+                continue
+            work, age = progress.read(self._settings.state / "progress" / known.record.run_id)
+            throughput = known.meter.note(replica.epoch, work, records.boot_time() - age)
+            if throughput is not None:
+                found.append(Progress(replica.job_id, replica.epoch, throughput))
+        return tuple(found)
+
     def look(self) -> bool:
         """Take note of what has happened; whether a run has ended since."""
         self._children = [child for child in self._children if child.poll() is None]
@@ -146,6 +185,8 @@ class Runner:
             self._prune()
         for run_id in list(self._unremoved):
             self._remove_groups(run_id)
+        if self._disk is not None:
+            self._disk.watch(self._disk_limits())
         ended = False
         for known in list(self._known.values()):
             if known.record.phase in {Phase.RUNNING, Phase.STOPPING}:
@@ -162,6 +203,7 @@ class Runner:
         usage = self._confinement.usage(record.run_id) if record.boot == self._boot else Usage()
         if exit_ is None:
             exit_ = self._unseen_end(known)
+        said = exit_["message"] or (records.read_json(known.folder / "stop.json") or {}).get("message", "")
         lost = record.phase is Phase.STOPPING or exit_["why"] in {"fenced", "terminated", "lost"}
         code = exit_["exit_code"]
         self._save(
@@ -170,7 +212,7 @@ class Runner:
                 record,
                 phase=Phase.LOST if lost else Phase.ENDED,
                 exit_code=code,
-                message=failure_message(self._limits(record.replica).memory_bytes, code, exit_["message"], usage),
+                message=failure_message(self._limits(record.replica).memory_bytes, code, said, usage),
                 cpu_seconds=usage.cpu_seconds,
                 peak_memory_bytes=usage.peak_memory_bytes,
             ),
@@ -195,6 +237,10 @@ class Runner:
             self._limit(known)
         if record.phase is Phase.RUNNING and self._confinement.usage(record.run_id).memory_kills:
             self._order(known, signal.SIGKILL, 0.0)  # half a job is worth nothing
+        job_id = record.replica.job_id
+        if record.phase is Phase.RUNNING and self._disk is not None and job_id in self._disk.over():
+            most = binary(self._disk_limits().get(job_id, 0))
+            self._order(known, signal.SIGKILL, 0.0, f"killed: its files grew beyond its limit of {most} together")
 
     # --- what shall be
 
@@ -210,15 +256,24 @@ class Runner:
             case Forget():
                 self._forget(self._known[action.run_id])
 
+    def was_refused(self) -> bool:
+        """Whether the machine had no room for another process or file since this was last asked."""
+        refused, self._refused = self._refused, False
+        return refused
+
     def renew(self, deadline: float, lease_seconds: float) -> None:
-        """What the daemon said holds until `deadline`, in seconds since boot."""
+        """What the daemon said holds until `deadline`, in seconds since boot. Raises OSError."""
         path = self._settings.state / "lease.json"
-        records.write_json(path, {"deadline": deadline, "lease_seconds": lease_seconds})
+        content = {"deadline": deadline, "lease_seconds": lease_seconds}
+        try:
+            records.write_json(path, content)
+        except OSError:  # on a full disk there is room where it was before; who reads half of it looks again
+            records.overwrite_json(path, content)
 
     def _begin(self, replica: DesiredReplica) -> None:
         number, self._next = self._next, self._next + 1
         records.write_json(self._settings.state / "counter.json", {"next": self._next})
-        safe = _JOB_ID.match(replica.job_id) is not None
+        safe = records.is_folder_name(replica.job_id)
         run_id = f"{replica.job_id}.{number}" if safe else f"run.{number}"
         folder = self._settings.state / "runs" / run_id
         folder.mkdir(mode=0o700)
@@ -235,7 +290,9 @@ class Runner:
             said = str(error.strerror or error) if isinstance(error, OSError) else str(error)
             where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
             _log.warning("run %s could not be started: %s%s", run_id, said, where)
-            self._save(known, replace(known.record, phase=Phase.ENDED, message=f"could not be started: {said}{where}"))
+            self._refused = isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+            phase = Phase.LOST if self._refused else Phase.ENDED
+            self._save(known, replace(known.record, phase=phase, message=f"could not be started: {said}{where}"))
             self._release(known)
 
     def _launch(self, known: _Known, process: Process) -> None:
@@ -243,7 +300,9 @@ class Runner:
         known.enclosure = self._confinement.enclose(record.run_id)
         self._confinement.limit(record.run_id, self._limits(record.replica))
         self._limit_bandwidth(known)
-        instructions.write(self._settings, record, known.enclosure, process)
+        with self._beginning:
+            given = instructions.write(self._settings, record, known.enclosure, process)
+        self._save(known, given)
         lock = records.locked(known.folder)
         try:
             with (known.folder / "supervisor.log").open("ab") as log:
@@ -260,7 +319,8 @@ class Runner:
         finally:
             os.close(lock)
         self._children.append(known.child)
-        known.descriptor = os.pidfd_open(known.child.pid)
+        with contextlib.suppress(OSError):  # it runs, whether we have a descriptor left or not
+            known.descriptor = os.pidfd_open(known.child.pid)
         _log.info("run %s began: %s", record.run_id, process.command[0])
 
     def _adjust(self, known: _Known, replica: DesiredReplica) -> None:
@@ -297,16 +357,56 @@ class Runner:
 
     def _stop(self, known: _Known) -> None:
         process = known.record.replica.process
-        self._save(known, replace(known.record, phase=Phase.STOPPING))
         assert process is not None, "only what has a process runs"
-        self._order(known, process.checkpoint, process.grace_seconds)
+        try:
+            self._save(known, replace(known.record, phase=Phase.STOPPING))
+            self._order(known, process.checkpoint, process.grace_seconds)
+        except OSError as error:  # a full disk, say, perhaps by this very run: its supervisor knows enough by itself
+            _log.error("run %s is stopped, which cannot be written down: %s", known.record.run_id, error)
+            self._tell_supervisor(known)
 
     def kill(self, run_id: str) -> None:
         """Grant no more grace to a run that is being stopped."""
         self._order(self._known[run_id], signal.SIGKILL, 0.0)
 
-    def _order(self, known: _Known, signal_: signal.Signals, grace_seconds: float) -> None:
-        records.write_json(known.folder / "stop.json", {"signal": signal_.name, "grace_seconds": grace_seconds})
+    def end_everything(self, most_seconds: float = 10.0) -> None:
+        """Tell all that runs to end, with its grace but at most so many seconds, and wait until nothing is left."""
+        for known in self._known.values():
+            process = known.record.replica.process
+            if known.record.phase is Phase.RUNNING and process is not None:
+                self._save(known, replace(known.record, phase=Phase.STOPPING))
+                self._order(known, process.checkpoint, min(process.grace_seconds, most_seconds))
+        until = time.monotonic() + most_seconds
+        while any(run.alive for run in self.runs()):
+            self.look()
+            if time.monotonic() > until:
+                for run in self.runs():
+                    if run.alive:
+                        self.kill(run.id)
+                until += most_seconds
+            time.sleep(_END_LOOK_SECONDS)
+
+    def _disk_limits(self) -> dict[str, int]:
+        """Bytes by job: what its replicas here asked for together, but no more than is given to anybody."""
+        asked: dict[str, int] = {}
+        for known in self._known.values():
+            replica = known.record.replica
+            if known.record.phase is Phase.RUNNING and records.is_folder_name(replica.job_id):
+                asked[replica.job_id] = asked.get(replica.job_id, 0) + replica.demand.disk_bytes
+        most = self._settings.most_disk_bytes
+        limits = {job_id: min(filter(None, (most, disk)), default=None) for job_id, disk in asked.items()}
+        return {job_id: limit for job_id, limit in limits.items() if limit is not None}
+
+    def _order(self, known: _Known, signal_: signal.Signals, grace_seconds: float, message: str = "") -> None:
+        """`message`: why, for the job's owner."""
+        order = {"signal": signal_.name, "grace_seconds": grace_seconds, "message": message}
+        if known.record.phase is Phase.RUNNING and message and (known.folder / "stop.json").exists():
+            return  # it was told already
+        records.write_json(known.folder / "stop.json", order)
+        self._tell_supervisor(known)
+
+    def _tell_supervisor(self, known: _Known) -> None:
+        """To look for an order; without one it stops its run as the job says."""
         if known.descriptor is None:
             known.descriptor = records.supervisor(known.folder)
         if known.descriptor is not None:  # one that has not begun yet finds the order by itself
@@ -316,15 +416,29 @@ class Runner:
     def _forget(self, known: _Known) -> None:
         known.close()
         self._release(known)
+        (self._settings.state / "progress" / known.record.run_id).unlink(missing_ok=True)
+        sweeping.keep_record(self._settings.state, known.record)
         shutil.rmtree(known.folder, ignore_errors=True)
         del self._known[known.record.run_id]
-        if _JOB_ID.match(known.record.replica.job_id):
+        if records.is_folder_name(known.record.replica.job_id):
             sweeping.drop_empty(self._settings.state, known.record.replica.job_id, known.record.run_id)
 
     def _prune(self) -> None:
-        used = frozenset(known.record.replica.job_id for known in self._known.values())
-        sweeping.prune(self._settings.state, used, self._settings.keep_seconds)
         self._prune_time = records.boot_time() + _PRUNE_SECONDS
+        if self._sweeper is None or not self._sweeper.is_alive():
+            self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
+            self._sweeper.start()
+
+    def _sweep(self) -> None:
+        """On its own thread."""
+        try:
+            sweeping.prune(self._settings.state, self._used, self._settings.keep_seconds, self._beginning)
+        except OSError as error:
+            _log.warning("old folders could not be removed: %s", error)
+
+    def _used(self) -> frozenset[str]:
+        """Jobs whose folders are in use; for any thread."""
+        return frozenset(known.record.replica.job_id for known in tuple(self._known.values()))
 
     def _release(self, known: _Known) -> None:
         with contextlib.suppress(OSError):

@@ -35,6 +35,8 @@ _LOOK_SECONDS = 1.0
 """How often lease and orders are looked at."""
 _REAP_SECONDS = 0.02
 """How often, while what is left over is killed."""
+_ROOM = 8192
+"""Bytes, for a file that must be written even if the disk is full."""
 _LEASE_SHARE = 0.2
 """Of the lease, at its end, is the grace for what is fenced: when the daemon gives the node up, nothing runs here."""
 
@@ -47,13 +49,16 @@ def main(folder: str, lock: int) -> None:
     _prctl(_SET_CHILD_SUBREAPER, 1)
     _write("/proc/self/oom_score_adj", "-999")
     orders = _read_json("instructions.json") or {}
+    for name in ("started.json", "exit.json"):
+        _reserve(name)
+    lease = _read_json(orders["lease"])
     pid, failure = _start(orders)
     if failure:
         os.waitpid(pid, 0)
         _finish({"exit_code": 127, "why": "not started", "message": failure})
         return
     _write_json("started.json", {"supervisor": _identity(os.getpid()), "command": _identity(pid)})
-    watch = _Watch(orders, pid)
+    watch = _Watch(orders, pid, lease)
     code = watch.see_out()
     _finish({"exit_code": code, "why": watch.why, "message": ""})
 
@@ -61,11 +66,13 @@ def main(folder: str, lock: int) -> None:
 class _Watch:
     """From the start of the command until nothing of it is left."""
 
-    def __init__(self, orders: dict[str, Any], pid: int) -> None:
+    def __init__(self, orders: dict[str, Any], pid: int, lease: dict[str, Any] | None) -> None:
         self._orders = orders
         self._pid = pid
         self.why = "ended"
         self._stop_order: dict[str, Any] | None = None
+        self._lease = lease
+        """The last one that could be read."""
         self._kill_time: float | None = None
         self._next_time = 0.0
         """When there will be something to do if nothing happens."""
@@ -79,6 +86,7 @@ class _Watch:
             _reap_others(self._pid)
             if self._kill_time is not None and time.monotonic() >= self._kill_time:
                 self._kill({*self._members(), *_children(os.getpid())})
+                self._next_time = time.monotonic() + _REAP_SECONDS  # what hangs in the kernel may take long to end
         while others := {*self._members(), *_children(os.getpid())} - {self._pid}:
             self._kill(others)
             for child in others:
@@ -102,7 +110,7 @@ class _Watch:
             self._look_at_lease()
 
     def _look_at_lease(self) -> None:
-        lease = _read_json(self._orders["lease"])
+        lease = self._lease = _read_json(self._orders["lease"]) or self._lease  # one that is lost is not for ever
         if lease is None:
             self._next_time = float("inf")
             return
@@ -265,7 +273,15 @@ def open_below(path: str) -> int:
 
 
 def _finish(exit_: dict[str, Any]) -> None:
-    _write_json("exit.json", exit_)
+    """However long it takes: without it a job that went well would have failed. Not where nobody asks any more."""
+    while True:
+        try:
+            _write_json("exit.json", exit_)
+            break
+        except FileNotFoundError:  # the folder of the run is gone
+            break
+        except OSError:
+            time.sleep(_LOOK_SECONDS)
 
 
 def _read_json(path: str) -> dict[str, Any] | None:
@@ -277,9 +293,18 @@ def _read_json(path: str) -> dict[str, Any] | None:
         return None
 
 
+def _reserve(path: str) -> None:
+    """Take the room for what is to be written there later: the command may fill the disk."""
+    with open(path + ".new", "wb") as file:  # noqa: PTH123
+        file.write(b" " * _ROOM)
+
+
 def _write_json(path: str, content: dict[str, Any]) -> None:
-    with open(path + ".new", "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump(content, file)
+    new = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.truncate(new, os.write(new, json.dumps(content).encode()))  # over what was reserved, if it was
+    finally:
+        os.close(new)
     os.replace(path + ".new", path)  # noqa: PTH105
 
 

@@ -7,10 +7,15 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 from allocator.agent import records
 from allocator.agent.confinement import Enclosure
+from allocator.agent.plan import Phase
+from allocator.agent.records import Record
 
 _CAN_END_SECONDS = 5.0
 """How long it may take the kernel to end what was killed."""
@@ -36,6 +41,19 @@ def end_remains(folder: Path, enclosure: Enclosure) -> None:
         time.sleep(0.01)
 
 
+def keep_record(state: Path, record: Record) -> None:
+    """Of a run that is forgotten: only if it has printed something, so that whoever asks for that finds it."""
+    job_id = record.replica.job_id
+    if not records.is_folder_name(job_id):
+        return
+    with contextlib.suppress(OSError):  # then nobody finds it: no reason not to go on
+        if record.output or record.errors or (state / "output" / job_id / f"{record.run_id}.out").stat().st_size:
+            folder = state / "ended" / job_id
+            folder.mkdir(mode=0o700, exist_ok=True)
+            phase = record.phase if record.phase is Phase.ENDED else Phase.LOST
+            records.save_file(folder / f"{record.run_id}.json", replace(record, phase=phase))
+
+
 def drop_empty(state: Path, job_id: str, run_id: str) -> None:
     """Remove what a run that is forgotten has left without anything in it."""
     output = state / "output" / job_id / f"{run_id}.out"
@@ -47,12 +65,31 @@ def drop_empty(state: Path, job_id: str, run_id: str) -> None:
             folder.rmdir()
 
 
-def prune(state: Path, used: frozenset[str], keep_seconds: float) -> None:
-    """Remove working directories and outputs of jobs that are not `used` and that nobody has written to for long."""
+def prune(state: Path, used: Callable[[], frozenset[str]], keep_seconds: float, beginning: Lock) -> None:
+    """Remove working directories and outputs of jobs that are not `used` and that nobody has written to for long.
+
+    There may be millions of files, which takes longer than a lease: it is for a thread of its own. None of the folders
+    begins to be used while `beginning` is held; then what goes is only given another name. Raises OSError.
+    """
+    away = state / "away"
+    away.mkdir(mode=0o700, exist_ok=True)
     oldest = time.time() - keep_seconds
-    for kind in ("work", "output"):
+    for kind in ("work", "output", "ended"):
         for folder in (state / kind).iterdir():
-            entries = [folder, *folder.iterdir()] if folder.is_dir() else [folder]
-            newest = max(entry.lstat().st_mtime for entry in entries)
-            if folder.name not in used and newest < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # an empty one goes as soon as its run is forgotten
+                if folder.name in used() or _newest(folder) >= oldest:
+                    continue
+                with beginning:
+                    if folder.name not in used():
+                        folder.rename(away / f"{kind}.{folder.name}.{time.monotonic_ns()}")
+    shutil.rmtree(away, ignore_errors=True)  # with what was left there when an agent was killed
+
+
+def _newest(folder: Path) -> float:
+    """When it, or something right in it, was last written to."""
+    newest = folder.lstat().st_mtime
+    with contextlib.suppress(NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                newest = max(newest, entry.stat(follow_symlinks=False).st_mtime)
+    return newest

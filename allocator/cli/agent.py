@@ -54,9 +54,18 @@ def agent(
     most_file: Annotated[
         str, typer.Option(help="How large a file that a job writes may become; 'none': as large as it likes.")
     ] = "64GiB",
+    most_disk: Annotated[
+        str,
+        typer.Option(
+            help="How much all files in a job's own directory may take together, unless it asked for less disk; 'none'."
+        ),
+    ] = "64GiB",
     keep_days: Annotated[
         float, typer.Option(help="How long working directories and outputs stay after they were last written to.")
     ] = 7.0,
+    end_jobs: Annotated[
+        bool, typer.Option("--end-jobs", help="When the agent is stopped, end what runs; default: it goes on.")
+    ] = False,
     group: Annotated[
         str,
         typer.Option(
@@ -93,9 +102,12 @@ def agent(
         user=user,
         most_processes=most_processes,
         most_file_bytes=None if most_file == "none" else _amount("--most-file", "disk", most_file),
+        most_disk_bytes=None if most_disk == "none" else _amount("--most-disk", "disk", most_disk),
         keep_seconds=keep_days * _DAY,
     )
-    agent_program.run(session_.address, given, settings, shape, group, as_json=session_.json)
+    agent_program.run(
+        session_.address, given, settings, shape, group, end_jobs=end_jobs, as_json=session_.json
+    )  # fmt: skip
 
 
 def _labels(given: list[str]) -> tuple[tuple[str, str], ...]:

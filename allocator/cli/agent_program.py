@@ -24,7 +24,16 @@ from allocator.domain.cluster import Node
 from allocator.domain.errors import FailedPrecondition, InvalidInput
 
 
-def run(address: str | None, given: Given, settings: RunnerSettings, shape: str, group: str, *, as_json: bool) -> None:
+def run(
+    address: str | None,
+    given: Given,
+    settings: RunnerSettings,
+    shape: str,
+    group: str,
+    *,
+    end_jobs: bool = False,
+    as_json: bool = False,
+) -> None:
     """Until SIGTERM or Ctrl-C. `settings` as they were given: node and memory are filled in from what is found."""
     _check_user(settings.user)
     device = default_device() if shape == "default" else shape
@@ -40,7 +49,7 @@ def run(address: str | None, given: Given, settings: RunnerSettings, shape: str,
 
     folder = f"folder {settings.state}"
     try:
-        asyncio.run(_serve(address, node, Runner(settings, confinement, shaper), registered))
+        asyncio.run(_serve(address, node, Runner(settings, confinement, shaper), registered, end_jobs=end_jobs))
     except BlockingIOError:
         raise FailedPrecondition(folder, "is another agent's, which runs; stop it, or choose another --state") from None
     except OSError as error:
@@ -49,7 +58,9 @@ def run(address: str | None, given: Given, settings: RunnerSettings, shape: str,
         confinement.close()
 
 
-async def _serve(address: str | None, node: Node, runner: Runner, registered: Callable[[Node], None]) -> None:
+async def _serve(
+    address: str | None, node: Node, runner: Runner, registered: Callable[[Node], None], *, end_jobs: bool
+) -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -57,7 +68,7 @@ async def _serve(address: str | None, node: Node, runner: Runner, registered: Ca
         loop.add_signal_handler(number, task.cancel)
     async with AsyncClient(address, retry=RetryPolicy(attempts=1)) as client:
         try:
-            await Agent(client, node, runner, registered).run()
+            await Agent(client, node, runner, registered, end_jobs=end_jobs).run()
         except asyncio.CancelledError:
             return
 

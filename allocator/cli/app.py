@@ -26,6 +26,7 @@ _ORDER = (
     "submit",
     "jobs",
     "job",
+    "logs",
     "explain",
     "cancel",
     "update",

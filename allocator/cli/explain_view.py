@@ -65,6 +65,7 @@ def show_job(found: JobExplanation, now: float, command: Command) -> None:
             ("why", held or (reasons.why_waiting(found.reason) if found.tier else "")),
             ("as of", as_of(found.round, found.time, now)),
             ("share", _share(found)),
+            ("keeps", "\n".join(words.LACKING[each] for each in found.lacking)),
             ("credit", _credit(found.credit_seconds)),
             ("budget", _budget(found)),
             ("promise", "" if found.promise is None else promise_view.promise(found.promise, now)),

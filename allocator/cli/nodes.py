@@ -1,8 +1,8 @@
-"""`allocator nodes [list | drain | cordon | uncordon | taint | remove]`."""
+"""`allocator nodes [list | show | drain | cordon | uncordon | taint | remove]`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
@@ -12,11 +12,11 @@ from allocator.cli.app import command, group, session
 from allocator.cli.quantities import approximate
 from allocator.cli.screen import Column, Table
 from allocator.client import Client
-from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import EngineCapability, Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import InvalidInput
 from allocator.domain.resources import STANDARD_RESOURCES, display_unit, resource_names
 
-nodes = group("nodes", "List nodes, and close, empty, reopen, taint or forget them.", "Cluster")
+nodes = group("nodes", "List nodes, look at one, and close, empty, reopen, taint or forget them.", "Cluster")
 
 _Name = Annotated[str, typer.Argument(metavar="NODE", help="The node's name.", autocompletion=completion.node_names)]
 
@@ -37,6 +37,18 @@ def list_(
 ) -> None:
     """List nodes with what they have."""
     _list(context, flavor)
+
+
+@command(nodes, "show")
+def show(context: typer.Context, name: _Name) -> None:
+    """Show one node: what it has, and what its engine can do."""
+    settings = session(context)
+    with settings.client() as client:
+        node = client.node(name)
+    if settings.json:
+        screen.emit_json(schema.node(node))
+    else:
+        screen.facts(_page(node))
 
 
 @command(nodes, "drain")
@@ -104,6 +116,31 @@ def _list(context: typer.Context, flavor: str | None) -> None:
         screen.emit_json(schema.many(schema.node, found))
     else:
         screen.show(node_table(found), empty="no nodes")
+
+
+def _page(node: Node) -> list[tuple[str, str]]:
+    able = node.capabilities
+    can = (
+        "everything: it says nothing else"
+        if able is None
+        else _listed(each for each in EngineCapability if each in able)
+    )
+    return [
+        ("node", node.name),
+        ("flavor", node.flavor),
+        ("state", node_state(node)),
+        ("has", words.demand(node.capacity)),
+        ("agent", "simulated" if node.simulated else ""),
+        ("labels", "\n".join(f"{key}={value}" for key, value in node.labels)),
+        ("taints", words.labelled(node.taints)),
+        ("engine can", can),
+        ("cannot", "" if able is None else _listed(each for each in EngineCapability if each not in able)),
+    ]
+
+
+def _listed(capabilities: Iterable[EngineCapability]) -> str:
+    """One line each."""
+    return "\n".join(f"{each.value}: {words.CAPABILITIES[each]}" for each in capabilities) or "none of these"
 
 
 def node_table(found: list[Node]) -> Table:

@@ -28,7 +28,7 @@ _CAUSES = {
     "together, or than its constraints let them hold",
     PendingCause.INSUFFICIENT_CAPACITY: "no room now, and others are owed it more",
     PendingCause.FRAGMENTED: "room enough in total, but not in pieces that fit its replicas",
-    PendingCause.NO_MATCHING_NODE: "never, as the cluster is: no open node has the labels and taints it accepts",
+    PendingCause.NO_MATCHING_NODE: "never, as the cluster is: no open node has labels, taints and engine as it needs",
     PendingCause.CONSTRAINED: "room enough, but its limits per node or rack, or what it must be near to, leave too few",
     PendingCause.RESERVED: "it would fit, but the place is reserved for a job that is owed more",
     PendingCause.EXCEEDS_QUOTA: "never, as quotas are: it is more than its queue, or one above it, may use",
@@ -74,6 +74,7 @@ _SHORT_HELD = "held by non-preemptible jobs"
 _REFUSALS = {
     Refusal.CLOSED: "closed",
     Refusal.TAINT: "with a taint that it does not tolerate",
+    Refusal.ENGINE: "with an engine that gives whole cores or GPUs only",
     Refusal.LABEL: "without the labels that it asks for",
     Refusal.AT_MOST: "where a limit on who runs together is reached",
     Refusal.NEAR: "away from what it must be near to",

@@ -232,6 +232,9 @@ def node(node: Node) -> Json:
         "health": node.health.value,
         "simulated": node.simulated,
         "taints": labels(node.taints),
+        "capabilities": (
+            None if node.capabilities is None else {"can": sorted(each.value for each in node.capabilities)}
+        ),
     }
 
 

@@ -12,18 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from allocator.cli import schema, screen
+from allocator.cli import advice
 from allocator.cli.app import command, group, session
-from allocator.cli.cluster_view import price_table
-from allocator.cli.reasons import why_waiting
-from allocator.cli.screen import Column, Table
 from allocator.client import AsyncClient
-from allocator.domain.bounds import weight_violations
 from allocator.domain.errors import FailedPrecondition, InvalidInput
 
 if TYPE_CHECKING:
     from allocator.slurm.observed import SlurmNode
-    from allocator.slurm.observing import Advice
     from allocator.slurm.queued import QueuedJob
 
 slurm = group("slurm", "Look at a Slurm cluster, and run what is decided on it.", "Cluster")
@@ -49,7 +44,7 @@ def observe(
     _require(("scontrol", "squeue"))
     if queues not in QUEUE_BY:
         raise InvalidInput.of("--queues", f"must be one of {', '.join(QUEUE_BY)}; got {queues!r}")
-    weights = {name: _weight(text) for name, text in _pairs("--weight", weight or [], "QUEUE=WEIGHT").items()}
+    weights = advice.weights(weight or [])
     control = Control()
 
     async def look() -> tuple[tuple[SlurmNode, ...], tuple[QueuedJob, ...]]:
@@ -60,42 +55,7 @@ def observe(
     except SlurmAway as away:
         raise FailedPrecondition("slurm", f"does not answer: {away}") from None
     found = advise(nodes, jobs, time.time(), queues, weights)
-    (_emit if session(context).json else _show)(found)
-
-
-def _show(found: Advice) -> None:
-    screen.heading("Would start now")
-    starts = Table((Column("job"), Column("queue"), Column("nodes")))
-    for job, queue, nodes in found.starts:
-        starts.add(job, queue, ",".join(nodes))
-    screen.show(starts, empty="nobody")
-    screen.heading("Would wait")
-    waits = Table((Column("job"), Column("queue"), Column("why")))
-    for job, queue, reason in found.waits:
-        waits.add(job, queue, why_waiting(reason).splitlines()[0])
-    screen.show(waits, empty="nobody")
-    screen.heading("Prices")
-    screen.show(price_table(found.usages), empty="no nodes, so no prices")
-    for job, why in found.passed_over:
-        screen.remark(f"job {job} is passed over: {why}")
-    screen.remark(f"{found.running} jobs run and stay; {found.outcome}, gap {found.gap:.1e}")
-
-
-def _emit(found: Advice) -> None:
-    screen.emit_json(
-        {
-            "starts": [{"job": job, "queue": queue, "nodes": list(nodes)} for job, queue, nodes in found.starts],
-            "waits": [
-                {"job": job, "queue": queue, "cause": None if reason is None else reason.cause.value}
-                for job, queue, reason in found.waits
-            ],
-            "passed_over": [{"job": job, "why": why} for job, why in found.passed_over],
-            "prices": schema.many(schema.price, found.usages),
-            "running": found.running,
-            "outcome": found.outcome,
-            "gap": schema.finite(found.gap),
-        }
-    )
+    (advice.emit if session(context).json else advice.show)(found)
 
 
 @command(slurm, "drive")
@@ -105,6 +65,18 @@ def drive(
         Path, typer.Option(help="Folder for scripts, output and exit codes; at the same place on all nodes.")
     ],
     poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the controller.")] = 1.0,
+    preempt: Annotated[
+        str,
+        typer.Option(
+            help="cancel what is preempted, or suspend it until its job starts again at the same place (or elsewhere, "
+            "when it is cancelled); jobs with GPUs are always cancelled.",
+            metavar="cancel|suspend",
+        ),
+    ] = "cancel",
+    fence: Annotated[
+        float,
+        typer.Option(min=1, help="Seconds in which what runs on a node that nobody can reach sees that it may not."),
+    ] = 10.0,
     partition: Annotated[str, typer.Option(help="Submit to this partition; Slurm's default one.")] = "",
     licence: Annotated[
         list[str] | None,
@@ -113,9 +85,9 @@ def drive(
 ) -> None:
     """Register Slurm's nodes, run what the daemon decides as Slurm jobs, and report what becomes of them.
 
-    Jobs of others count as used capacity and are never touched. Jobs are submitted held, on the nodes that were
-    decided, and released; Slurm starts none of them a second time. Ends with Ctrl-C; what runs goes on, and is known
-    again by the next one.
+    Jobs of others count as used capacity and are never touched. Jobs are submitted on the nodes that were decided,
+    and begin when the spool names them; Slurm starts none of them a second time. Ends with Ctrl-C; what runs goes on,
+    and is known again by the next one.
     """
     from allocator.slurm.bridge import Bridge, Settings  # noqa: PLC0415 - only this command needs it
     from allocator.slurm.control import Control  # noqa: PLC0415
@@ -123,7 +95,10 @@ def drive(
     _require(_PROGRAMS)
     if not spool.is_absolute():
         raise InvalidInput.of("--spool", f"must be an absolute path, got {str(spool)!r}")
-    settings = Settings(spool, poll, partition, _pairs("--licence", licence or [], "RESOURCE=NAME"))
+    if preempt not in ("cancel", "suspend"):
+        raise InvalidInput.of("--preempt", f"must be cancel or suspend; got {preempt!r}")
+    licences = advice.pairs("--licence", licence or [], "RESOURCE=NAME")
+    settings = Settings(spool, poll, fence, partition, preempt == "suspend", licences)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
     async def run() -> None:
@@ -138,23 +113,3 @@ def _require(programs: tuple[str, ...]) -> None:
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         raise FailedPrecondition("slurm", f"needs {', '.join(missing)}, not installed here; run it on a login node")
-
-
-def _pairs(flag: str, given: list[str], pattern: str) -> dict[str, str]:
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise InvalidInput.of(flag, f"must be {pattern}; got {text!r}")
-        found[name] = value
-    return found
-
-
-def _weight(text: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = float("nan")
-    for violation in weight_violations(weight):
-        raise InvalidInput.of("--weight", violation.description)
-    return weight

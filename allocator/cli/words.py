@@ -5,13 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from allocator.cli.quantities import approximate, format_amount, significant
-from allocator.domain.cluster import NODE_DOMAIN, Labels
+from allocator.domain.cluster import NODE_DOMAIN, EngineCapability, Labels
 from allocator.domain.constraints import Constraints
 from allocator.domain.job import Configuration, Job
 from allocator.domain.placement import WHOLE, Allocation
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.resources import Resources, display_unit
 
+CAPABILITIES = {
+    EngineCapability.RESIZE_CPU: "CPU of what runs can change",
+    EngineCapability.RESIZE_GPU: "GPUs of what runs can change",
+    EngineCapability.CHANGE_REPLICAS: "gangs can grow and shrink while they run",
+    EngineCapability.SUSPEND: "what runs can be halted, and go on later",
+    EngineCapability.LIMIT_BANDWIDTH: "bandwidth is kept to, and can change while something runs",
+    EngineCapability.SPLIT_CORES: "a replica may have a part of a core",
+    EngineCapability.SPLIT_GPUS: "a replica may have a part of a GPU",
+}
+LACKING = {
+    EngineCapability.RESIZE_CPU: "its part of its demand: an engine there cannot change the CPU of what runs",
+    EngineCapability.CHANGE_REPLICAS: "its number of replicas: an engine there cannot change that of a job that runs",
+    EngineCapability.LIMIT_BANDWIDTH: "its part of its demand: an engine there does not keep what runs to a bandwidth",
+    EngineCapability.SPLIT_CORES: "all of its demand: an engine there gives whole cores only",
+}
+"""What a job keeps because an engine cannot do this."""
 FLOATING = "(floating)"
 """Instead of a flavor: the resource belongs to no node."""
 

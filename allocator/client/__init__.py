@@ -7,6 +7,7 @@ from allocator.client.sync import Client
 from allocator.client.views import EndOfSnapshot, JobChange, JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.constraints import AtMost, Constraints, Near, NodeRule
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
+from allocator.domain.output import OutputEvent, OutputPiece, OutputPosition, OutputRun, OutputWait
 from allocator.domain.process import Condition, Dependency, Process, Retries
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
@@ -51,6 +52,11 @@ __all__ = [
     "NodeRule",
     "Offer",
     "Outcome",
+    "OutputEvent",
+    "OutputPiece",
+    "OutputPosition",
+    "OutputRun",
+    "OutputWait",
     "PastPrice",
     "PolicyCheck",
     "PolicyRecord",

@@ -29,11 +29,13 @@ from allocator.client.exchange import (
     resolve_address,
 )
 from allocator.client.failures import failure_of, stream_ended
+from allocator.client.offering import OutputReader, offer_output
 from allocator.client.retry import NEVER, RetryPolicy
 from allocator.client.sync import Client
 from allocator.client.views import JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobSpec, JobState
+from allocator.domain.output import OutputEnd, OutputEvent
 from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
@@ -124,6 +126,21 @@ class AsyncClient:
 
     def watch_jobs(self, *, queue: str = "", cursor: str = "") -> AsyncIterator[JobEvent]:
         return self._watch(calls.watch_jobs(queue, cursor))
+
+    async def read_output(
+        self,
+        job_id: str,
+        *,
+        replica: int = 0,
+        errors: bool = False,
+        tail_lines: int | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[OutputEvent]:
+        call = calls.read_output(job_id, replica, errors=errors, tail_lines=tail_lines, follow=follow)
+        async for event in self._watch(call):
+            if isinstance(event, OutputEnd):
+                return
+            yield event
 
     # --- queues
 
@@ -221,6 +238,12 @@ class AsyncClient:
 
     def watch_allocations(self, node: str) -> AsyncIterator[NodeDesired]:
         return self._watch(calls.watch_allocations(node))
+
+    async def offer_output(self, nodes: Iterable[str], reader: OutputReader) -> None:
+        """For agents: have the daemon's questions about what replicas on these nodes print answered by `reader`, until
+        the stream ends; raises why. Only here: the blocking client has no use for it.
+        """
+        await offer_output(self._channel, self.address, tuple(nodes), reader)
 
     # --- rounds
 
@@ -358,6 +381,6 @@ def _cancelled() -> bool:
 
 for _name, _method in list(vars(AsyncClient).items()):
     if not _name.startswith("_") and callable(_method):
-        _method.__doc__ = getattr(Client, _name).__doc__
+        _method.__doc__ = getattr(Client, _name, _method).__doc__
 
 __all__ = ["AsyncClient"]

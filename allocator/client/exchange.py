@@ -36,9 +36,11 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
 )
 """Retries are ours alone, so that what is not safe to repeat is sent once. `min_reconnect_backoff` is how long one
-attempt to connect may take, against its name."""
+attempt to connect may take, against its name. Every client has a connection of its own: a server takes a thousand calls
+at a time on one, and clients of one program would share them, without knowing."""
 
 
 @dataclass(frozen=True)

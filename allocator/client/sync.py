@@ -9,6 +9,7 @@ from allocator.client.sync_questions import Questions
 from allocator.client.views import JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobSpec, JobState
+from allocator.domain.output import OutputEnd, OutputEvent
 from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
@@ -108,6 +109,32 @@ class Client(Questions):
                     print(event.job.id, event.job.state)
         """
         return self._watch(calls.watch_jobs(queue, cursor))
+
+    def read_output(
+        self,
+        job_id: str,
+        *,
+        replica: int = 0,
+        errors: bool = False,
+        tail_lines: int | None = None,
+        follow: bool = False,
+    ) -> Iterator[OutputEvent]:
+        """What one replica prints, read where it runs or last ran: OutputRun, then its OutputPieces.
+
+        Ends when all that is there was told; with `follow`, when the job has ended: until then it waits for more, for
+        the job to start (OutputWait says so), and goes on with its next run if it is moved. `errors`: its standard
+        error, if the job names a file for that. NotFound; InvalidInput (no such replica); FailedPrecondition, which
+        says why there is nothing to read. Reconnects by itself where it was.
+
+            for event in client.read_output("j17", follow=True):
+                if isinstance(event, OutputPiece):
+                    sys.stdout.buffer.write(event.content)
+        """
+        call = calls.read_output(job_id, replica, errors=errors, tail_lines=tail_lines, follow=follow)
+        for event in self._watch(call):
+            if isinstance(event, OutputEnd):
+                return
+            yield event
 
     # --- queues
 

@@ -15,7 +15,7 @@ from allocator.daemon import logs
 from allocator.daemon.config import Settings
 from allocator.daemon.finished import FinishedJobs
 from allocator.daemon.ledger import ObservedLedger
-from allocator.daemon.liveness import Liveness
+from allocator.daemon.liveness import LISTENING_SECONDS, Liveness
 from allocator.daemon.noticed import Noticed
 from allocator.daemon.scheduler import Scheduler
 from allocator.domain.errors import AllocatorError, FailedPrecondition, NotFound
@@ -57,6 +57,7 @@ class Daemon:
                 max_message_bytes=settings.server.max_message_bytes,
                 lease_seconds=settings.nodes.heartbeat_timeout_seconds,
                 heartbeat_interval_seconds=settings.nodes.heartbeat_interval_seconds,
+                heartbeats_per_second=settings.nodes.heartbeats_per_second,
                 round_interval_seconds=settings.rounds.interval_seconds,
                 reject_infeasible=settings.submission.infeasible == "reject",
             ),
@@ -74,7 +75,7 @@ class Daemon:
             interval_seconds=settings.rounds.interval_seconds,
             on_broken_round=self._after_broken_round,
         )
-        self._monitor: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._exits = contextlib.AsyncExitStack()
 
     async def start(self) -> int:
@@ -95,8 +96,9 @@ class Daemon:
             exits.push_async_callback(self.rpc.stop, server.drain_seconds)
             self.scheduler.start()
             exits.push_async_callback(asyncio.to_thread, self.scheduler.stop)
-            self._monitor = asyncio.create_task(self._watch_nodes())
-            exits.callback(self._monitor.cancel)
+            for work in (self._listen(), self._watch_nodes()):
+                self._tasks.append(asyncio.create_task(work))
+                exits.callback(self._tasks[-1].cancel)
             exits.push_async_callback(self.rpc.begin_drain)
             self._exits = exits.pop_all()
         return port
@@ -105,13 +107,16 @@ class Daemon:
         """Drain and close; nothing acknowledged is lost."""
         await self._exits.aclose()
 
+    async def _listen(self) -> None:
+        """On the loop that heartbeats come in on: while that stands still, nobody can be heard."""
+        while True:
+            self.liveness.listening()
+            await asyncio.sleep(LISTENING_SECONDS)
+
     async def _watch_nodes(self) -> None:
         """Turn silence into LoseNode, once a second."""
         while True:
-            begin = time.monotonic()
             await asyncio.sleep(LIVENESS_CHECK_SECONDS)
-            # While this process did not run, it could not hear anybody: that silence is its own.
-            self.liveness.forgive(time.monotonic() - begin - LIVENESS_CHECK_SECONDS)
             for command in self.liveness.silent(self.store.nodes()):
                 if not self.liveness.is_silent(command.node):
                     continue  # it spoke while others were being marked

@@ -98,6 +98,13 @@ class Nodes(Section):
     """What is asked of node agents."""
 
     heartbeat_interval_seconds: float = Field(default=2.0, gt=0, le=3600, description="how often agents shall report")
+    heartbeats_per_second: float = Field(
+        default=250.0,
+        ge=1,
+        le=100_000,
+        description="most of all agents together: where they are too many for that, each is asked to report less "
+        "often, but still five times per timeout",
+    )
     heartbeat_timeout_seconds: float = Field(
         default=45.0,
         gt=0,

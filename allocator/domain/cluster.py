@@ -17,6 +17,7 @@ RACK_LABEL = "rack"
 NODE_DOMAIN = "node"
 """As the name of a kind of domain: every node is one. Any other name is the key of a node label."""
 
+CORE_MILLIS = 1000
 MOST_LABEL_VALUE = 1024
 MOST_TAINTS = 16
 
@@ -38,6 +39,44 @@ class NodeAvailability(Enum):
     """Closed, and emptied: preemptible jobs leave at the next round, the others when they end."""
 
 
+class EngineCapability(Enum):
+    """What an engine can do to what runs on a node of its. What it cannot do is not planned."""
+
+    RESIZE_CPU = "resize_cpu"
+    """The CPU that a replica may use can change while it runs."""
+    RESIZE_GPU = "resize_gpu"
+    """So can its GPUs. Nothing is planned that needs this yet."""
+    CHANGE_REPLICAS = "change_replicas"
+    """A gang can grow and shrink while those of its replicas that stay go on."""
+    SUSPEND = "suspend"
+    """What runs can be halted and go on later. Nothing is planned that needs this yet: who is stopped starts anew."""
+    LIMIT_BANDWIDTH = "limit_bandwidth"
+    """A replica is held to its bandwidth, which can change while it runs."""
+    SPLIT_CORES = "split_cores"
+    """A replica may be given a part of a core."""
+    SPLIT_GPUS = "split_gpus"
+    """A replica may be given a part of a GPU."""
+
+
+NEEDED_TO_DIVIDE = (
+    (EngineCapability.RESIZE_CPU, "cpu"),
+    (EngineCapability.SPLIT_CORES, "cpu"),
+    (EngineCapability.LIMIT_BANDWIDTH, "bandwidth"),
+)
+"""What it takes to change the part that a running job holds of a resource."""
+
+
+def needed_to_start(demand: Resources) -> tuple[EngineCapability, ...]:
+    """What an engine must be able to do to run a replica that asks for this."""
+    if not demand.cpu_millicores % CORE_MILLIS and not demand.gpu_millis % GPU_MILLIS:
+        return ()
+    parts = (
+        (EngineCapability.SPLIT_CORES, demand.cpu_millicores % CORE_MILLIS),
+        (EngineCapability.SPLIT_GPUS, demand.gpu_millis % GPU_MILLIS),
+    )
+    return tuple(capability for capability, part in parts if part)
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A machine: `capacity` is for the whole node; its GPUs are devices 0 .. gpu_count - 1."""
@@ -54,6 +93,8 @@ class Node:
     """Only jobs that tolerate every one of them are placed here; whoever runs here already stays. The operator's, once
     the node is known: registering again does not change them.
     """
+    capabilities: frozenset[EngineCapability] | None = None
+    """What its engine can do; None: it does not say, and is taken to be able to do everything."""
 
     @property
     def gpu_count(self) -> int:
@@ -62,6 +103,10 @@ class Node:
     @property
     def takes_new_work(self) -> bool:
         return self.availability is NodeAvailability.OPEN and self.health is NodeHealth.READY
+
+    def can(self, capability: EngineCapability) -> bool:
+        """Whether its engine can do that."""
+        return self.capabilities is None or capability in self.capabilities
 
     def label(self, key: str) -> str | None:
         """The value of a label; None if the node does not have it."""

@@ -179,6 +179,8 @@ def _file_violations(field: str, path: str) -> list[Violation]:
         return [Violation(field, f"must have at most {MOST_PATH} characters, none of them NUL")]
     if path.startswith("/") or ".." in PurePosixPath(path).parts or path.endswith("/"):
         return [Violation(field, f"must be a file below the working directory, without '..'; got {path!r}")]
+    if ".." in PurePosixPath(_PLACEHOLDER.sub(lambda found: "%" * (found[1] == "%"), path)).parts:
+        return [Violation(field, f"must not become '..' where a placeholder is empty; got {path!r}")]
     if any(letter not in {*PLACEHOLDERS, "%"} for letter in _PLACEHOLDER.findall(path)):
         known = ", ".join(f"%{letter}" for letter in PLACEHOLDERS)
         return [Violation(field, f"may hold {known} and %%, and no other %; got {path!r}")]

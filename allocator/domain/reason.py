@@ -12,7 +12,9 @@ class PendingCause(Enum):
     NO_ELIGIBLE_FLAVOR = "no_eligible_flavor"
     """Never, as the cluster is: no open node has a flavor that the job accepts."""
     NO_MATCHING_NODE = "no_matching_node"
-    """Never, as the cluster is: no open node satisfies the job's constraints (labels, taints)."""
+    """Never, as the cluster is: no open node satisfies the job's constraints (labels, taints), or none of those that do
+    has an engine that can give parts of cores or GPUs, which it asks for.
+    """
     EXCEEDS_NODE = "exceeds_node"
     """Never, as the cluster is: a replica is larger than every node of every flavor it accepts, even when empty."""
     EXCEEDS_CLUSTER = "exceeds_cluster"
@@ -84,6 +86,8 @@ class Refusal(Enum):
     """It is cordoned, draining or lost."""
     TAINT = "taint"
     """It has a taint that the job does not tolerate."""
+    ENGINE = "engine"
+    """Its engine cannot give a part of a core or of a GPU, which the job asks for."""
     LABEL = "label"
     """Its labels are not those that the job's node rules ask for."""
     FULL = "full"

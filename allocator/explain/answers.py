@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from allocator.domain.cluster import EngineCapability
 from allocator.domain.job import JobState
 from allocator.domain.process import Dependency
 from allocator.domain.reason import NEVER, PendingCause, PendingReason
@@ -238,6 +239,10 @@ class JobExplanation:
     """How often it has failed and was put back into its queue."""
     not_before: float | None = None
     """While it is pending after it has failed: when it is tried again."""
+    lacking: tuple[EngineCapability, ...] = ()
+    """While it runs: what the engine of a node of its cannot do, so that it keeps the part of its demand, or the number
+    of replicas, that it has.
+    """
 
 
 class Shortfall(Enum):

@@ -87,7 +87,8 @@ class Finished:
     @cached_property
     def share(self) -> Floats:
         """(J,) of time that each job is owed, by turns; 1 of those that stay in place, 0 of those that cannot run."""
-        row, shares = self.report.formulation.row, in_turns(self.report.formulation, self.report.solution.shares)
+        formulation = self.report.formulation
+        row, shares = formulation.row, formulation.parts(in_turns(formulation, self.report.solution.shares))
         found = np.where(row == IN_PLACE, 1.0, 0.0)
         there = row >= 0
         if there.any():
@@ -104,6 +105,8 @@ class Finished:
         row = formulation.row[jobs]
         is_it = formulation.index[row] == self.configuration[jobs][:, None]
         gained = np.where(is_it, problem.utility[row], 0.0).max(axis=1, initial=0.0) * self.part[jobs]
+        if formulation.most is not None:
+            gained /= formulation.most[row]  # utilities of a row are those of what its job can have
         return np.bincount(row, weights=gained, minlength=problem.row_count).astype(np.float64)
 
     @cached_property

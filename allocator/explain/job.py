@@ -17,6 +17,7 @@ from allocator.formulation.problem import Floats
 from allocator.formulation.weightings import received
 from allocator.market.clearing import Stage
 from allocator.market.side import side_of_rows
+from allocator.placement.verify_engine import lacking
 from allocator.rounds.standings import promise_of
 
 
@@ -52,6 +53,7 @@ def explain_job(finished: Finished | None, job: Job) -> JobExplanation:
         weight=_weight(finished, job, at),
         promise=promise_of(finished.standings, job, at, finished.report.snapshot.time),
         throughputs=throughputs_of(finished.report.snapshot, job),
+        lacking=lacking(job, finished.live.nodes.find),
     )
     if not finished.solved:
         return seen

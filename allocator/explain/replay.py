@@ -69,7 +69,7 @@ class Step:
         row = self.decision.formulation.rows.get(job_id)
         if row is None:
             return 1.0 if job_id in self.decision.formulation.pinned else 0.0
-        return float(self.decision.solution.shares[row].sum())
+        return float(self.decision.formulation.parts(self.decision.solution.shares)[row].sum())
 
 
 def world_after(finished: Finished) -> World:

@@ -9,6 +9,7 @@ Amounts become display units (cores, GPUs, GiB, GB/s), so a price is per display
    which everybody spends all they have, until `allocator.market` knows better.
 4. Side constraints are limits of the problem (formulation.side_constraints). Jobs that they leave no configuration are
    among those of 2.
+5. What an engine cannot change of a running job stays as it is in the problem, too (formulation.fixed).
 
 Pinned jobs go on claiming their part of their queue's budget, though it buys nothing here: otherwise a queue would have
 more for its other jobs the more of the cluster it holds for good.
@@ -33,6 +34,7 @@ from allocator.domain.snapshot import LimitName, Memory, Snapshot
 from allocator.formulation.claims import RowClaims, claimants, display_amounts, held_by_queues, plain_budgets
 from allocator.formulation.columns import last_registry
 from allocator.formulation.eligibility import OpenNodes, open_nodes_of
+from allocator.formulation.fixed import Fixed, fixed
 from allocator.formulation.grouping import Candidates, group
 from allocator.formulation.judged_shapes import Shapes, grant_plenty, judged_shapes, problem_of, ways_of
 from allocator.formulation.live import Live
@@ -80,6 +82,15 @@ class Formulation:
     """What deadlines and minimum throughputs need from now on."""
     sides: SideRows | None = None
     """What the problem's first limits are; None: there are no side constraints."""
+    fixed: Fixed | None = None
+    """What of running jobs cannot change; None: nothing is said to be so."""
+    most: Floats | None = None
+    """(n,) the part of its demand that one job of a row can have: a share of 1 is that. None: all of it, of every row.
+    """
+
+    def parts(self, shares: Floats) -> Floats:
+        """(n, K) `shares` of the problem as parts of the whole demand all of the time."""
+        return shares if self.most is None else shares * self.most[:, None]
 
     @property
     def side_constraints(self) -> tuple[str, ...]:
@@ -181,15 +192,17 @@ def build(snapshot: Snapshot, policy: Policy, memory: Memory | None = None) -> F
     choices = np.zeros(len(profiles.shape), dtype=np.int64)
     if len(numbers):
         choices = np.where(in_use[profiles.shape], shapes.eligible.count[position[profiles.shape]], 0)
-    fixed = np.flatnonzero(pinned)
-    weightings = _weightings(snapshot, live, memory or Memory(), policy, candidates, fixed, open_nodes, shapes)
+    in_place = np.flatnonzero(pinned)
+    weightings = _weightings(snapshot, live, memory or Memory(), policy, candidates, in_place, open_nodes, shapes)
     steps = None if weightings.jobs is None else weightings.jobs.steps
     promised = promises(live, snapshot.time, policy.hysteresis_seconds + policy.minimum_run_seconds)
     step = promised.step_of_job(len(snapshot.jobs))
     claim = set_apart(claimants(snapshot.queues, live, candidates, steps), step[candidates])
     claim = claim if sides is None else set_apart(claim, sides.apart[candidates])
+    kept = fixed(live)
+    claim = claim if kept is None else set_apart(claim, np.where(stays, kept.apart, 0)[candidates])
     alike = claim.alike
-    budget = plain_budgets(weightings.queues, live, candidates, fixed, steps)[alike]
+    budget = plain_budgets(weightings.queues, live, candidates, in_place, steps)[alike]
     groups = group(
         Candidates(
             profile=claim.profile,
@@ -213,9 +226,19 @@ def build(snapshot: Snapshot, policy: Policy, memory: Memory | None = None) -> F
     ways = ways_of(groups, shapes, floating)
     slots = slot_rows(live, pinned, open_nodes, ways)
     throughput, limits = under(sides, shapes.eligible, groups.shape, leader)
-    problem = problem_of(groups, shapes, throughput, policy, (*limits, *(each.limit(groups.shape) for each in slots)))
+    stuck = None if kept is None else stays[leader] & kept.size[leader]
+    most = None if kept is None else np.where(stays[leader], kept.most[leader], 1.0)
+    problem = problem_of(
+        groups,
+        shapes,
+        throughput,
+        policy,
+        (*limits, *(each.limit(groups.shape) for each in slots)),
+        stuck,
+        most,
+    )
     best = live.shapes.throughput[live.shape[leader]].max(axis=1, initial=0.0)
-    able = throughput.max(axis=1, initial=0.0)
+    able = throughput.max(axis=1, initial=0.0) * (1.0 if most is None else most)
     return Formulation(
         problem=problem,
         flavors=snapshot.flavors,
@@ -240,6 +263,8 @@ def build(snapshot: Snapshot, policy: Policy, memory: Memory | None = None) -> F
             for job, number in zip(inside[~possible].tolist(), shape[~possible].tolist(), strict=True)
         },
         sides=sides,
+        fixed=kept,
+        most=most,
     )
 
 

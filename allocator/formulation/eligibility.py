@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from allocator.domain.cluster import NODE_DOMAIN, Node
+from allocator.domain.cluster import NODE_DOMAIN, EngineCapability, Node, needed_to_start
 from allocator.domain.constraints import Constraints
 from allocator.domain.job import MAX_REPLICAS
 from allocator.domain.reason import PendingCause, PendingReason, Shortage
@@ -35,6 +35,17 @@ class Kind(NamedTuple):
     def asks(self) -> Resources:
         """Everything that each replica takes."""
         return self.demand + self.floating if self.floating.extra else self.demand
+
+    @property
+    def needs(self) -> tuple[EngineCapability, ...]:
+        """Of the engine of its nodes."""
+        return needed_to_start(self.demand)
+
+    def admits(self, node: Node) -> bool:
+        """Whether labels, taints and the engine of the node allow a replica there, whoever else runs."""
+        return self.constraints.admits(node) and (
+            node.capabilities is None or all(node.can(each) for each in self.needs)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +89,7 @@ class OpenNodes:
                 self._by_flavor.setdefault(node.flavor, []).append(node)
                 self._sizes.setdefault(node.flavor, Counter())[node.capacity] += 1
         self._verdicts: dict[Kind, Verdict] = {}
-        self._admitted: dict[tuple[str, Constraints], list[Node]] = {}
+        self._admitted: dict[tuple[str, Constraints, tuple[EngineCapability, ...]], list[Node]] = {}
 
     def capacity(self, flavor: str) -> Resources:
         """Everything that the flavor's open nodes have together."""
@@ -91,17 +102,17 @@ class OpenNodes:
             found = self._verdicts[kind] = self._judge(kind)
         return found
 
-    def admitted(self, flavor: str, constraints: Constraints) -> list[Node]:
-        """The flavor's open nodes whose labels and taints suit the constraints, by name; not to be changed."""
-        key = (flavor, constraints)
+    def admitted(self, kind: Kind) -> list[Node]:
+        """The open nodes of its flavor whose labels, taints and engine suit it, by name; not to be changed."""
+        key = (kind.flavor, kind.constraints, kind.needs)
         found = self._admitted.get(key)
         if found is None:
-            found = [node for node in self._by_flavor.get(flavor, []) if constraints.admits(node)]
+            found = [node for node in self._by_flavor.get(kind.flavor, []) if kind.admits(node)]
             self._admitted[key] = found
         return found
 
     def _judge(self, kind: Kind) -> Verdict:
-        sizes, admitted = self._sizes.get(kind.flavor), self.admitted(kind.flavor, kind.constraints)
+        sizes, admitted = self._sizes.get(kind.flavor), self.admitted(kind)
         if sizes is None:
             return Verdict(PendingCause.NO_ELIGIBLE_FLAVOR)
         if not admitted:

@@ -16,7 +16,7 @@ from allocator.formulation.claims import display_amounts
 from allocator.formulation.eligibility import Kind, OpenNodes, Verdict, blocked, shortages_of, why_never
 from allocator.formulation.grouping import Groups
 from allocator.formulation.limits import Limit
-from allocator.formulation.problem import Floats, Integers, Problem
+from allocator.formulation.problem import Booleans, Floats, Integers, Problem
 from allocator.formulation.slots import Ways
 
 _PLENTY = float(MAX_AMOUNT)
@@ -100,10 +100,17 @@ def grant_plenty(room: Floats, resources: tuple[str, ...], floating: tuple[str, 
 
 
 def problem_of(
-    groups: Groups, shapes: Shapes, throughput: Floats, policy: Policy, limits: tuple[Limit, ...]
+    groups: Groups,
+    shapes: Shapes,
+    throughput: Floats,
+    policy: Policy,
+    limits: tuple[Limit, ...],
+    stuck: Booleans | None = None,
+    most: Floats | None = None,
 ) -> Problem:
     """What the rows' shapes need and yield, spread over the rows; `throughput` (n, K) is 0 where side constraints leave
-    them nothing.
+    them nothing. `stuck` (n,): whose size changes by a restart only. `most` (n,): the part of its demand that a job can
+    have.
     """
     eligible = shapes.eligible
     kind = eligible.kind[groups.shape]
@@ -112,7 +119,8 @@ def problem_of(
     if eligible.resizable.any():  # another replica count on the same flavor is no restart
         flavor = shapes.flavor_of_kind[kind]
         same = flavor == np.take_along_axis(flavor, np.maximum(groups.current, 0)[:, None], axis=1)
-        elsewhere &= ~(eligible.resizable[groups.shape][:, None] & same)
+        resizes = eligible.resizable[groups.shape] if stuck is None else eligible.resizable[groups.shape] & ~stuck
+        elsewhere &= ~(resizes[:, None] & same)
     kept = np.where(elsewhere, groups.kept[:, None], 1.0)
     demand = np.where(there[:, :, None], shapes.amounts_of_kind[kind], 0.0)
     capacity = np.maximum(shapes.room, 0.0)
@@ -122,6 +130,8 @@ def problem_of(
     reference = throughput.max(axis=1, initial=0.0)
     if policy.utility == DOMINANT_SHARE:
         reference = reference / _dominant_shares(throughput, demand, capacity)
+    if most is not None:
+        kept, demand = kept * most[:, None], demand * most[:, None, None]
     return Problem.from_arrays(
         throughput=throughput * kept,
         flavor=np.where(there, shapes.flavor_of_kind[kind], 0),

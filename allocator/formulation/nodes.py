@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import EngineCapability, Node, NodeAvailability, NodeHealth
 from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS, resource_names
 
@@ -55,12 +55,19 @@ class NodeArrays:
     """(N,) ORDINARY, CORDONED, DRAINING or LOST."""
     labelled: Booleans
     """(N,) whether the node has labels or taints at all."""
+    able: Mapping[EngineCapability, Booleans]
+    """(N,) of each capability, whether the node's engine has it; only of those that some engine lacks."""
 
     @property
     def takes_new_work(self) -> Booleans:
         """(N,)"""
         ordinary: Booleans = self.condition == ORDINARY
         return ordinary
+
+    def find(self, name: str) -> Node | None:
+        """The node of this name, if there is one."""
+        position = self.index.get(name)
+        return None if position is None else self.nodes[position]
 
     def domains(self, label: str) -> Integers:
         """(N,) which domain of `label` each node is in, from 0; "node", or no such label: one of its own."""
@@ -107,4 +114,12 @@ def node_arrays(nodes: tuple[Node, ...]) -> NodeArrays:
             dtype=np.int64,
         ),
         labelled=np.array([bool(node.labels or node.taints) for node in ordered], dtype=np.bool_),
+        able=_able(ordered),
     )
+
+
+def _able(nodes: tuple[Node, ...]) -> Mapping[EngineCapability, Booleans]:
+    if all(node.capabilities is None for node in nodes):
+        return {}
+    able = {each: np.array([node.can(each) for node in nodes], dtype=np.bool_) for each in EngineCapability}
+    return {each: there for each, there in able.items() if not there.all()}

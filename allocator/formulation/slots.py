@@ -24,6 +24,7 @@ from typing import Self
 
 import numpy as np
 
+from allocator.domain.cluster import EngineCapability
 from allocator.domain.constraints import Constraints
 from allocator.domain.placement import held
 from allocator.domain.resources import GPU_MILLIS, display_unit
@@ -157,7 +158,7 @@ def _of_flavor(flavor: int, live: Live, pieces: FreePieces, open_nodes: OpenNode
     if not shapes.size:
         return
     nodes = np.arange(*live.nodes.flavor_starts[flavor : flavor + 2].tolist())
-    sets, of_shape = _admitted(live, flavor, nodes, open_nodes, ways.kind[shapes], here[shapes])
+    sets, of_shape = _admitted(live, nodes, open_nodes, ways.kind[shapes], here[shapes])
     asked = np.bincount(of_shape, weights=ways.jobs[shapes], minlength=len(sets))
     every = np.array([each for _, each in sets])
     for number in sorted(
@@ -191,27 +192,26 @@ Admitted = tuple[bytes, Booleans]
 
 
 def _admitted(
-    live: Live, flavor: int, nodes: Integers, open_nodes: OpenNodes, kind: Integers, here: Booleans
+    live: Live, nodes: Integers, open_nodes: OpenNodes, kind: Integers, here: Booleans
 ) -> tuple[list[Admitted], Integers]:
     """The distinct sets of nodes that shapes (S, K) may be on in any of their kinds `here`, as far as these take new
     work, all of them first; and which of the sets is each shape's. There may be a shape for each job, but few kinds.
     """
-    name = live.nodes.flavors[flavor]
     first, takes = int(nodes[0]), live.nodes.takes_new_work[nodes]
-    of_constraints: dict[Constraints, int] = {}
+    of_wishes: dict[tuple[Constraints, tuple[EngineCapability, ...]], int] = {}
     inside = [np.ones(len(nodes), dtype=np.bool_)]
     of_kind = np.zeros(len(live.kinds), dtype=np.int64)
     used = np.zeros(len(live.kinds), dtype=np.bool_)
     used[kind[here]] = True
     for number in np.flatnonzero(used).tolist():
-        constraints = live.kinds[number].constraints
-        if constraints not in of_constraints:
-            admitted = open_nodes.admitted(name, constraints)
-            of_constraints[constraints] = 0 if len(admitted) == takes.sum() else len(inside)
-            if of_constraints[constraints]:
+        wishes = (live.kinds[number].constraints, live.kinds[number].needs)
+        if wishes not in of_wishes:
+            admitted = open_nodes.admitted(live.kinds[number])
+            of_wishes[wishes] = 0 if len(admitted) == takes.sum() else len(inside)
+            if of_wishes[wishes]:
                 inside.append(np.zeros(len(nodes), dtype=np.bool_))
                 inside[-1][[live.nodes.index[node.name] - first for node in admitted]] = True
-        of_kind[number] = of_constraints[constraints]
+        of_kind[number] = of_wishes[wishes]
     most = np.where(here, of_kind[kind], -1).max(axis=1)
     least = np.where(here, of_kind[kind], len(inside)).min(axis=1)
     which = np.where(least == 0, 0, most)

@@ -43,6 +43,8 @@ def resolved(spec: JobSpec, given: Sequence[str | None]) -> JobSpec:
             after.append(replace(dependency, job_id=_id(dependency.job_id, given)))
         except InvalidInput as error:
             wrong += [violation.under(f"after[{index}]") for violation in error.violations]
+    if len({each.job_id for each in after}) < len(after) and not wrong:  # by its id, and by its position
+        wrong = [Violation("after", "must name each job once")]
     if wrong:
         raise InvalidInput(*wrong)
     return replace(spec, after=tuple(after)) if tuple(after) != spec.after else spec

@@ -11,6 +11,11 @@ from allocator.domain.reason import PendingCause, PendingReason
 from allocator.intake import commands as c
 
 
+def ends_nothing(command: c.Heartbeat) -> bool:
+    """Whether no job can change by it, whatever the facts are: it says of nothing but what runs that it runs."""
+    return all(report.state is c.ReplicaState.RUNNING for report in command.reports)
+
+
 def ended(job: Job, state: JobState, now: float, message: str = "") -> Job:
     return revised(
         job,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from allocator.domain.cluster import Labels, Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import CORE_MILLIS, Labels, Node, NodeAvailability, NodeHealth
 from allocator.domain.constraints import carries
 from allocator.domain.job import Configuration, JobSpec
 from allocator.domain.policy import Policy
@@ -172,7 +172,7 @@ def _in_every_area(
         return None
     short = {area[0] for area in found if len(area) == 1}
     long = [area for area in found if len(area) > 1]
-    there = _as_if_open(nodes).admitted(kind.flavor, kind.constraints)
+    there = _as_if_open(nodes).admitted(kind)
     if any(short.isdisjoint(node.labels) and not any(carries(node.labels, area) for area in long) for node in there):
         return None
     return next((each for area, each in found.items() if any(carries(node.labels, area) for node in there)), None)
@@ -184,7 +184,7 @@ def _fits(there: OpenNodes, kind: Kind) -> bool:
 
 def _why(kind: Kind, cause: PendingCause, there: OpenNodes, nodes: tuple[Node, ...]) -> str:
     flavor = kind.flavor
-    admitted = there.admitted(flavor, kind.constraints)
+    admitted = there.admitted(kind)
     match cause:
         case PendingCause.NO_ELIGIBLE_FLAVOR:
             known = sorted({node.flavor for node in nodes})
@@ -193,6 +193,10 @@ def _why(kind: Kind, cause: PendingCause, there: OpenNodes, nodes: tuple[Node, .
             return f"no node has flavor {flavor}{hint}"
         case PendingCause.NO_MATCHING_NODE:
             every = [node for node in nodes if node.flavor == flavor]
+            if there.admitted(kind._replace(demand=_rounded_up(kind.demand))):
+                return (
+                    f"engines of {flavor} nodes that it may use give whole cores or GPUs only, and it asks for a part"
+                )
             if any(all(rule.admits(node.labels) for rule in kind.constraints.nodes) for node in every):
                 return f"every {flavor} node that has the labels it asks for has a taint that it does not tolerate"
             return f"no {flavor} node has the labels that it asks for"
@@ -221,7 +225,7 @@ def _nearest(kind: Kind, cause: PendingCause, there: OpenNodes, nodes: tuple[Nod
             if _fits(there, cut):
                 yield f"{cut.replicas} replicas of {_demand(piece)} would fit on {kind.flavor}"
                 return
-        largest = [_within(kind.demand, node.capacity) for node in there.admitted(kind.flavor, kind.constraints)]
+        largest = [_within(kind.demand, node.capacity) for node in there.admitted(kind)]
         best = max(largest, key=lambda part: min(part.get(name) / amount for name, amount in kind.demand.items()))
         if _demand(best) and _fits(there, kind._replace(demand=best)):
             yield f"{_replicas(kind.replicas)} of {_demand(best)} would fit on {kind.flavor}"
@@ -231,6 +235,9 @@ def _nearest(kind: Kind, cause: PendingCause, there: OpenNodes, nodes: tuple[Nod
             yield f"{_replicas(fewer, 'such ')} would fit on {kind.flavor}"
     if cause is PendingCause.NO_ELIGIBLE_FLAVOR:
         return
+    whole = kind._replace(demand=_rounded_up(kind.demand))
+    if whole != kind and _fits(there, whole):
+        yield f"{_replicas(whole.replicas)} of {_demand(whole.demand)} would fit on {kind.flavor}"
     free = kind.constraints
     for label, without in (
         ("tolerating its taints", replace(free, tolerations=_any_taint(nodes, kind))),
@@ -239,6 +246,12 @@ def _nearest(kind: Kind, cause: PendingCause, there: OpenNodes, nodes: tuple[Nod
     ):
         if without != free and _fits(there, kind._replace(constraints=without)):
             yield f"{label} it would fit on {kind.flavor}"
+
+
+def _rounded_up(demand: Resources) -> Resources:
+    """With whole cores and GPUs."""
+    cores, gpus = -(-demand.cpu_millicores // CORE_MILLIS), -(-demand.gpu_millis // GPU_MILLIS)
+    return replace(demand, cpu_millicores=cores * CORE_MILLIS, gpu_millis=gpus * GPU_MILLIS)
 
 
 def _any_taint(nodes: tuple[Node, ...], kind: Kind) -> tuple[tuple[str, str], ...]:

@@ -36,6 +36,8 @@ class Contenders:
     """(J,) what a second owed counts: less than 1 if the job is old, and so more patient."""
     share: Floats
     """(J,) of time that the optimum gives it, in all configurations together."""
+    most: Floats
+    """(J,) what a share of 1 is of its demand: less than 1 of who holds a part that its engine cannot change."""
     share_steps: Integers
     """(J,) `share` in steps, rounded up: 0 of those without one."""
     priority: Integers
@@ -67,12 +69,16 @@ def contenders(
     share[there] = option_share.sum(axis=1)[row[there]]
     # Pinned jobs held their places all the time. Should they lose them, that is what they are owed: share 1.
     share[row == IN_PLACE] = 1.0
+    most = np.ones(len(row))
+    if formulation.most is not None:
+        most[there] = formulation.most[row[there]]
     profile = live.jobs.profile
     scale = scale_of(live, snapshot.time, policy)
     return Contenders(
         credit=credits_now(memory, live, snapshot.time, policy) * scale + ahead_of(share, policy),
         scale=scale,
         share=share,
+        most=most,
         share_steps=np.where(share > SHARE_FLOOR, np.ceil(share * _STEPS - 1e-6), 0.0).astype(np.int64),
         priority=live.profiles.priority[profile],
         preemptible=live.profiles.preemptible[profile],
@@ -196,6 +202,8 @@ def wishes(everybody: Contenders, formulation: Formulation, policy: Policy, now:
         whole = np.array([kind.replicas for kind in live.kinds], dtype=np.int64)[live.kind_now(running)]
         resizes = resizes.copy()
         resizes[running] &= standing[running] == whole
+        if formulation.fixed is not None:
+            resizes &= ~formulation.fixed.size
     with np.errstate(invalid="ignore"):
         may &= resizes | (now - jobs.since >= policy.minimum_run_seconds)
     wish = np.full(len(row), -1, dtype=np.int64)

@@ -175,7 +175,7 @@ class Examiner:
         return found
 
     def _ask_all(self, kind: int) -> _Asked:
-        """Whether nodes are closed, tainted or have other labels."""
+        """Whether nodes are closed, tainted, have other labels or an engine that cannot do it."""
         key = (int(self._kinds.flavor[kind]), int(self._kinds.mask[kind]))
         found = self._asked.get(key)
         if found is None:
@@ -187,9 +187,20 @@ class Examiner:
                 refused[Refusal.TAINT] = int(np.count_nonzero(permitted & ~tolerated))
                 permitted &= tolerated
                 admits = self._kinds.masks[key[1], nodes]
+                unable = permitted & self._unable(kind)[nodes]
+                refused[Refusal.ENGINE] = int(np.count_nonzero(unable))
+                permitted &= ~unable
                 refused[Refusal.LABEL] = int(np.count_nonzero(permitted & ~admits))
                 permitted &= admits
             found = self._asked[key] = _Asked(permitted, refused)
+        return found
+
+    def _unable(self, kind: int) -> Booleans:
+        """(N,) nodes whose engines cannot give what the kind asks for."""
+        found = np.zeros(len(self._live.nodes.nodes), dtype=np.bool_)
+        for need in self._live.kinds[kind].needs:
+            if need in self._live.nodes.able:
+                found |= ~self._live.nodes.able[need]
         return found
 
     def _with_room(self, kind: int) -> _Able:

@@ -86,7 +86,8 @@ def decide_places(
     wish, resizes = wishes(everybody, formulation, policy, snapshot.time)
     waits = (outcome.places.kind < 0) & (everybody.options.choices[everybody.option_row] > 0)
     pool, world = outcome.pool, None
-    growing = wants_more(outcome.places, outcome.in_place, parts)
+    fixed_parts = None if formulation.fixed is None else formulation.fixed.part
+    growing = wants_more(outcome.places, outcome.in_place, parts, fixed_parts)
     if waits.any() or (wish >= 0).any() or growing.any():
         priced = costs(live, len(outcome.kinds.flavor), memory.work, policy.placement)
         outcome = replace(outcome, kinds=outcome.kinds._replace(costs=priced))
@@ -106,7 +107,7 @@ def decide_places(
             pool = _walked(outcome.kernels, world, pool, asking)
         checkpoint()
         outcome.reserved[:] = world.reservations.reserved
-        take_more(outcome.kernels, world, pool, parts)
+        take_more(outcome.kernels, world, pool, parts, fixed_parts)
     return replace(outcome, pool=pool, resizes=resizes, world=world)
 
 
@@ -216,7 +217,7 @@ def put_in_place(
     space = empty_space(live.nodes)
     pool, places = loaded(live, staying)
     if parts is not None:
-        give_back(live, places, parts)
+        give_back(live, places, parts, None if formulation.fixed is None else formulation.fixed.part)
     kernels.load(space, kinds, pool, places)
     derive(space)
     rank = np.empty(len(code), dtype=np.int64)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.domain.cluster import NODE_DOMAIN, RACK_LABEL, Labels
+from allocator.domain.cluster import NODE_DOMAIN, RACK_LABEL, EngineCapability
 from allocator.domain.placement import WHOLE
 from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS
@@ -37,6 +37,8 @@ class Space(NamedTuple):
     """(N,) what is left over, each resource relative to the largest node of the flavor, GPUs as one resource."""
     open: Booleans
     """(N,) whether new work may come. Space on other nodes is tracked, but never found."""
+    joinable: Booleans
+    """(N,) whether a replica of a gang that runs already may come: whether the node's engine can do that."""
     flavor_starts: Integers
     """(F + 1,): the nodes of flavor f are flavor_starts[f] : flavor_starts[f + 1]."""
     worth: Floats
@@ -73,7 +75,7 @@ class Kinds(NamedTuple):
     mask: Integers
     """(K,) row of `masks`, -1 where every node of the flavor will do."""
     masks: Booleans
-    """(M, N) nodes that labels and taints admit."""
+    """(M, N) nodes that labels, taints and engines admit."""
     domains: Integers
     """(D, N) number of the domain each node is in."""
     within: Integers
@@ -120,6 +122,7 @@ class _Static(NamedTuple):
     """What depends on nodes alone."""
 
     open: Booleans
+    joinable: Booleans
     worth: Floats
     device_worth: Floats
     rack: Integers
@@ -134,7 +137,8 @@ def _static(nodes: NodeArrays) -> _Static:
         worth[first:last] = np.where(largest > 0, 1.0 / np.maximum(largest, 1), 0.0)
         most = int(nodes.gpu_count[first:last].max(initial=0))
         device_worth[first:last] = 1.0 / (GPU_MILLIS * most) if most else 0.0
-    return _Static(nodes.takes_new_work, worth, device_worth, nodes.domains(RACK_LABEL))
+    joinable = nodes.able.get(EngineCapability.CHANGE_REPLICAS, np.ones(len(nodes.nodes), dtype=np.bool_))
+    return _Static(nodes.takes_new_work, joinable, worth, device_worth, nodes.domains(RACK_LABEL))
 
 
 def empty_space(nodes: NodeArrays) -> Space:
@@ -146,6 +150,7 @@ def empty_space(nodes: NodeArrays) -> Space:
         whole=np.zeros(len(nodes.nodes), dtype=np.int64),
         slack=np.zeros(len(nodes.nodes)),
         open=static.open.copy(),
+        joinable=static.joinable,
         flavor_starts=nodes.flavor_starts,
         worth=static.worth,
         device_worth=static.device_worth,
@@ -213,18 +218,20 @@ def _most_per_node(kind: Kind) -> int:
 
 def _masks(nodes: NodeArrays, kinds: tuple[Kind, ...]) -> tuple[Integers, Booleans]:
     """For each kind the row of a mask over nodes, or -1."""
-    if not nodes.labelled.any() and not any(kind.constraints.nodes for kind in kinds):
+    unlike = EngineCapability.SPLIT_CORES in nodes.able or EngineCapability.SPLIT_GPUS in nodes.able
+    if not nodes.labelled.any() and not unlike and not any(kind.constraints.nodes for kind in kinds):
         return np.full(len(kinds), -1, dtype=np.int64), np.ones((0, len(nodes.nodes)), dtype=np.bool_)
-    rows: dict[tuple[object, object], int] = {}
+    rows: dict[tuple[object, object, object], int] = {}
     masks: list[NDArray[np.bool_]] = []
     mask = np.full(len(kinds), -1, dtype=np.int64)
-    looks: dict[tuple[Labels, Labels], int] = {}
-    look = np.array([looks.setdefault((node.labels, node.taints), len(looks)) for node in nodes.nodes], dtype=np.int64)
+    looks: dict[tuple[object, ...], int] = {}
+    seen = ((node.labels, node.taints, node.capabilities) for node in nodes.nodes)
+    look = np.array([looks.setdefault(each, len(looks)) for each in seen], dtype=np.int64)
     samples = [nodes.nodes[int(position)] for position in np.unique(look, return_index=True)[1]]
     for number, kind in enumerate(kinds):
-        wants = (kind.constraints.nodes, kind.constraints.tolerations)
+        wants = (kind.constraints.nodes, kind.constraints.tolerations, kind.needs if unlike else ())
         if wants not in rows:
-            admits = np.array([kind.constraints.admits(node) for node in samples], dtype=np.bool_)[look]
+            admits = np.array([kind.admits(node) for node in samples], dtype=np.bool_)[look]
             rows[wants] = -1 if admits.all() else len(masks)
             if not admits.all():
                 masks.append(admits)

@@ -203,6 +203,7 @@ def reconfigure(world: World, pool: Pool, job: int) -> Pool:
 
 def resize(world: World, pool: Pool, job: int, kind: int) -> Pool:
     """Add replicas to a running gang where they fit best, or take its last ones away; as the last pieces of the pool.
+    They are added only on nodes whose engine lets them join.
 
     Nothing changes if there is no room for all that are to be added, or if its limits are about all of its replicas:
     then it may change by a restart only.
@@ -216,6 +217,9 @@ def resize(world: World, pool: Pool, job: int, kind: int) -> Pool:
     filled = 0
     if missing > 0:
         count_here(space, kinds, kind, places.millis[job], scratch.counts)
+        for node in range(space.flavor_starts[kinds.flavor[kind]], space.flavor_starts[kinds.flavor[kind] + 1]):
+            if not space.joinable[node]:
+                scratch.counts[node] = 0
         limit_counts(world, job, kind, missing, scratch.counts)
         filled = choose(space, kinds, kind, missing, scratch.counts, scratch.fill)
         if filled == 0:

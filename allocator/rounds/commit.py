@@ -17,6 +17,7 @@ from allocator.domain.plan import Applied, Change, Move, Plan, Preempt, Rejected
 from allocator.domain.reason import PendingCause, PendingReason
 from allocator.placement.verify import part_violation
 from allocator.placement.verify_constraints import own_violations, unfit
+from allocator.placement.verify_engine import beyond_engine, indivisible
 from allocator.rounds.floor import CommitFacts, Floor
 
 MISSED = "its deadline passed before it had ended; it goes on"
@@ -177,6 +178,12 @@ def _misplaced(change: Start | Move | Resize, job: Job, facts: CommitFacts) -> s
         if why is not None:
             return why
         nodes[name] = node
+    why = indivisible(job, placement, arriving, facts.node)
+    if why is None and isinstance(change, Resize):
+        assert job.allocation is not None
+        why = beyond_engine(job, job.allocation.placement, placement, facts.node)
+    if why is not None:
+        return why
     broken = own_violations(job.spec.constraints, placement.replicas, nodes)
     return broken[0] if broken else part_violation(job, placement)
 

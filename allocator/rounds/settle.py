@@ -91,7 +91,7 @@ def settle(memory: Memory, snapshot: Snapshot, decision: Decision, commit: Commi
     prices, limit_prices = memory.prices, memory.limit_prices
     if solution.status is not Status.FAILED:
         there = row >= 0
-        share = np.minimum(1.0, in_turns(formulation, solution.shares).sum(axis=1))
+        share = np.minimum(1.0, formulation.parts(in_turns(formulation, solution.shares)).sum(axis=1))
         pace[there] = share[row[there]] - parts[there]
         pace[np.abs(pace) <= _PACE_TOLERANCE] = 0.0
         prices = formulation.prices_to_remember(solution.prices, memory)

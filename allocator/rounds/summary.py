@@ -89,7 +89,10 @@ def _rounding_loss(formulation: Formulation, solution: Solution, after: Integers
     which, column = np.nonzero(index[row[chosen]] == after[chosen][:, None])
     placed = np.zeros(index.shape)
     np.add.at(placed, (row[chosen[which]], column), part[chosen[which]])
-    return rounding_loss(formulation.problem, solution.shares, placed / formulation.problem.count[:, None])
+    placed /= formulation.problem.count[:, None]
+    if formulation.most is not None:
+        placed /= formulation.most[:, None]
+    return rounding_loss(formulation.problem, solution.shares, placed)
 
 
 def _added_up(live: Live, kinds: Integers, counts: Floats) -> Amounts:

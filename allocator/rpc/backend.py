@@ -12,6 +12,7 @@ from grpc import aio
 from allocator.intake.commands import Command
 from allocator.intake.ports import Ledger
 from allocator.rpc.hub import Draining, Hub
+from allocator.rpc.output_relay import OutputRelay
 from allocator.rpc.ports import Reads
 from allocator.rpc.settings import RpcSettings
 
@@ -42,6 +43,7 @@ class Backend:
         self.reads = reads
         self.hub = hub
         self.settings = settings
+        self.outputs = OutputRelay(settings.most_output_readers)
         self.draining = False
         self._ledger = ledger
         self._clock_now = clock_now
@@ -62,6 +64,8 @@ class Backend:
         if remaining is not None and remaining <= 0:
             raise DeadlinePassed
         future = self._ledger.execute(command, self._clock_now())
+        if future.done():
+            return future.result()
         return await asyncio.shield(asyncio.wrap_future(future))
 
     async def ask(

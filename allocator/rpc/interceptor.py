@@ -50,8 +50,10 @@ class CallInterceptor(aio.ServerInterceptor):
             return handler
         if handler.unary_unary is not None:
             make, behaviour = grpc.unary_unary_rpc_method_handler, self._unary(method[1:], handler.unary_unary)
-        else:
+        elif handler.unary_stream is not None:
             make, behaviour = grpc.unary_stream_rpc_method_handler, self._stream(method[1:], handler.unary_stream)
+        else:
+            make, behaviour = grpc.stream_stream_rpc_method_handler, self._stream(method[1:], handler.stream_stream)
         return make(behaviour, _tolerant(handler.request_deserializer), handler.response_serializer)
 
     def _unary(self, method: str, behaviour: Any) -> Any:
@@ -108,9 +110,17 @@ def _tolerant(deserializer: Any) -> Any:
 
 
 def _decoded(request: Any) -> Any:
+    """A request, or each of a stream of them."""
+    if isinstance(request, AsyncIterator):
+        return _each_decoded(request)
     if isinstance(request, _Undecodable):
         raise InvalidInput.of("", "the request's bytes are not a message of this method's request type")
     return request
+
+
+async def _each_decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _decoded(request)
 
 
 def _status(error: Exception, method: str) -> status_pb2.Status:

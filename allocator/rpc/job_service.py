@@ -11,9 +11,10 @@ from allocator.intake.commands import CancelJobs, ItemResult, SubmitJobs, Update
 from allocator.rpc import tokens
 from allocator.rpc.backend import Backend, Context
 from allocator.rpc.job_watch import watch_jobs
+from allocator.rpc.output_reading import Wanted, read_output
 from allocator.v1 import job_service_pb2 as pb
 from allocator.v1 import job_service_pb2_grpc as pb_grpc
-from allocator.wire import commands
+from allocator.wire import commands, output
 from allocator.wire.errors import under
 from allocator.wire.jobs import JOB_STATES, job_to_proto
 
@@ -77,6 +78,18 @@ class JobService(pb_grpc.JobServiceServicer):
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncIterator[pb.WatchJobsResponse]:
         async for message in watch_jobs(self._backend, request.queue, request.cursor):
             yield message
+
+    async def ReadOutput(self, request: pb.ReadOutputRequest, context: Context) -> AsyncIterator[pb.ReadOutputResponse]:
+        wanted = Wanted(
+            request.job_id,
+            request.replica,
+            request.errors,
+            output.tail_lines_from_proto(request),
+            request.follow,
+            output.resume_from_proto(request),
+        )
+        async for event in read_output(self._backend, wanted):
+            yield output.event_to_proto(event)
 
     def _page(self, queue: str, states: frozenset[JobState], after: int, size: int) -> tuple[list[Job], int | None]:
         """At most `size` jobs behind the sequence number `after`, and the number to go on behind; None at the end."""

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from allocator.domain.cluster import NodeAvailability
 from allocator.intake.commands import RemoveNode, SetNodeAvailability
 from allocator.rpc.backend import Backend, Context
+from allocator.rpc.output_relay import Line
 from allocator.rpc.paging import by_name
 from allocator.v1 import node_service_pb2 as pb
 from allocator.v1 import node_service_pb2_grpc as pb_grpc
-from allocator.wire import commands
+from allocator.wire import commands, output
 from allocator.wire.nodes import desired_to_proto, node_to_proto
 
 
@@ -23,19 +25,20 @@ class NodeService(pb_grpc.NodeServiceServicer):
 
     async def RegisterNode(self, request: pb.RegisterNodeRequest, context: Context) -> pb.RegisterNodeResponse:
         node = await self._backend.write(commands.register_node_from_proto(request), context)
-        settings = self._backend.settings
         return pb.RegisterNodeResponse(
             node=node_to_proto(node),
-            lease_seconds=settings.lease_seconds,
-            heartbeat_interval_seconds=settings.heartbeat_interval_seconds,
+            lease_seconds=self._backend.settings.lease_seconds,
+            heartbeat_interval_seconds=self._heartbeat_interval(),
         )
 
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
         await self._backend.write(commands.heartbeat_from_proto(request), context)
-        settings = self._backend.settings
         return pb.HeartbeatResponse(
-            lease_seconds=settings.lease_seconds, heartbeat_interval_seconds=settings.heartbeat_interval_seconds
+            lease_seconds=self._backend.settings.lease_seconds, heartbeat_interval_seconds=self._heartbeat_interval()
         )
+
+    def _heartbeat_interval(self) -> float:
+        return self._backend.settings.heartbeat_interval(len(self._backend.reads.nodes()))
 
     async def WatchAllocations(
         self,
@@ -51,6 +54,24 @@ class NodeService(pb_grpc.NodeServiceServicer):
                 if newest.epoch > desired.epoch:
                     desired = newest
                     yield pb.WatchAllocationsResponse(desired=desired_to_proto(desired))
+
+    async def OfferOutput(
+        self, requests: AsyncIterator[pb.OfferOutputRequest], context: Context
+    ) -> AsyncIterator[pb.OfferOutputResponse]:
+        messages = aiter(requests)
+        nodes = output.offer_from_proto(await anext(messages, pb.OfferOutputRequest()))
+        for name in nodes:
+            self._backend.reads.get_node(name)
+        with self._backend.outputs.line(nodes) as line:
+            listening = asyncio.create_task(_listen(messages, line))
+            try:
+                async for id_, question in line.questions():
+                    yield (
+                        output.withdrawal_to_proto(id_) if question is None else output.question_to_proto(id_, question)
+                    )
+            finally:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
 
     async def DrainNode(self, request: pb.DrainNodeRequest, context: Context) -> pb.DrainNodeResponse:
         node = await self._backend.write(SetNodeAvailability(request.name, NodeAvailability.DRAINING), context)
@@ -75,3 +96,13 @@ class NodeService(pb_grpc.NodeServiceServicer):
     async def ListNodes(self, request: pb.ListNodesRequest, context: Context) -> pb.ListNodesResponse:
         nodes, token = by_name(self._backend.reads.nodes(), request.page_size, request.page_token)
         return pb.ListNodesResponse(nodes=[node_to_proto(node) for node in nodes], next_page_token=token)
+
+
+async def _listen(messages: AsyncIterator[pb.OfferOutputRequest], line: Line) -> None:
+    """Hear answers until the agent says no more."""
+    try:
+        async for message in messages:
+            if message.WhichOneof("message") == "answer":
+                line.answered(message.answer.id, output.answer_from_proto(message.answer))
+    finally:
+        line.close()

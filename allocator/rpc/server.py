@@ -133,6 +133,7 @@ class RpcServer:
             await asyncio.wait_for(self._health.enter_graceful_shutdown(), _HEALTH_PATIENCE_SECONDS)
         self._backend.draining = True
         self._backend.hub.close()
+        self._backend.outputs.close()
 
     async def stop(self, grace: float) -> None:
         """Drain, give calls under way `grace` seconds to end, and close. What was begun to be written is written."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_SHARE_OF_LEASE = 0.2
+"""The most that agents are made to wait for because they are many."""
+
 
 @dataclass(frozen=True, slots=True)
 class RpcSettings:
-    """`lease_seconds`: silence after which a node is lost; `heartbeat_interval_seconds`: how often agents shall report.
+    """`lease_seconds`: silence after which a node is lost; `heartbeat_interval_seconds`: how often agents shall report,
+    where they are not so many that they would send more than `heartbeats_per_second` together (`heartbeat_interval`).
 
     A connection without traffic is probed every `keepalive_seconds` and given up `keepalive_timeout_seconds` later;
     clients may probe no more often than every `keepalive_minimum_seconds`. Changes within `watch_gather_seconds` reach
@@ -22,17 +26,27 @@ class RpcSettings:
     keepalive_minimum_seconds: float = 10.0
     lease_seconds: float = 15.0
     heartbeat_interval_seconds: float = 2.0
+    heartbeats_per_second: float = 250.0
     watch_gather_seconds: float = 0.01
     capture_rounds: int = 32
     """Rounds that are kept for a capture that does not keep up; when more wait, it is ended."""
     most_captures: int = 4
     """At a time; each costs some milliseconds per round, and more where much changes."""
+    most_output_readers: int = 256
+    """Who read what jobs print, at a time; each costs some 100 KiB at most."""
     round_interval_seconds: float = 10.0
     """From one round to the next: what replays of rounds go by."""
     reject_infeasible: bool = True
     """Refuse jobs that can never run on the nodes that are known, unless the request says otherwise."""
     reader_threads: int = 4
     """Threads for questions to the database and for translating large batches."""
+
+    def heartbeat_interval(self, nodes: int) -> float:
+        """Seconds from one heartbeat to the next that an agent is asked for when there are so many nodes. However many
+        they are, several can get lost before the lease ends.
+        """
+        crowded = min(nodes / self.heartbeats_per_second, self.lease_seconds * _SHARE_OF_LEASE)
+        return max(self.heartbeat_interval_seconds, crowded)
 
     def channel_options(self) -> list[tuple[str, int]]:
         """gRPC's own names for these."""

@@ -2,7 +2,7 @@
 
 A task per replica, on exactly the nodes that were decided, in their order (`--distribution=arbitrary` with a list of
 hosts). Slurm never starts one again by itself. What it ends with is written to a file in the spool, which outlives the
-controller's memory of the job.
+controller's memory of the job. Script and tasks look at who may run the job now (`holders`), and end if it is another.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator.domain.placement import DesiredReplica
+from allocator.domain.process import CHECKPOINT_SIGNALS
 from allocator.domain.resources import GPU_MILLIS
 from allocator.slurm.gangs import Gang
+from allocator.slurm.holders import holder_file, looks_every
 from allocator.slurm.observed import MIB
 
 
@@ -39,13 +41,17 @@ def unsuitable(gang: Gang) -> str | None:
     return None
 
 
-def submission(gang: Gang, spool: Path, partition: str, licences: Mapping[str, str]) -> Submission:
-    """`licences`: names of Slurm's by the resource that they stand for; an amount is rounded up to whole ones."""
+def submission(
+    gang: Gang, spool: Path, partition: str, licences: Mapping[str, str], fence_seconds: float
+) -> Submission:
+    """`licences`: names of Slurm's by the resource that they stand for; an amount is rounded up to whole ones.
+    `fence_seconds`: within so many, a job that may not run any more has ended.
+    """
     replica, nodes = gang.first, gang.nodes
     cores = max(1, replica.demand.cpu_millicores // 1000)
     memory = -(-replica.demand.memory_bytes // MIB)
     arguments = [
-        "--parsable", "--hold", "--no-requeue",
+        "--parsable", "--no-requeue",
         f"--job-name={replica.job_id}",
         f"--comment={gang.run.comment}",
         f"--nodes={len(set(nodes))}",
@@ -53,7 +59,7 @@ def submission(gang: Gang, spool: Path, partition: str, licences: Mapping[str, s
         "--distribution=arbitrary",
         f"--cpus-per-task={cores}",
         f"--mem-per-cpu={max(1, -(-memory // cores))}M",
-        "--export=PATH,HOME,USER,LANG",
+        "--export=ALL",
         f"--output={_percent(spool / (gang.run.file_name + '.log'))}",
     ]  # fmt: skip
     if partition:
@@ -69,10 +75,10 @@ def submission(gang: Gang, spool: Path, partition: str, licences: Mapping[str, s
         arguments.append(f"--licenses={','.join(wanted)}")
     if replica.process is not None and replica.process.directory:
         arguments.append(f"--chdir={replica.process.directory}")
-    return Submission(tuple(arguments), script(gang, spool), "".join(f"{node}\n" for node in nodes))
+    return Submission(tuple(arguments), script(gang, spool, fence_seconds), "".join(f"{node}\n" for node in nodes))
 
 
-def script(gang: Gang, spool: Path) -> str:
+def script(gang: Gang, spool: Path, fence_seconds: float) -> str:
     """Runs the command once per replica, and keeps what they ended with."""
     replica = gang.first
     process = replica.process
@@ -83,47 +89,121 @@ def script(gang: Gang, spool: Path) -> str:
         "ALLOCATOR_REPLICAS": str(replica.replicas),
         "ALLOCATOR_PEERS": ",".join(gang.nodes),
         "ALLOCATOR_CORES": f"{replica.demand.cpu_millicores / 1000:g}",
-        "ALLOCATOR_ATTEMPT": str(replica.failures),
+        "ALLOCATOR_ARRAY_INDEX": "" if replica.array_index is None else str(replica.array_index),
+        "ALLOCATOR_ATTEMPT": str(replica.failures + 1),
     }
-    if replica.array_index is not None:
-        ours["ALLOCATOR_ARRAY_INDEX"] = str(replica.array_index)
     exports = [f"export {name}={shlex.quote(value)}" for name, value in (*process.environment, *ours.items())]
-    output = [
-        f"--{option}={_in_srun(path, replica)}"
-        for option, path in (("output", process.output), ("error", process.errors))
-        if path
-    ]
-    started, ended = (spool / f"{gang.run.file_name}.{what}" for what in ("started", "exit"))
-    options = ["--kill-on-bad-exit=1", "--export=ALL", *output]
-    command = shlex.join(["srun", *options, "--", "sh", "-c", _TASK, str(started), *process.command])
+    holder = holder_file(spool, gang.run.job_id)
+    looking = shlex.join([str(holder), f"{looks_every(fence_seconds):g}"])
+    given = f'"$ALLOCATOR_STARTED" {looking} "$ALLOCATOR_SLEEP" {shlex.join(process.command)}'
+    task = f"/bin/sh -c {shlex.quote(_TASK)} {given}"
     return _SCRIPT.format(
-        exports="\n".join(exports), command=command, started=shlex.quote(str(started)), ended=shlex.quote(str(ended))
+        exports="\n".join(exports),
+        signals=" ".join(name.removeprefix("SIG") for name in CHECKPOINT_SIGNALS),
+        command=_alone(task, gang) if gang.is_alone else _together(task, gang),
+        needed=0 if gang.is_alone else len(gang.nodes),
+        holder=shlex.quote(str(holder)),
+        spool=shlex.quote(str(spool)),
     )
 
 
-_TASK = 'ALLOCATOR_RANK=$SLURM_PROCID; export ALLOCATOR_RANK; : > "$0"; exec "$@"'
-"""What each task does first; the command is its arguments, and no part of this text."""
+def _together(task: str, gang: Gang) -> str:
+    """A step of a task per replica."""
+    process = gang.first.process
+    assert process is not None
+    output = [
+        # without the dot, none, all and numbers mean something else
+        f"--{option}=./{_put_in(path, gang.first, rank='%t', node='%N', percent='%%')}"
+        for option, path in (("output", process.output), ("error", process.errors))
+        if path
+    ]
+    return f'"$ALLOCATOR_SRUN" {shlex.join(["--kill-on-bad-exit=1", "--export=ALL", *output, "--"])} {task}'
+
+
+def _alone(task: str, gang: Gang) -> str:
+    """One replica needs no step: it starts sooner, and without the controller."""
+    process = gang.first.process
+    assert process is not None
+    output = [
+        f"{sign} {shlex.quote(_put_in(path, gang.first, rank='0', node=gang.nodes[0], percent='%'))}"
+        for sign, path in ((">", process.output), ("2>", process.errors))
+        if path
+    ]
+    return " ".join([task, *output])
+
+
+_TASK = """ALLOCATOR_RANK=$SLURM_PROCID; export ALLOCATOR_RANK; : > "$0/$ALLOCATOR_RANK"
+ALLOCATOR_HOLDER=$1; ALLOCATOR_PAUSE=$2; ALLOCATOR_SLEEP=$3; shift 3
+(
+  while "$ALLOCATOR_SLEEP" "$ALLOCATOR_PAUSE" && kill -0 $$; do
+    # a holder that cannot be read says nothing: only another one ends this
+    if read -r ALLOCATOR_ID ALLOCATOR_REST < "$ALLOCATOR_HOLDER" && [ "$ALLOCATOR_ID" != "$SLURM_JOB_ID" ]; then
+      kill -KILL 0
+    fi
+  done
+) < /dev/null > /dev/null 2>&1 &
+exec "$@"
+"""
+"""What each task does first; the command is its arguments, and no part of this text. Its process group is that of all
+tasks of the gang on this node. No variable of a job can have such names as those here."""
 
 _SCRIPT = """#!/bin/sh
-{exports}
-tries=0
-while :; do
-  {command}
-  code=$?
-  # srun fails at once while the controller is away: then nothing has run, and it may try again
-  if [ "$code" -eq 0 ] || [ -e {started} ] || [ "$tries" -ge 300 ]; then break; fi
-  tries=$((tries + 1))
-  sleep 2
+# Found before the job's own variables are set, of which PATH may be one; and those are set for its command only.
+ALLOCATOR_SRUN=$(command -v srun)
+ALLOCATOR_SLEEP=$(command -v sleep)
+ALLOCATOR_LS=$(command -v ls)
+ALLOCATOR_WC=$(command -v wc)
+ALLOCATOR_MKDIR=$(command -v mkdir)
+ALLOCATOR_RM=$(command -v rm)
+ALLOCATOR_MV=$(command -v mv)
+allocator_holds() {{
+  {{ read -r ALLOCATOR_ID ALLOCATOR_RUN ALLOCATOR_REST < {holder}; }} 2> /dev/null &&
+    [ "$ALLOCATOR_ID" = "$SLURM_JOB_ID" ]
+}}
+ALLOCATOR_TRIES=0
+# soon after this was submitted, it is named; and where another one may still be there, waits for that
+until allocator_holds && [ -z "$ALLOCATOR_REST" ]; do
+  if [ "$ALLOCATOR_TRIES" -ge 6000 ]; then echo "nobody said that this may run" >&2; exit 1; fi
+  ALLOCATOR_TRIES=$((ALLOCATOR_TRIES + 1))
+  "$ALLOCATOR_SLEEP" 0.1
 done
-printf '%s\\n' "$code" > {ended}.part && mv {ended}.part {ended}
-exit "$code"
+# what tells the tasks to end must not end this
+trap : {signals}
+# the run may have become another one meanwhile, and the folder with it
+allocator_all_started() {{
+  ALLOCATOR_STARTED={spool}/"$ALLOCATOR_RUN.started"
+  [ "$("$ALLOCATOR_LS" "$ALLOCATOR_STARTED" | "$ALLOCATOR_WC" -l)" -ge {needed} ]
+}}
+ALLOCATOR_TRIES=0
+while :; do
+  ALLOCATOR_STARTED={spool}/"$ALLOCATOR_RUN.started"
+  "$ALLOCATOR_RM" -rf "$ALLOCATOR_STARTED"
+  "$ALLOCATOR_MKDIR" "$ALLOCATOR_STARTED"
+  (
+{exports}
+exec {command}
+  )
+  ALLOCATOR_CODE=$?
+  # srun fails by itself while the controller is away, or where a node has died: not all have begun, so that is not
+  # the command's failure. It tries again, until Slurm has seen it too and ends this
+  if [ "$ALLOCATOR_CODE" -eq 0 ] || [ "$ALLOCATOR_TRIES" -ge 300 ]; then break; fi
+  if ! allocator_holds || allocator_all_started; then break; fi
+  ALLOCATOR_TRIES=$((ALLOCATOR_TRIES + 1))
+  "$ALLOCATOR_SLEEP" 2
+done
+if allocator_holds; then
+  ALLOCATOR_ENDED={spool}/"$ALLOCATOR_RUN.exit"
+  printf '%s\\n' "$ALLOCATOR_CODE" > "$ALLOCATOR_ENDED.part" &&
+    "$ALLOCATOR_MV" "$ALLOCATOR_ENDED.part" "$ALLOCATOR_ENDED"
+fi
+exit "$ALLOCATOR_CODE"
 """
 
 
-def _in_srun(path: str, replica: DesiredReplica) -> str:
-    """With srun's placeholders for what differs between tasks, and the rest put in."""
+def _put_in(path: str, replica: DesiredReplica, *, rank: str, node: str, percent: str) -> str:
+    """With what its placeholders stand for."""
     index = "" if replica.array_index is None else str(replica.array_index)
-    put_in = {"j": replica.job_id, "r": "%t", "a": index, "n": "%N", "%": "%%"}
+    put_in = {"j": replica.job_id, "r": rank, "a": index, "n": node, "%": percent}
     letters = iter(path)
     return "".join(put_in[next(letters)] if letter == "%" else letter for letter in letters)
 

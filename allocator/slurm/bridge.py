@@ -1,8 +1,8 @@
-"""Drives a Slurm cluster: registers its nodes, submits and stops jobs as the daemon decides, and reports what became of
-them.
+"""Drives a Slurm cluster: submits and stops jobs as the daemon decides, and reports what became of them.
 
-One poll asks the controller for nodes and jobs, does what `reconcile` says, and sends a heartbeat for every node whose
-daemon answers. While the controller is away nothing is done and no heartbeat says that all is well for longer than the
+One poll asks the controller for nodes, unless that was less than a second ago, and then for jobs, does what `reconcile`
+says, some of it at once, and has heartbeats sent for every node whose daemon answers, when there is news or it is time
+(`nodes`). While the controller is away nothing is done and no heartbeat says that all is well for longer than the
 daemon's lease: heartbeats go on, because running jobs do, but nothing new is reported.
 """
 
@@ -10,26 +10,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from allocator.client import AsyncClient
-from allocator.domain.cluster import Node
 from allocator.domain.errors import AllocatorError, NotFound
-from allocator.domain.placement import NodeDesired
+from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.slurm import reconcile
 from allocator.slurm.batch import submission
 from allocator.slurm.control import Control, SlurmAway, SlurmRefused
-from allocator.slurm.gangs import Gang, Run, gangs_of
+from allocator.slurm.gangs import Gang, Run, gangs_of, known_of, run_of
+from allocator.slurm.holders import Holders
+from allocator.slurm.nodes import Nodes, Seen, together
 from allocator.slurm.observed import SlurmJob, SlurmNode
-from allocator.slurm.reconcile import Ended, Release, Stop, Submit
-from allocator.slurm.translation import held_by, node_of
+from allocator.slurm.output import SpoolReader
+from allocator.slurm.reconcile import Ended, Name, Resume, Stop, Submit, Suspend, Suspension
+from allocator.slurm.spool import Spool
+from allocator.slurm.translation import held_by
 
 log = logging.getLogger(__name__)
+_MOST_REFUSALS = 5
+"""Of one run: then it has failed. What Slurm says no to once it may take the next time, but hardly after that."""
+_STRETCH_SECONDS = 2.0
+"""About how long a poll acts at a stretch: then heartbeats are due, or the daemon gives all nodes up."""
 _MOST_PAUSE = 8
 """So many polls' time at most between two questions to a controller that is away."""
+_HOLDS_NO_CORES = ("PENDING", "SUSPENDED")
+"""The memory of a suspended job is still in use: nobody can have it, its own job included."""
+_NODES_SECONDS = 1.0
+"""From look to look at the nodes at least: what is wanted shall not wait for them each time."""
+_AT_ONCE = 8
+"""Commands of Slurm's that change something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +53,11 @@ class Settings:
 
     spool: Path
     poll_seconds: float = 1.0
+    fence_seconds: float = 10.0
+    """Within so many, tasks that may not run any more, on nodes that nobody can reach, have ended."""
     partition: str = ""
+    suspends: bool = False
+    """What is preempted stands still, and goes on if its job starts again where it was, instead of being stopped."""
     licences: Mapping[str, str] = field(default_factory=dict)
     """Slurm's names by resource, such as bandwidth: net_gbps."""
 
@@ -50,174 +69,279 @@ class Bridge:
         self, client: AsyncClient, control: Control, settings: Settings, seen: Callable[[], None] = lambda: None
     ) -> None:
         self._client, self._control, self._settings, self._seen = client, control, settings, seen
-        self._registered: dict[str, Node] = {}
-        self._closed: set[str] = set()
-        """Nodes that we cordoned, because Slurm drains them."""
-        self._desired: dict[str, NodeDesired] = {}
-        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._spool, self._holders = Spool(settings.spool), Holders(settings.spool, settings.fence_seconds)
+        self._woken = asyncio.Event()
+        reader = SpoolReader(settings.spool, lambda run: self._last.get(run), self._is_over)  # noqa: PLW0108 - the newest
+        self._daemon = Nodes(
+            client,
+            self._spool,
+            reader,
+            self._woken.set,
+            retry_seconds=settings.poll_seconds,
+            suspends=settings.suspends,
+        )
+        self._nodes: tuple[SlurmNode, ...] = ()
+        self._nodes_due = 0.0
+        self._answering: frozenset[str] = frozenset()
+        """Nodes whose daemons did when the controller last told: a node that was dead then lives for nobody's sake."""
         self._stopping: dict[str, asyncio.Task[None]] = {}
+        self._changing = asyncio.Semaphore(_AT_ONCE)
+        self._named: set[str] = set()
+        """Slurm jobs that may run what they were submitted for."""
+        self._settled: set[str] = set()
+        """Slurm jobs that have ended and of which nothing is left."""
+        self._at_work: frozenset[Run] = frozenset()
+        """Runs that held something at the last look."""
+        self._over: frozenset[str] = frozenset()
+        """Slurm jobs that had ended by the last look."""
         self._ended: dict[Run, Ended] = {}
+        self._refused: dict[Run, tuple[int, str]] = {}
+        """How often Slurm has refused a wanted run, and its words."""
+        self._vanished: dict[Run, float] = {}
+        """Since when wanted runs that have begun are in nobody's books."""
+        self._lost: frozenset[Run] = frozenset()
+        """Wanted runs that Slurm lost with their nodes: those may begin again."""
         self._last: dict[Run, Gang] = {}
         """What is or was wanted of runs that Slurm still has: how they want to be told to end."""
+        self._present: frozenset[Run] = frozenset()
+        """Those that Slurm still runs, or will."""
         self._live: frozenset[str] = frozenset()
         """Ids of jobs that have not ended, at the last poll."""
-        self._woken = asyncio.Event()
         self._polled = asyncio.Event()
         """Set, and replaced, at each poll."""
 
     async def run(self) -> None:
-        self._settings.spool.mkdir(parents=True, exist_ok=True)
+        self._spool.prepare()
+        self._daemon.begin()
         pause = 1
         try:
             while True:
+                self._woken.clear()
                 try:
                     await self._poll()
                     pause = 1
                     self._seen()
-                except SlurmAway as away:
+                except (SlurmAway, SlurmRefused, OSError) as away:  # whatever is wrong with Slurm or the spool may pass
                     log.warning("slurm is away: %s", away)
-                    await self._heartbeats({}, {})
+                    with suppress(AllocatorError):  # so is the daemon: the next poll says so
+                        await self._daemon.tell({}, self._answering)
                     pause = min(_MOST_PAUSE, pause * 2)
                 except AllocatorError as error:
                     log.warning("the daemon is away: %s", error)
                 await self._wait(self._settings.poll_seconds * pause)
         finally:
-            for task in (*self._watches.values(), *self._stopping.values()):
+            self._daemon.end()
+            stopping = list(self._stopping.values())
+            for task in stopping:
                 task.cancel()
+            await asyncio.gather(*stopping, return_exceptions=True)  # each ends the command that it waits for
 
     async def _wait(self, seconds: float) -> None:
-        """Until then, or until something else is wanted."""
-        self._woken.clear()
+        """Until then, or until something else is wanted than when the last poll began."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
 
     async def _poll(self) -> None:
-        nodes, jobs = await self._control.nodes(), await self._control.jobs()
+        looks = time.monotonic() >= self._nodes_due
+        if looks:
+            self._nodes = await self._control.nodes()
+            self._nodes_due = time.monotonic() + max(_NODES_SECONDS, self._settings.poll_seconds)
+            self._answering = frozenset(node.name for node in self._nodes if node.answers)
+        jobs = await self._control.jobs()
         self._live = frozenset(job.id for job in jobs if job.is_live)
         self._polled.set()
         self._polled = asyncio.Event()
-        desired = dict(self._desired)  # what is wanted, and of which nodes that is known, from one moment
+        desired = dict(self._daemon.desired)  # what is wanted, and of which nodes that is known, from one moment
         mine, wanted = reconcile.ours_in(jobs), gangs_of(desired.values())
-        known = self._last | dict(wanted)
+        self._present = frozenset(run for run, job in mine.items() if job.is_live)
+        known = known_of(self._last, wanted)
         self._last = {run: gang for run, gang in known.items() if run in wanted or run in mine}
         await asyncio.to_thread(self._forget, known.keys() - self._last.keys())
-        running = [self._last[run] for run, job in mine.items() if job.state != "PENDING" and run in self._last]
-        # after a restart, what our own jobs hold is known only when their nodes have said what is wanted there
-        unknown = {node for run, job in mine.items() if job.is_live and run not in self._last for node in job.nodes}
-        await self._register(nodes, [gang for gang in running if mine[gang.run].is_live], unknown)
-        self._ended = await asyncio.to_thread(self._read_ends, wanted, mine)
-        everywhere = frozenset(node.name for node in nodes)
-        for action in reconcile.actions(wanted, jobs, self._ended, frozenset(desired), everywhere):
-            await self._do(action)
-        await self._heartbeats(wanted, mine, frozenset(node.name for node in nodes if node.answers))
+        holding = [known[run] for run in self._held_lately(jobs) if run in known]
+        open_nodes = self._open_nodes(mine)
+        if looks:
+            await self._daemon.register(Seen(self._nodes, held_by(holding), self._unknown(mine), open_nodes))
+        await asyncio.to_thread(self._settle, jobs)
+        self._refused = {run: found for run, found in self._refused.items() if run in wanted}
+        self._ended = self._given_up() | await asyncio.to_thread(self._read_ends, wanted, mine)
+        self._named &= self._live
+        everywhere = frozenset(node.name for node in self._nodes)
+        actions = reconcile.actions(
+            wanted,
+            jobs,
+            self._ended,
+            frozenset(desired),
+            everywhere,
+            frozenset(self._named),
+            await self._suspension(open_nodes, mine, wanted),
+            everywhere - self._answering,
+        )
+        await together([self._tell(wanted, mine), self._act(actions)])
 
-    # --- nodes
+    def _unknown(self, mine: Mapping[Run, SlurmJob]) -> frozenset[str]:
+        """After a restart, what our own jobs hold is known only when their nodes have said what is wanted there."""
+        return frozenset(
+            node for run, job in mine.items() if job.is_live and run not in self._last for node in job.nodes
+        )
 
-    async def _register(self, nodes: tuple[SlurmNode, ...], running: list[Gang], unknown: set[str]) -> None:
-        """On nodes where jobs of ours are `unknown`, all that is in use is taken to be ours: else they would be stopped
-        for a lack of room that they make themselves.
+    def _open_nodes(self, mine: Mapping[Run, SlurmJob]) -> frozenset[str]:
+        waiting = [self._last[run] for run, job in mine.items() if job.state == "PENDING" and run in self._last]
+        planned_for_us = frozenset(node for gang in waiting for node in gang.nodes)
+        return frozenset(node.name for node in self._nodes if node.is_open(planned_for_us))
+
+    def _held_lately(self, jobs: Iterable[SlurmJob]) -> frozenset[Run]:
+        """Runs that may have held something when the nodes were asked, which was between the last look at the jobs and
+        this one: what one of ours held for a moment must not be taken for somebody else's.
         """
-        ours = held_by(running)
-        for seen in nodes:
-            if not seen.answers:
-                continue
-            everything = (seen.used_cpus, seen.used_memory_mib, seen.used_gpus)
-            node = node_of(seen, everything if seen.name in unknown else ours.get(seen.name, (0, 0, 0)))
-            if self._registered.get(seen.name) != node:
-                await self._client.register_node(node)
-                self._registered[seen.name] = node
-            if seen.takes_new_work == (seen.name in self._closed):
-                await self._client.cordon_node(seen.name, cordoned=not seen.takes_new_work)
-                (self._closed.discard if seen.takes_new_work else self._closed.add)(seen.name)
-            if seen.name not in self._watches:
-                self._watches[seen.name] = asyncio.create_task(self._watch(seen.name))
-
-    async def _watch(self, node: str) -> None:
-        while True:
-            try:
-                async for desired in self._client.watch_allocations(node):
-                    known = self._desired.get(node)
-                    if known is None or desired.epoch >= known.epoch:
-                        self._desired[node] = desired
-                        self._woken.set()
-            except AllocatorError as error:
-                log.warning("cannot watch node %s: %s", node, error)
-            await asyncio.sleep(self._settings.poll_seconds)
-
-    # --- jobs
-
-    def _read_ends(self, wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob]) -> dict[Run, Ended]:
-        """Of wanted runs that are not under way: what their batch scripts wrote."""
-        found = {}
-        for run in wanted:
-            job = mine.get(run)
-            if job is not None and job.is_live:
-                continue
-            with suppress(FileNotFoundError):
-                text = (self._settings.spool / f"{run.file_name}.exit").read_text(encoding="ascii", errors="replace")
-                found[run] = reconcile.written_end(text)
+        ours = [
+            (run, job) for job in jobs if (run := run_of(job.comment)) is not None and job.state not in _HOLDS_NO_CORES
+        ]
+        found = self._at_work | {run for run, job in ours if job.id not in self._over}
+        self._at_work = frozenset(run for run, job in ours if job.is_live)
+        self._over = frozenset(job.id for _, job in ours if not job.is_live)
         return found
 
-    def _forget(self, runs: Iterable[Run]) -> None:
-        """Nobody asks about them any more: only what they printed stays."""
-        for run in runs:
-            for what in ("hosts", "started", "exit"):
-                (self._settings.spool / f"{run.file_name}.{what}").unlink(missing_ok=True)
+    async def _suspension(
+        self, open_nodes: frozenset[str], mine: Mapping[Run, SlurmJob], wanted: Mapping[Run, Gang]
+    ) -> Suspension:
+        if not self._settings.suspends:
+            return reconcile.NO_SUSPENSION
+        unfinished = set()
+        for job_id in {run.job_id for run, job in mine.items() if job.is_live and run not in wanted}:
+            with suppress(NotFound):
+                if not (await self._client.job(job_id)).state.is_final:
+                    unfinished.add(job_id)
+        return Suspension(frozenset(unfinished), open_nodes, self._last)
 
-    async def _do(self, action: reconcile.Action) -> None:
+    # --- what became of runs
+
+    def _is_over(self, run: Run) -> bool:
+        return run not in self._present and (run in self._ended or run not in self._last)
+
+    def _settle(self, jobs: Iterable[SlurmJob]) -> None:
+        found = {job.id: run for run, job in reconcile.settled(jobs, self._answering)}
+        for slurm_id in found.keys() - self._settled:
+            self._holders.settle(found[slurm_id], slurm_id)
+        self._settled = set(found)
+
+    def _read_ends(self, wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob]) -> dict[Run, Ended]:
+        """What their batch scripts wrote, of wanted runs that are not under way as far as anybody knows: Slurm cannot
+        tell of those on nodes that do not answer, and of one that waits because the one before it was lost. There a
+        success counts, but not a failure: it may be the node's. Or that they have begun, and wrote nothing.
+        """
+        found = {}
+        lost = {run for run, job in mine.items() if job.state in reconcile.GONE_WITH_ITS_NODE}
+        self._lost = (self._lost | lost) & wanted.keys()
+        for run in wanted:
+            job = mine.get(run)
+            if job is not None and job.is_live and job.nodes and self._answering.issuperset(job.nodes):
+                continue
+            text = self._spool.exit_text(run)
+            if text is not None:
+                ended = reconcile.written_end(text)
+                if ended.state is ReplicaState.SUCCEEDED or not reconcile.may_be_lost(job):
+                    found[run] = ended
+            elif job is None and run not in self._lost and self._spool.has_begun(run):
+                since = self._vanished.setdefault(run, time.monotonic())
+                found[run] = reconcile.vanished(time.monotonic() - since)
+        self._vanished = {run: since for run, since in self._vanished.items() if run in found}
+        return found
+
+    def _given_up(self) -> dict[Run, Ended]:
+        """Runs that Slurm does not take: else they would hold their places, and wait, for ever."""
+        return {
+            run: Ended(ReplicaState.FAILED, f"Slurm refuses it: {words}")
+            for run, (times, words) in self._refused.items()
+            if times >= _MOST_REFUSALS
+        }
+
+    def _forget(self, runs: Iterable[Run]) -> None:
+        """Nobody asks about them any more."""
+        for run in runs:
+            self._holders.revoke(run)
+            self._spool.forget(run)
+
+    async def _tell(self, wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob]) -> None:
+        reports: defaultdict[str, list[ReplicaReport]] = defaultdict(list)
+        for run, gang in wanted.items():
+            found = reconcile.outcome(gang, mine.get(run), self._ended.get(run))
+            for node, report in reconcile.reports_of(gang, found):
+                reports[node].append(report)
+        await self._daemon.tell(reports, self._answering)
+
+    # --- what is done
+
+    async def _act(self, actions: Iterable[reconcile.Action]) -> None:
+        """As much as there is time for; what takes no time comes first. The next poll finds the rest."""
+        until = time.monotonic() + _STRETCH_SECONDS
+        ordered = sorted(actions, key=lambda action: isinstance(action, Submit))
+        await together([self._do(action, until) for action in ordered])
+
+    async def _do(self, action: reconcile.Action, until: float) -> None:
+        async with self._changing:
+            if time.monotonic() > until:
+                self._woken.set()
+                return
+            try:
+                match action:
+                    case Submit(gang):
+                        await self._name(await self._submit(gang), gang.run)
+                    case Name(job, run):
+                        await self._name(job.id, run)
+                    case Suspend(job):
+                        await self._control.suspend(job.id)
+                        log.info("suspended slurm job %s", job.id)
+                    case Resume(job, run):
+                        await self._resume(job, run)
+                    case Stop(job, run):
+                        if job.id not in self._stopping:
+                            self._stopping[job.id] = asyncio.create_task(self._stop(job, run))
+            except SlurmRefused as refused:
+                log.warning("slurm refused: %s", refused)
+
+    async def _submit(self, gang: Gang) -> str:
+        how = self._settings
+        work = submission(gang, how.spool, how.partition, how.licences, how.fence_seconds)
         try:
-            match action:
-                case Submit(gang):
-                    work = submission(gang, self._settings.spool, self._settings.partition, self._settings.licences)
-                    job_id = await self._control.submit(work, self._settings.spool / f"{gang.run.file_name}.hosts")
-                    log.info("submitted %s as slurm job %s", gang.run.job_id, job_id)
-                    self._woken.set()
-                case Release(job):
-                    await self._control.release(job.id)
-                case Stop(job, run):
-                    if job.id not in self._stopping:
-                        self._stopping[job.id] = asyncio.create_task(self._stop(job, run))
+            slurm_id = await self._control.submit(work, self._spool.hosts(gang.run))
         except SlurmRefused as refused:
-            log.warning("slurm refused: %s", refused)
+            times, _ = self._refused.get(gang.run, (0, ""))
+            self._refused[gang.run] = times + 1, str(refused)
+            raise
+        log.info("submitted %s as slurm job %s", gang.run.job_id, slurm_id)
+        return slurm_id
+
+    async def _name(self, slurm_id: str, run: Run) -> None:
+        """Unless something of the job may still be elsewhere: then the next polls try again."""
+        if await asyncio.to_thread(self._holders.claim, run, slurm_id):
+            self._named.add(slurm_id)
+
+    async def _resume(self, job: SlurmJob, run: Run) -> None:
+        """Each step may be the last one before a crash: until its comment says so, it is another run's."""
+        before = run_of(job.comment)
+        if before is not None:
+            await asyncio.to_thread(self._spool.carry_on, before, run)
+        await asyncio.to_thread(self._holders.pass_on, run, job.id)
+        if job.state == "SUSPENDED":
+            await self._control.resume(job.id)
+        await self._control.rename(job.id, run.comment)
+        log.info("slurm job %s goes on as another run of %s", job.id, run.job_id)
 
     async def _stop(self, job: SlurmJob, run: Run) -> None:
         """Tell its tasks to end, give them their grace, and cancel what is left. What waits has nothing to save."""
         gang = self._last.get(run)
         process = None if gang is None else gang.first.process
         try:
-            if process is not None and job.state == "RUNNING":
-                await self._control.signal(job.id, process.checkpoint.name)
+            if gang is not None and process is not None and job.state == "RUNNING":
+                await self._control.signal(job.id, process.checkpoint.name, steps=not gang.is_alone)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(process.grace_seconds):
                         while job.id in self._live:
                             await self._polled.wait()
             await self._control.cancel(job.id)
             log.info("stopped slurm job %s of %s", job.id, run.job_id)
-        except (SlurmRefused, SlurmAway) as error:
+        except (SlurmRefused, SlurmAway, OSError) as error:
             log.warning("could not stop slurm job %s yet: %s", job.id, error)
         finally:
             self._stopping.pop(job.id, None)
-
-    # --- reports
-
-    async def _heartbeats(
-        self, wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob], answering: frozenset[str] | None = None
-    ) -> None:
-        """`answering`: nodes whose daemons do; None: nobody knows, and they are given the benefit of the doubt."""
-        for name in sorted(self._registered):
-            if answering is not None and name not in answering:
-                continue
-            reports = [
-                report
-                for run, gang in wanted.items()
-                if name in gang.nodes
-                for report in reconcile.reports_of(
-                    name, gang, reconcile.outcome(gang, mine.get(run), self._ended.get(run))
-                )
-            ]
-            try:
-                await self._client.heartbeat(name, reports)
-            except NotFound:
-                self._registered.pop(name)  # the daemon has forgotten it: register it again
-                return

@@ -11,6 +11,9 @@ from allocator.slurm.batch import Submission
 from allocator.slurm.observed import JOB_FORMAT, SlurmJob, SlurmNode, jobs_of, nodes_of
 from allocator.slurm.queued import FIELDS, QueuedJob, queued_of
 
+_FOR_JOBS = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "SLURM_CONF")
+"""Of our environment, what jobs see. They are given all of a small one: where sbatch shall choose itself, Slurm runs a
+login shell on the node before each job, which can take seconds."""
 _ID = re.compile(r"(\d+)(;.*)?\Z")
 _AWAY = (
     "Unable to contact slurm controller",
@@ -44,8 +47,11 @@ class Control:
         return nodes_of(await self._call("scontrol", "show", "nodes", "--oneliner"))
 
     async def jobs(self) -> tuple[SlurmJob, ...]:
-        """Everybody's, those that ended lately included."""
-        return jobs_of(await self._call("squeue", "--noheader", "--all", "--states=all", "-o", JOB_FORMAT))
+        """Our own user's, those that ended lately included. Not everybody's: a comment is any text, with line breaks if
+        its owner likes, and could make a job of theirs, or a line of its own, look like one of ours.
+        """
+        mine = f"--user={os.getuid()}"
+        return jobs_of(await self._call("squeue", "--noheader", "--all", mine, "--states=all", "-o", JOB_FORMAT))
 
     async def queue(self) -> tuple[QueuedJob, ...]:
         """Everybody's that wait or run, tasks of arrays one by one, with all that they ask for."""
@@ -53,22 +59,32 @@ class Control:
         return queued_of(await self._call("squeue", "--noheader", "--all", "--array", states, "-O", FIELDS))
 
     async def submit(self, wanted: Submission, hosts_file: Path) -> str:
-        """The id of a job that is held until `release`."""
+        """The id of the job."""
         await asyncio.to_thread(hosts_file.write_text, wanted.hosts, encoding="utf-8")
+        small = {name: value for name, value in self._environment.items() if name in _FOR_JOBS}
         answer = await self._call(
-            "sbatch", *wanted.arguments, given=wanted.script, also={"SLURM_HOSTFILE": str(hosts_file)}
+            "sbatch", *wanted.arguments, given=wanted.script, environment=small | {"SLURM_HOSTFILE": str(hosts_file)}
         )
         found = _ID.match(answer.strip())
         if found is None:
             raise SlurmRefused(f"sbatch answered {answer.strip()!r}, which is no job id")
         return found[1]
 
-    async def release(self, job_id: str) -> None:
-        await self._call("scontrol", "release", job_id)
+    async def signal(self, job_id: str, name: str, *, steps: bool) -> None:
+        """To the tasks of its steps, or to the batch script and all that it runs."""
+        whom = [] if steps else ["--full"]
+        await self._call("scancel", *whom, f"--signal={name.removeprefix('SIG')}", job_id)
 
-    async def signal(self, job_id: str, name: str) -> None:
-        """To the tasks of its steps, not to the batch script."""
-        await self._call("scancel", f"--signal={name.removeprefix('SIG')}", job_id)
+    async def suspend(self, job_id: str) -> None:
+        """Its processes stand still. Needs an operator's rights."""
+        await self._call("scontrol", "suspend", job_id)
+
+    async def resume(self, job_id: str) -> None:
+        await self._call("scontrol", "resume", job_id)
+
+    async def rename(self, job_id: str, comment: str) -> None:
+        """Give it another comment."""
+        await self._call("scontrol", "update", f"JobId={job_id}", f"Comment={comment}")
 
     async def cancel(self, job_id: str) -> None:
         """One that has ended, or is not known, is none any more."""
@@ -78,13 +94,13 @@ class Control:
             if "Invalid job id" not in str(refused) and "already completing" not in str(refused):
                 raise
 
-    async def _call(self, *command: str, given: str | None = None, also: dict[str, str] | None = None) -> str:
+    async def _call(self, *command: str, given: str | None = None, environment: dict[str, str] | None = None) -> str:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE if given is not None else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=self._environment | (also or {}),
+            env=self._environment if environment is None else environment,
         )
         try:
             async with asyncio.timeout(self._timeout):
@@ -94,7 +110,7 @@ class Control:
         finally:
             if process.returncode is None:
                 process.kill()
-                await process.wait()
+                await process.communicate()  # until its pipes are closed too, or they may outlive the event loop
         if process.returncode == 0:
             return out.decode(errors="replace")
         words = " ".join(err.decode(errors="replace").split()) or f"{command[0]} ended with {process.returncode}"

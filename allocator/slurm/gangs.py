@@ -48,6 +48,11 @@ class Gang:
         return len(self.replicas) == self.replicas[0][1].replicas
 
     @property
+    def is_alone(self) -> bool:
+        """Whether it is one replica."""
+        return self.first.replicas == 1
+
+    @property
     def first(self) -> DesiredReplica:
         return self.replicas[0][1]
 
@@ -67,3 +72,13 @@ def gangs_of(desired: Iterable[NodeDesired]) -> Mapping[Run, Gang]:
             if known is None or known[1].epoch < replica.epoch:
                 ranks[replica.replica] = (state.node, replica)
     return {run: Gang(run, tuple(ranks[rank] for rank in sorted(ranks))) for run, ranks in found.items()}
+
+
+def known_of(before: Mapping[Run, Gang], wanted: Mapping[Run, Gang]) -> Mapping[Run, Gang]:
+    """Each run with all of its gang that was ever wanted. Nodes are heard of one by one, and replicas that have
+    finished are wanted no more; but Slurm holds the whole gang's place until the last has ended, and that is ours.
+    """
+    kept = {
+        run: gang for run, gang in before.items() if run not in wanted or len(wanted[run].replicas) < len(gang.replicas)
+    }
+    return {**wanted, **kept}

@@ -42,12 +42,17 @@ class SlurmNode:
 
     @property
     def takes_new_work(self) -> bool:
-        return self.answers and not self.states & _CLOSED
+        return self.is_open(frozenset())
+
+    def is_open(self, planned_for_us: frozenset[str]) -> bool:
+        """Whether it takes new work, where Slurm plans nodes for our own jobs, too."""
+        closed = _CLOSED - {"PLANNED"} if self.name in planned_for_us else _CLOSED
+        return self.answers and not self.states & closed
 
 
 @dataclass(frozen=True, slots=True)
 class SlurmJob:
-    """One job of anybody's."""
+    """One job of the user who asked."""
 
     id: str
     state: str

@@ -7,8 +7,8 @@ restart of the controller, the daemon or ourselves runs one twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.slurm.batch import unsuitable
@@ -18,14 +18,15 @@ from allocator.slurm.observed import SlurmJob
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Held, until it is seen in the queue."""
-
     gang: Gang
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class Name:
+    """Write down that it may run the job; it waits for that, where something of the job may be left for longer."""
+
     job: SlurmJob
+    run: Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,56 @@ class Stop:
     run: Run
 
 
-Action = Submit | Release | Stop
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """Its processes stand still, and keep their memory."""
+
+    job: SlurmJob
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Let it go on, as this run."""
+
+    job: SlurmJob
+    run: Run
+
+
+Action = Submit | Name | Stop | Suspend | Resume
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """What may be suspended instead of stopped. `unfinished`: jobs that the daemon starts again. `open_nodes`: those
+    that Slurm does not drain. `former`: what was wanted of runs that Slurm still has.
+    """
+
+    unfinished: frozenset[str] = frozenset()
+    open_nodes: frozenset[str] = frozenset()
+    former: Mapping[Run, Gang] = field(default_factory=dict)
+
+    def may_wait(self, job: SlurmJob, run: Run) -> bool:
+        """Slurm gives nobody else the GPUs of a suspended job, so one that has some is stopped."""
+        gang = self.former.get(run)
+        return (
+            run.job_id in self.unfinished
+            and job.state in ("RUNNING", "SUSPENDED")
+            and self.open_nodes.issuperset(job.nodes)
+            and gang is not None
+            and not gang.first.demand.gpu_millis
+        )
+
+    def goes_on(self, run: Run, as_run: Gang) -> bool:
+        """Whether what was started as `run` is just what is wanted now; ranks may change places."""
+        gang = self.former.get(run)
+        return gang is not None and run.job_id == as_run.run.job_id and _what(gang) == _what(as_run)
+
+
+def _what(gang: Gang) -> tuple[object, ...]:
+    return sorted(gang.nodes), gang.first.demand, gang.first.process, gang.first.replicas
+
+
+NO_SUSPENSION = Suspension()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +98,9 @@ class Ended:
     exit_code: int | None = None
 
 
-_GONE_WITH_ITS_NODE = frozenset(("NODE_FAIL", "PREEMPTED"))
+MOST_LATE_SECONDS = 60.0
+"""How long what a node wrote to a shared file system may take until it is seen elsewhere."""
+GONE_WITH_ITS_NODE = frozenset(("NODE_FAIL", "PREEMPTED"))
 _MEANING = {
     "TIMEOUT": "reached Slurm's time limit",
     "DEADLINE": "reached Slurm's deadline",
@@ -60,9 +112,11 @@ _MEANING = {
 
 
 def ours_in(jobs: Iterable[SlurmJob]) -> Mapping[Run, SlurmJob]:
-    """The first live job of each run, otherwise the last that ended. Another live one is there by a lost answer."""
+    """Of each run, the first live job that has begun, otherwise the first live one, otherwise the last that ended.
+    Another live one is there by a lost answer.
+    """
     found: dict[Run, SlurmJob] = {}
-    for job in sorted(jobs, key=lambda job: int(job.id)):
+    for job in sorted(jobs, key=lambda job: (job.state == "PENDING", int(job.id))):
         run = run_of(job.comment)
         if run is not None and (run not in found or not found[run].is_live):
             found[run] = job
@@ -75,29 +129,72 @@ def actions(
     ended: Mapping[Run, Ended],
     known_nodes: frozenset[str],
     all_nodes: frozenset[str],
+    named: frozenset[str] = frozenset(),
+    suspension: Suspension = NO_SUSPENSION,
+    silent: frozenset[str] = frozenset(),
 ) -> tuple[Action, ...]:
     """`known_nodes`: those whose wishes are known; nothing on another one is stopped, and nothing that waits before all
-    of them are. `ended` is from the spool.
+    of them are. A job whose earlier start still ends is not started again, unless that goes on as this one: both would
+    use the same files. On a `silent` node (its daemon does not answer) nobody can wait for that: there the fence keeps
+    them apart. `ended` is from the spool. `named`: Slurm jobs that are known to be named as those that may run.
     """
     jobs = tuple(jobs)
     mine = ours_in(jobs)
+    leaving = {run.job_id for run, job in mine.items() if job.is_live and silent.isdisjoint(job.nodes)}
     found: list[Action] = []
+    kept: set[str] = set()
     for run, gang in sorted(wanted.items()):
         job = mine.get(run)
-        lost = job is not None and job.state in _GONE_WITH_ITS_NODE
+        lost = job is not None and job.state in GONE_WITH_ITS_NODE
         if (job is None or lost) and run not in ended and gang.is_complete and unsuitable(gang) is None:
-            found.append(Submit(gang))
-        elif job is not None and job.is_held:
-            found.append(Release(job))
+            waits = _waiting_for(gang, wanted, mine, suspension)
+            if waits is not None:
+                found.append(Resume(waits, run))
+                kept.add(waits.id)
+            elif run.job_id not in leaving:
+                found.append(Submit(gang))
+        elif job is not None and job.is_live and job.id not in named:
+            # what was thought to be lost with its node may have come to its end after all
+            found.append(Stop(job, run) if run in ended else Name(job, run))
+    started_again = {run.job_id for run in wanted}
     for job in jobs:
         other = run_of(job.comment)
-        if other is None or not job.is_live or job.state == "COMPLETING":
+        if other is None or not job.is_live or job.state == "COMPLETING" or job.id in kept:
             continue
         duplicate = mine[other].id != job.id
         unwanted = other not in wanted and known_nodes.issuperset(job.nodes or all_nodes)
-        if duplicate or unwanted:
+        if unwanted and not duplicate and other.job_id not in started_again and suspension.may_wait(job, other):
+            found += [] if job.state == "SUSPENDED" else [Suspend(job)]
+        elif duplicate or unwanted:
             found.append(Stop(job, other))
     return tuple(found)
+
+
+def _waiting_for(
+    gang: Gang, wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob], suspension: Suspension
+) -> SlurmJob | None:
+    """The job of an earlier run that can go on as this one."""
+    for run, job in mine.items():
+        if run not in wanted and suspension.goes_on(run, gang) and suspension.may_wait(job, run):
+            return job
+    return None
+
+
+def settled(jobs: Iterable[SlurmJob], answering: frozenset[str]) -> tuple[tuple[Run, SlurmJob], ...]:
+    """Our jobs of which nothing is left: Slurm ended them on nodes that answer."""
+    return tuple(
+        (run, job)
+        for job in jobs
+        if (run := run_of(job.comment)) is not None
+        and not job.is_live
+        and job.state not in GONE_WITH_ITS_NODE
+        and answering.issuperset(job.nodes)
+    )
+
+
+def may_be_lost(job: SlurmJob | None) -> bool:
+    """Whether it ended with its node, or nobody knows yet whether it did."""
+    return job is not None and (job.is_live or job.state in GONE_WITH_ITS_NODE)
 
 
 def outcome(gang: Gang, job: SlurmJob | None, written: Ended | None) -> Ended | None:
@@ -105,11 +202,9 @@ def outcome(gang: Gang, job: SlurmJob | None, written: Ended | None) -> Ended | 
     why = unsuitable(gang)
     if why is not None:
         return Ended(ReplicaState.FAILED, why)
-    if job is not None and job.is_live:
-        return None
     if written is not None:
         return written
-    if job is None or job.state in _GONE_WITH_ITS_NODE:
+    if job is None or job.is_live or job.state in GONE_WITH_ITS_NODE:
         return None
     if job.state == "COMPLETED":
         return Ended(ReplicaState.SUCCEEDED, exit_code=0)
@@ -125,13 +220,21 @@ def written_end(text: str) -> Ended:
     return Ended(ReplicaState.FAILED, f"exited with {code}", code)
 
 
-def reports_of(node: str, gang: Gang, found: Ended | None) -> tuple[ReplicaReport, ...]:
-    """What to say of the gang's replicas on one node."""
+def vanished(seconds: float) -> Ended:
+    """Of a run that has begun, and for so long has been neither in Slurm's queue nor in the spool's exit codes.
+
+    It is never begun again: it may have been cancelled, or killed, while nobody drove. At first what it ended with may
+    still be on its way through a shared file system.
+    """
+    if seconds < MOST_LATE_SECONDS:
+        return Ended(ReplicaState.RUNNING)
+    return Ended(ReplicaState.FAILED, "it began, and neither Slurm nor its script knows how it ended")
+
+
+def reports_of(gang: Gang, found: Ended | None) -> Iterator[tuple[str, ReplicaReport]]:
+    """What to say of the gang's replicas, each with its node."""
     state, message, code = (ReplicaState.RUNNING, "", None) if found is None else (
         found.state, found.message, found.exit_code,
     )  # fmt: skip
-    return tuple(
-        ReplicaReport(replica.job_id, replica.replica, replica.epoch, state, message, code)
-        for where, replica in gang.replicas
-        if where == node
-    )
+    for node, replica in gang.replicas:
+        yield node, ReplicaReport(replica.job_id, replica.replica, replica.epoch, state, message, code)

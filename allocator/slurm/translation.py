@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from allocator.domain.cluster import Node
+from allocator.domain.cluster import EngineCapability, Node
 from allocator.domain.resources import GPU_MILLIS, Resources
 from allocator.slurm.gangs import Gang
 from allocator.slurm.observed import MIB, SlurmNode
 
+CAPABILITIES: frozenset[EngineCapability] = frozenset()
+"""A run is one job of Slurm's, which is submitted with its nodes, cores and licences, and keeps them to its end."""
+CAPABILITIES_SUSPENDING = CAPABILITIES | {EngineCapability.SUSPEND}
+"""Where jobs are suspended that are preempted. Not on nodes with GPUs, which Slurm keeps for a suspended job."""
 PARTITION_LABEL, FEATURE_LABEL, ENGINE_LABEL = "slurm/partition", "slurm/feature", "engine"
 
 
@@ -32,9 +36,9 @@ def held_by(gangs: Iterable[Gang]) -> Mapping[str, tuple[int, int, int]]:
     return {node: (counts["cpus"], counts["memory"], counts["gpus"]) for node, counts in found.items()}
 
 
-def node_of(node: SlurmNode, ours: tuple[int, int, int], bandwidth: int = 0) -> Node:
+def node_of(node: SlurmNode, ours: tuple[int, int, int], bandwidth: int = 0, *, suspends: bool = False) -> Node:
     """`ours`: what our own jobs use of it (cores, MiB, GPUs). `bandwidth` in bytes per second, which Slurm does not
-    know of nodes.
+    know of nodes. `suspends`: whether we let Slurm suspend jobs.
     """
     foreign_cpus = max(0, node.used_cpus - ours[0])
     foreign_memory = max(0, node.used_memory_mib - ours[1])
@@ -48,4 +52,5 @@ def node_of(node: SlurmNode, ours: tuple[int, int, int], bandwidth: int = 0) -> 
     labels = {ENGINE_LABEL: "slurm"}
     labels |= {f"{PARTITION_LABEL}/{name}": "yes" for name in node.partitions}
     labels |= {f"{FEATURE_LABEL}/{name}": "yes" for name in node.features}
-    return Node(node.name, flavor_of(node), capacity, tuple(sorted(labels.items())))
+    able = CAPABILITIES_SUSPENDING if suspends and not node.gpus else CAPABILITIES
+    return Node(node.name, flavor_of(node), capacity, tuple(sorted(labels.items())), capabilities=able)

@@ -161,8 +161,11 @@ class Image:
         with self._lock:
             return self._state.all_nodes()
 
+    def find_node(self, name: str) -> Node | None:
+        return self._state.nodes.get(name)
+
     def get_node(self, name: str) -> Node:
-        node = self._state.nodes.get(name)
+        node = self.find_node(name)
         if node is None:
             raise NotFound("node", name)
         return node

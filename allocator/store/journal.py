@@ -58,6 +58,11 @@ class Journal:
         """For tests that make statements fail."""
         return self._engine
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing has failed since memory and database were last compared. For any thread."""
+        return not self._suspect
+
     def open(self) -> State:
         """Take the lease, make or check the schema, and load.
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from allocator.domain.applied_policy import AppliedPolicy, PolicyDocument
-from allocator.domain.cluster import Labels, Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import EngineCapability, Labels, Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import StoreUnavailable
 from allocator.domain.estimates import Estimate
 from allocator.domain.queue import Discipline, Queue
@@ -94,6 +94,7 @@ def node_row(node: Node) -> Row:
         "health": node.health.value,
         "simulated": node.simulated,
         "taints": write(node.taints),
+        "capabilities": None if node.capabilities is None else write(sorted(each.value for each in node.capabilities)),
     }
 
 
@@ -116,6 +117,7 @@ def node_from(row: Any) -> Node:
         health=NodeHealth(row.health),
         simulated=row.simulated,
         taints=read_labels(row.taints),
+        capabilities=None if row.capabilities is None else frozenset(map(EngineCapability, read(row.capabilities))),
     )
 
 

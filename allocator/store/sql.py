@@ -20,6 +20,7 @@ from allocator.rounds.report import RoundSummary
 from allocator.store import steps
 from allocator.store.database import parse, reading_engine
 from allocator.store.feed import Cursor
+from allocator.store.heartbeats import QuietHeartbeats
 from allocator.store.history import History
 from allocator.store.image import Image
 from allocator.store.journal import Journal, RoundRecord
@@ -64,6 +65,7 @@ class SqlStore(LiveReads):
         self._engine = reading_engine(self._url)
         self._history = History(self._engine)
         self._writer: Writer | None = None
+        self._heartbeats = QuietHeartbeats()
 
     def open(self) -> Self:
         """Take the database, create or check its schema, load what is live.
@@ -100,15 +102,20 @@ class SqlStore(LiveReads):
     # --- Ledger ---
 
     def execute(self, command: c.Command, now: float) -> Future[Any]:
+        # While the database does not take what it is given, agents shall notice: another program may have it.
+        known = self._heartbeats.answer(command, self._image) if self._writer and self._writer.is_well else None
+        if known is not None:
+            return known
         job_ids, request_ids, size = _footprint(command)
-        return self._submit(
-            Work(
-                lambda overlay: steps.execute(overlay, command, now),
-                size=size,
-                job_ids=job_ids,
-                request_ids=request_ids,
-            )
+        work = Work(
+            lambda overlay: steps.execute(overlay, command, now),
+            size=size,
+            job_ids=job_ids,
+            request_ids=request_ids,
         )
+        if self._heartbeats.sets_out(command):
+            work.future.add_done_callback(self._heartbeats.arrived)
+        return self._submit(work)
 
     # --- Store ---
 

@@ -72,6 +72,7 @@ class NodeRow(Row):
     health: Mapped[str]
     simulated: Mapped[bool]
     taints: Mapped[str] = mapped_column(server_default="[]")
+    capabilities: Mapped[str | None]
 
 
 class JobRow(Row):

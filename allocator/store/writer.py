@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 OUTAGES = (OperationalError, InterfaceError, StrayWriter, AllocatorError)
 """Failures of the database itself (of the lease too); anything else is the doing of a single piece of work."""
 
+_SLOW_SECONDS = 2.0
+"""A batch that takes longer than this may never be durable."""
+
 
 class Unstorable(Exception):
     """A change that the database does not take, such as a number too large for it."""
@@ -88,6 +91,8 @@ class Writer:
         self._waiting: SimpleQueue[Work | None] = SimpleQueue()
         self._door = threading.Lock()
         self._open = True
+        self._began: float | None = None
+        """Since when the batch under way is, by the monotonic clock."""
         self._thread = threading.Thread(target=self._run, name="allocator-store-writer", daemon=True)
         self._thread.start()
 
@@ -101,6 +106,14 @@ class Writer:
             else:
                 self._waiting.put(work)
         return work.future
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it is open, the database took what it was last given, and is not slow to take what it has now. For
+        any thread.
+        """
+        began = self._began
+        return self._open and self._journal.is_sound and (began is None or time.monotonic() - began < _SLOW_SECONDS)
 
     def close(self) -> None:
         """Finish what was handed in, then end."""
@@ -116,8 +129,9 @@ class Writer:
             batch, going_on = self._collect()
             batch = [work for work in batch if work.future.set_running_or_notify_cancel()]
             if batch:
-                begin = time.monotonic()
+                self._began = begin = time.monotonic()
                 self._settle(batch)
+                self._began = None
                 self._tell(len(batch), time.monotonic() - begin)
 
     def _tell(self, commands: int, seconds: float) -> None:

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from allocator.v1 import job_pb2 as _job_pb2
+from allocator.v1 import node_pb2 as _node_pb2
 from allocator.v1 import reason_pb2 as _reason_pb2
 from allocator.v1 import round_pb2 as _round_pb2
 from collections import abc as _abc
@@ -741,6 +742,7 @@ class JobExplanation(_message.Message):
     WAITS_FOR_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
     NOT_BEFORE_FIELD_NUMBER: _builtins.int
+    LACKING_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job."""
     queue: _builtins.str
@@ -811,6 +813,12 @@ class JobExplanation(_message.Message):
     def not_before(self) -> _timestamp_pb2.Timestamp:
         """While it is pending after it has failed: when it is tried again."""
 
+    @_builtins.property
+    def lacking(self) -> _containers.RepeatedScalarFieldContainer[_node_pb2.EngineCapability.ValueType]:
+        """While it runs: what the engine of a node of its cannot do, for which reason the job keeps the part of its demand, or
+        the number of replicas, that it has.
+        """
+
     def __init__(
         self,
         *,
@@ -838,10 +846,11 @@ class JobExplanation(_message.Message):
         waits_for: _abc.Iterable[_job_pb2.Dependency] | None = ...,
         failures: _builtins.int = ...,
         not_before: _timestamp_pb2.Timestamp | None = ...,
+        lacking: _abc.Iterable[_node_pb2.EngineCapability.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "budget", b"budget", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "not_before", b"not_before", "owed_share", b"owed_share", "position", b"position", "promise", b"promise", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "time", b"time", "waiting", b"waiting", "weight", b"weight", "what_helps", b"what_helps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "bindings", b"bindings", "budget", b"budget", "configurations", b"configurations", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "failures", b"failures", "job_id", b"job_id", "not_before", b"not_before", "owed_share", b"owed_share", "position", b"position", "promise", b"promise", "queue", b"queue", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "state", b"state", "throughputs", b"throughputs", "tier", b"tier", "time", b"time", "waiting", b"waiting", "waits_for", b"waits_for", "weight", b"weight", "what_helps", b"what_helps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_credit_seconds", b"_credit_seconds", "_owed_share", b"_owed_share", "_position", b"_position", "_received_share", b"_received_share", "_round", b"_round", "_spends", b"_spends", "_waiting", b"_waiting", "bindings", b"bindings", "budget", b"budget", "configurations", b"configurations", "credit_seconds", b"credit_seconds", "estimate", b"estimate", "failures", b"failures", "job_id", b"job_id", "lacking", b"lacking", "not_before", b"not_before", "owed_share", b"owed_share", "position", b"position", "promise", b"promise", "queue", b"queue", "reason", b"reason", "received_share", b"received_share", "round", b"round", "spends", b"spends", "state", b"state", "throughputs", b"throughputs", "tier", b"tier", "time", b"time", "waiting", b"waiting", "waits_for", b"waits_for", "weight", b"weight", "what_helps", b"what_helps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from allocator.v1 import epoch_pb2 as allocator_dot_v1_dot_epoch__pb2
 from allocator.v1 import job_pb2 as allocator_dot_v1_dot_job__pb2
+from allocator.v1 import output_pb2 as allocator_dot_v1_dot_output__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61llocator/v1/job_service.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/epoch.proto\x1a\x16\x61llocator/v1/job.proto\x1a\x17google/rpc/status.proto\"]\n\tJobResult\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x11.allocator.v1.JobH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"f\n\x11SubmitJobsRequest\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.allocator.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x18\n\x10\x61llow_infeasible\x18\x03 \x01(\x08\">\n\x12SubmitJobsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.allocator.v1.JobResult\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0eGetJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.allocator.v1.Job\"o\n\x0fListJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.allocator.v1.JobState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.allocator.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x11\x43\x61ncelJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\">\n\x12\x43\x61ncelJobsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.allocator.v1.JobResult\"k\n\tJobUpdate\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0epriority_class\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_weightB\x11\n\x0f_priority_class\"=\n\x11UpdateJobsRequest\x12(\n\x07updates\x18\x01 \x03(\x0b\x32\x17.allocator.v1.JobUpdate\">\n\x12UpdateJobsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.allocator.v1.JobResult\"_\n\x15ReportProgressRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nthroughput\x18\x02 \x01(\x01\x12\"\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x13.allocator.v1.Epoch\"8\n\x16ReportProgressResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.allocator.v1.Job\"1\n\x10WatchJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\";\n\tJobChange\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.allocator.v1.Job\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\x1f\n\rEndOfSnapshot\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\"\x83\x01\n\x11WatchJobsResponse\x12-\n\njob_change\x18\x01 \x01(\x0b\x32\x17.allocator.v1.JobChangeH\x00\x12\x36\n\x0f\x65nd_of_snapshot\x18\x02 \x01(\x0b\x32\x1b.allocator.v1.EndOfSnapshotH\x00\x42\x07\n\x05\x65vent2\xda\x04\n\nJobService\x12O\n\nSubmitJobs\x12\x1f.allocator.v1.SubmitJobsRequest\x1a .allocator.v1.SubmitJobsResponse\x12H\n\x06GetJob\x12\x1b.allocator.v1.GetJobRequest\x1a\x1c.allocator.v1.GetJobResponse\"\x03\x90\x02\x01\x12N\n\x08ListJobs\x12\x1d.allocator.v1.ListJobsRequest\x1a\x1e.allocator.v1.ListJobsResponse\"\x03\x90\x02\x01\x12T\n\nCancelJobs\x12\x1f.allocator.v1.CancelJobsRequest\x1a .allocator.v1.CancelJobsResponse\"\x03\x90\x02\x02\x12T\n\nUpdateJobs\x12\x1f.allocator.v1.UpdateJobsRequest\x1a .allocator.v1.UpdateJobsResponse\"\x03\x90\x02\x02\x12`\n\x0eReportProgress\x12#.allocator.v1.ReportProgressRequest\x1a$.allocator.v1.ReportProgressResponse\"\x03\x90\x02\x02\x12S\n\tWatchJobs\x12\x1e.allocator.v1.WatchJobsRequest\x1a\x1f.allocator.v1.WatchJobsResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61llocator/v1/job_service.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/epoch.proto\x1a\x16\x61llocator/v1/job.proto\x1a\x19\x61llocator/v1/output.proto\x1a\x17google/rpc/status.proto\"]\n\tJobResult\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x11.allocator.v1.JobH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"f\n\x11SubmitJobsRequest\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.allocator.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x18\n\x10\x61llow_infeasible\x18\x03 \x01(\x08\">\n\x12SubmitJobsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.allocator.v1.JobResult\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0eGetJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.allocator.v1.Job\"o\n\x0fListJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.allocator.v1.JobState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.allocator.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x11\x43\x61ncelJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\">\n\x12\x43\x61ncelJobsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.allocator.v1.JobResult\"k\n\tJobUpdate\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0epriority_class\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_weightB\x11\n\x0f_priority_class\"=\n\x11UpdateJobsRequest\x12(\n\x07updates\x18\x01 \x03(\x0b\x32\x17.allocator.v1.JobUpdate\">\n\x12UpdateJobsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.allocator.v1.JobResult\"_\n\x15ReportProgressRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nthroughput\x18\x02 \x01(\x01\x12\"\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x13.allocator.v1.Epoch\"8\n\x16ReportProgressResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.allocator.v1.Job\"1\n\x10WatchJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\";\n\tJobChange\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.allocator.v1.Job\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"\x1f\n\rEndOfSnapshot\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\"\x83\x01\n\x11WatchJobsResponse\x12-\n\njob_change\x18\x01 \x01(\x0b\x32\x17.allocator.v1.JobChangeH\x00\x12\x36\n\x0f\x65nd_of_snapshot\x18\x02 \x01(\x0b\x32\x1b.allocator.v1.EndOfSnapshotH\x00\x42\x07\n\x05\x65vent\"e\n\x0eOutputPosition\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12(\n\x0bstart_epoch\x18\x03 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12\x0e\n\x06offset\x18\x04 \x01(\x03\"\xaa\x01\n\x11ReadOutputRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07replica\x18\x02 \x01(\x05\x12\x0e\n\x06\x65rrors\x18\x03 \x01(\x08\x12\x17\n\ntail_lines\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x05 \x01(\x08\x12,\n\x06resume\x18\x06 \x01(\x0b\x32\x1c.allocator.v1.OutputPositionB\r\n\x0b_tail_lines\"K\n\tOutputRun\x12.\n\x08position\x18\x01 \x01(\x0b\x32\x1c.allocator.v1.OutputPosition\x12\x0e\n\x06shared\x18\x02 \x01(\x08\"\x0b\n\tOutputEnd\"\xc3\x01\n\x12ReadOutputResponse\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x17.allocator.v1.OutputRunH\x00\x12*\n\x05piece\x18\x02 \x01(\x0b\x32\x19.allocator.v1.OutputPieceH\x00\x12(\n\x04wait\x18\x03 \x01(\x0e\x32\x18.allocator.v1.OutputWaitH\x00\x12&\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x17.allocator.v1.OutputEndH\x00\x42\x07\n\x05\x65vent*a\n\nOutputWait\x12\x1b\n\x17OUTPUT_WAIT_UNSPECIFIED\x10\x00\x12\x1b\n\x17OUTPUT_WAIT_NOT_STARTED\x10\x01\x12\x19\n\x15OUTPUT_WAIT_NODE_AWAY\x10\x02\x32\xb2\x05\n\nJobService\x12O\n\nSubmitJobs\x12\x1f.allocator.v1.SubmitJobsRequest\x1a .allocator.v1.SubmitJobsResponse\x12H\n\x06GetJob\x12\x1b.allocator.v1.GetJobRequest\x1a\x1c.allocator.v1.GetJobResponse\"\x03\x90\x02\x01\x12N\n\x08ListJobs\x12\x1d.allocator.v1.ListJobsRequest\x1a\x1e.allocator.v1.ListJobsResponse\"\x03\x90\x02\x01\x12T\n\nCancelJobs\x12\x1f.allocator.v1.CancelJobsRequest\x1a .allocator.v1.CancelJobsResponse\"\x03\x90\x02\x02\x12T\n\nUpdateJobs\x12\x1f.allocator.v1.UpdateJobsRequest\x1a .allocator.v1.UpdateJobsResponse\"\x03\x90\x02\x02\x12`\n\x0eReportProgress\x12#.allocator.v1.ReportProgressRequest\x1a$.allocator.v1.ReportProgressResponse\"\x03\x90\x02\x02\x12S\n\tWatchJobs\x12\x1e.allocator.v1.WatchJobsRequest\x1a\x1f.allocator.v1.WatchJobsResponse\"\x03\x90\x02\x01\x30\x01\x12V\n\nReadOutput\x12\x1f.allocator.v1.ReadOutputRequest\x1a .allocator.v1.ReadOutputResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,42 +47,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSERVICE'].methods_by_name['ReportProgress']._serialized_options = b'\220\002\002'
   _globals['_JOBSERVICE'].methods_by_name['WatchJobs']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['WatchJobs']._serialized_options = b'\220\002\001'
-  _globals['_JOBRESULT']._serialized_start=123
-  _globals['_JOBRESULT']._serialized_end=216
-  _globals['_SUBMITJOBSREQUEST']._serialized_start=218
-  _globals['_SUBMITJOBSREQUEST']._serialized_end=320
-  _globals['_SUBMITJOBSRESPONSE']._serialized_start=322
-  _globals['_SUBMITJOBSRESPONSE']._serialized_end=384
-  _globals['_GETJOBREQUEST']._serialized_start=386
-  _globals['_GETJOBREQUEST']._serialized_end=417
-  _globals['_GETJOBRESPONSE']._serialized_start=419
-  _globals['_GETJOBRESPONSE']._serialized_end=467
-  _globals['_LISTJOBSREQUEST']._serialized_start=469
-  _globals['_LISTJOBSREQUEST']._serialized_end=580
-  _globals['_LISTJOBSRESPONSE']._serialized_start=582
-  _globals['_LISTJOBSRESPONSE']._serialized_end=658
-  _globals['_CANCELJOBSREQUEST']._serialized_start=660
-  _globals['_CANCELJOBSREQUEST']._serialized_end=713
-  _globals['_CANCELJOBSRESPONSE']._serialized_start=715
-  _globals['_CANCELJOBSRESPONSE']._serialized_end=777
-  _globals['_JOBUPDATE']._serialized_start=779
-  _globals['_JOBUPDATE']._serialized_end=886
-  _globals['_UPDATEJOBSREQUEST']._serialized_start=888
-  _globals['_UPDATEJOBSREQUEST']._serialized_end=949
-  _globals['_UPDATEJOBSRESPONSE']._serialized_start=951
-  _globals['_UPDATEJOBSRESPONSE']._serialized_end=1013
-  _globals['_REPORTPROGRESSREQUEST']._serialized_start=1015
-  _globals['_REPORTPROGRESSREQUEST']._serialized_end=1110
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=1112
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1168
-  _globals['_WATCHJOBSREQUEST']._serialized_start=1170
-  _globals['_WATCHJOBSREQUEST']._serialized_end=1219
-  _globals['_JOBCHANGE']._serialized_start=1221
-  _globals['_JOBCHANGE']._serialized_end=1280
-  _globals['_ENDOFSNAPSHOT']._serialized_start=1282
-  _globals['_ENDOFSNAPSHOT']._serialized_end=1313
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=1316
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=1447
-  _globals['_JOBSERVICE']._serialized_start=1450
-  _globals['_JOBSERVICE']._serialized_end=2052
+  _globals['_JOBSERVICE'].methods_by_name['ReadOutput']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ReadOutput']._serialized_options = b'\220\002\001'
+  _globals['_OUTPUTWAIT']._serialized_start=2040
+  _globals['_OUTPUTWAIT']._serialized_end=2137
+  _globals['_JOBRESULT']._serialized_start=150
+  _globals['_JOBRESULT']._serialized_end=243
+  _globals['_SUBMITJOBSREQUEST']._serialized_start=245
+  _globals['_SUBMITJOBSREQUEST']._serialized_end=347
+  _globals['_SUBMITJOBSRESPONSE']._serialized_start=349
+  _globals['_SUBMITJOBSRESPONSE']._serialized_end=411
+  _globals['_GETJOBREQUEST']._serialized_start=413
+  _globals['_GETJOBREQUEST']._serialized_end=444
+  _globals['_GETJOBRESPONSE']._serialized_start=446
+  _globals['_GETJOBRESPONSE']._serialized_end=494
+  _globals['_LISTJOBSREQUEST']._serialized_start=496
+  _globals['_LISTJOBSREQUEST']._serialized_end=607
+  _globals['_LISTJOBSRESPONSE']._serialized_start=609
+  _globals['_LISTJOBSRESPONSE']._serialized_end=685
+  _globals['_CANCELJOBSREQUEST']._serialized_start=687
+  _globals['_CANCELJOBSREQUEST']._serialized_end=740
+  _globals['_CANCELJOBSRESPONSE']._serialized_start=742
+  _globals['_CANCELJOBSRESPONSE']._serialized_end=804
+  _globals['_JOBUPDATE']._serialized_start=806
+  _globals['_JOBUPDATE']._serialized_end=913
+  _globals['_UPDATEJOBSREQUEST']._serialized_start=915
+  _globals['_UPDATEJOBSREQUEST']._serialized_end=976
+  _globals['_UPDATEJOBSRESPONSE']._serialized_start=978
+  _globals['_UPDATEJOBSRESPONSE']._serialized_end=1040
+  _globals['_REPORTPROGRESSREQUEST']._serialized_start=1042
+  _globals['_REPORTPROGRESSREQUEST']._serialized_end=1137
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=1139
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=1195
+  _globals['_WATCHJOBSREQUEST']._serialized_start=1197
+  _globals['_WATCHJOBSREQUEST']._serialized_end=1246
+  _globals['_JOBCHANGE']._serialized_start=1248
+  _globals['_JOBCHANGE']._serialized_end=1307
+  _globals['_ENDOFSNAPSHOT']._serialized_start=1309
+  _globals['_ENDOFSNAPSHOT']._serialized_end=1340
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=1343
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=1474
+  _globals['_OUTPUTPOSITION']._serialized_start=1476
+  _globals['_OUTPUTPOSITION']._serialized_end=1577
+  _globals['_READOUTPUTREQUEST']._serialized_start=1580
+  _globals['_READOUTPUTREQUEST']._serialized_end=1750
+  _globals['_OUTPUTRUN']._serialized_start=1752
+  _globals['_OUTPUTRUN']._serialized_end=1827
+  _globals['_OUTPUTEND']._serialized_start=1829
+  _globals['_OUTPUTEND']._serialized_end=1840
+  _globals['_READOUTPUTRESPONSE']._serialized_start=1843
+  _globals['_READOUTPUTRESPONSE']._serialized_end=2038
+  _globals['_JOBSERVICE']._serialized_start=2140
+  _globals['_JOBSERVICE']._serialized_end=2830
 # @@protoc_insertion_point(module_scope)

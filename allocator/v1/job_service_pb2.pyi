@@ -5,10 +5,12 @@ isort:skip_file
 
 from allocator.v1 import epoch_pb2 as _epoch_pb2
 from allocator.v1 import job_pb2 as _job_pb2
+from allocator.v1 import output_pb2 as _output_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
@@ -20,6 +22,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _OutputWait:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutputWaitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputWait.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTPUT_WAIT_UNSPECIFIED: _OutputWait.ValueType  # 0
+    """There is."""
+    OUTPUT_WAIT_NOT_STARTED: _OutputWait.ValueType  # 1
+    """The job has no place, or its node has not begun yet."""
+    OUTPUT_WAIT_NODE_AWAY: _OutputWait.ValueType  # 2
+    """The node that it runs on is not heard of."""
+
+class OutputWait(_OutputWait, metaclass=_OutputWaitEnumTypeWrapper):
+    """Why there is nothing to read for now."""
+
+OUTPUT_WAIT_UNSPECIFIED: OutputWait.ValueType  # 0
+"""There is."""
+OUTPUT_WAIT_NOT_STARTED: OutputWait.ValueType  # 1
+"""The job has no place, or its node has not begun yet."""
+OUTPUT_WAIT_NODE_AWAY: OutputWait.ValueType  # 2
+"""The node that it runs on is not heard of."""
+Global___OutputWait: _TypeAlias = OutputWait  # noqa: Y015
 
 @_typing.final
 class JobResult(_message.Message):
@@ -529,3 +555,172 @@ class WatchJobsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___WatchJobsResponse: _TypeAlias = WatchJobsResponse  # noqa: Y015
+
+@_typing.final
+class OutputPosition(_message.Message):
+    """Where a reader has got to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    START_EPOCH_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node."""
+    run: _builtins.str
+    """The run, as pieces name it."""
+    offset: _builtins.int
+    """The bytes of it that were received."""
+    @_builtins.property
+    def start_epoch(self) -> _epoch_pb2.Epoch:
+        """Epoch of its job's start."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        run: _builtins.str = ...,
+        start_epoch: _epoch_pb2.Epoch | None = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_epoch", b"start_epoch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "offset", b"offset", "run", b"run", "start_epoch", b"start_epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputPosition: _TypeAlias = OutputPosition  # noqa: Y015
+
+@_typing.final
+class ReadOutputRequest(_message.Message):
+    """Request of ReadOutput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    TAIL_LINES_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job's id."""
+    replica: _builtins.int
+    """Which replica, from 0."""
+    errors: _builtins.bool
+    """Its standard error, where the job names a file for that; it is with its output otherwise."""
+    tail_lines: _builtins.int
+    """Only the last lines of what there is, so many; at most 100000. Absent: from the beginning."""
+    follow: _builtins.bool
+    """Whether to go on while it runs, and to wait until it does."""
+    @_builtins.property
+    def resume(self) -> Global___OutputPosition:
+        """Goes on behind this, instead of the beginning."""
+
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        replica: _builtins.int = ...,
+        errors: _builtins.bool = ...,
+        tail_lines: _builtins.int | None = ...,
+        follow: _builtins.bool = ...,
+        resume: Global___OutputPosition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail_lines", b"_tail_lines", "resume", b"resume", "tail_lines", b"tail_lines"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail_lines", b"_tail_lines", "errors", b"errors", "follow", b"follow", "job_id", b"job_id", "replica", b"replica", "resume", b"resume", "tail_lines", b"tail_lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tail_lines: _TypeAlias = _typing.Literal["tail_lines"]  # noqa: Y015
+    _WhichOneofArgType__tail_lines: _TypeAlias = _typing.Literal["_tail_lines", b"_tail_lines"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tail_lines) -> _WhichOneofReturnType__tail_lines | None: ...
+
+Global___ReadOutputRequest: _TypeAlias = ReadOutputRequest  # noqa: Y015
+
+@_typing.final
+class OutputRun(_message.Message):
+    """What follows was printed by this run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    shared: _builtins.bool
+    """What all replicas of the gang have printed is in one, and cannot be told apart."""
+    @_builtins.property
+    def position(self) -> Global___OutputPosition:
+        """Where it is read."""
+
+    def __init__(
+        self,
+        *,
+        position: Global___OutputPosition | None = ...,
+        shared: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "shared", b"shared"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputRun: _TypeAlias = OutputRun  # noqa: Y015
+
+@_typing.final
+class OutputEnd(_message.Message):
+    """What there was to read was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputEnd: _TypeAlias = OutputEnd  # noqa: Y015
+
+@_typing.final
+class ReadOutputResponse(_message.Message):
+    """One message of ReadOutput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    wait: Global___OutputWait.ValueType
+    """Followed: nothing to read, for this reason; said once each time."""
+    @_builtins.property
+    def run(self) -> Global___OutputRun:
+        """A run begins to be read."""
+
+    @_builtins.property
+    def piece(self) -> _output_pb2.OutputPiece:
+        """A piece of it."""
+
+    @_builtins.property
+    def end(self) -> Global___OutputEnd:
+        """All of it was sent. Nothing comes behind it."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___OutputRun | None = ...,
+        piece: _output_pb2.OutputPiece | None = ...,
+        wait: Global___OutputWait.ValueType = ...,
+        end: Global___OutputEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "event", b"event", "piece", b"piece", "run", b"run", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "event", b"event", "piece", b"piece", "run", b"run", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["run", "piece", "wait", "end"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___ReadOutputResponse: _TypeAlias = ReadOutputResponse  # noqa: Y015

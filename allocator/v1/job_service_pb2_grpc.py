@@ -73,6 +73,11 @@ class JobServiceStub:
                 request_serializer=allocator_dot_v1_dot_job__service__pb2.WatchJobsRequest.SerializeToString,
                 response_deserializer=allocator_dot_v1_dot_job__service__pb2.WatchJobsResponse.FromString,
                 _registered_method=True)
+        self.ReadOutput = channel.unary_stream(
+                '/allocator.v1.JobService/ReadOutput',
+                request_serializer=allocator_dot_v1_dot_job__service__pb2.ReadOutputRequest.SerializeToString,
+                response_deserializer=allocator_dot_v1_dot_job__service__pb2.ReadOutputResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer:
@@ -145,6 +150,19 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadOutput(self, request, context):
+        """Streams what one replica of a job has printed, piece by piece, read where it runs or last ran: nothing of it is kept
+        here, and it is read no faster than the client takes it. Ends with an end. Followed, it goes on while the replica
+        runs, through restarts and on other nodes, until the job has ended; before the job runs it waits.
+
+        Errors: NOT_FOUND (job), INVALID_ARGUMENT, FAILED_PRECONDITION (it has not started; its node is simulated, or is not
+        heard of; there is no output, or not any more), RESOURCE_EXHAUSTED (too many read at a time), UNAVAILABLE (the
+        server drains: go on with resume).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -182,6 +200,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.WatchJobs,
                     request_deserializer=allocator_dot_v1_dot_job__service__pb2.WatchJobsRequest.FromString,
                     response_serializer=allocator_dot_v1_dot_job__service__pb2.WatchJobsResponse.SerializeToString,
+            ),
+            'ReadOutput': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadOutput,
+                    request_deserializer=allocator_dot_v1_dot_job__service__pb2.ReadOutputRequest.FromString,
+                    response_serializer=allocator_dot_v1_dot_job__service__pb2.ReadOutputResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -377,6 +400,33 @@ class JobService:
             '/allocator.v1.JobService/WatchJobs',
             allocator_dot_v1_dot_job__service__pb2.WatchJobsRequest.SerializeToString,
             allocator_dot_v1_dot_job__service__pb2.WatchJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadOutput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/allocator.v1.JobService/ReadOutput',
+            allocator_dot_v1_dot_job__service__pb2.ReadOutputRequest.SerializeToString,
+            allocator_dot_v1_dot_job__service__pb2.ReadOutputResponse.FromString,
             options,
             channel_credentials,
             insecure,

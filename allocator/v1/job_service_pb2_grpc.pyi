@@ -71,6 +71,15 @@ class JobServiceStub:
     stream ends with UNAVAILABLE when the server drains; resume with the last cursor, here or elsewhere. Errors:
     INVALID_ARGUMENT (not a cursor of this service), FAILED_PRECONDITION (a cursor of another store: start anew).
     """
+    ReadOutput: _grpc.UnaryStreamMultiCallable[_job_service_pb2.ReadOutputRequest, _job_service_pb2.ReadOutputResponse]
+    """Streams what one replica of a job has printed, piece by piece, read where it runs or last ran: nothing of it is kept
+    here, and it is read no faster than the client takes it. Ends with an end. Followed, it goes on while the replica
+    runs, through restarts and on other nodes, until the job has ended; before the job runs it waits.
+
+    Errors: NOT_FOUND (job), INVALID_ARGUMENT, FAILED_PRECONDITION (it has not started; its node is simulated, or is not
+    heard of; there is no output, or not any more), RESOURCE_EXHAUSTED (too many read at a time), UNAVAILABLE (the
+    server drains: go on with resume).
+    """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -114,6 +123,15 @@ class JobServiceAsyncStub(JobServiceStub):
     A change is the whole job. States that a job had only between two messages may be skipped, its newest never is. The
     stream ends with UNAVAILABLE when the server drains; resume with the last cursor, here or elsewhere. Errors:
     INVALID_ARGUMENT (not a cursor of this service), FAILED_PRECONDITION (a cursor of another store: start anew).
+    """
+    ReadOutput: _aio.UnaryStreamMultiCallable[_job_service_pb2.ReadOutputRequest, _job_service_pb2.ReadOutputResponse]  # type: ignore[assignment]
+    """Streams what one replica of a job has printed, piece by piece, read where it runs or last ran: nothing of it is kept
+    here, and it is read no faster than the client takes it. Ends with an end. Followed, it goes on while the replica
+    runs, through restarts and on other nodes, until the job has ended; before the job runs it waits.
+
+    Errors: NOT_FOUND (job), INVALID_ARGUMENT, FAILED_PRECONDITION (it has not started; its node is simulated, or is not
+    heard of; there is no output, or not any more), RESOURCE_EXHAUSTED (too many read at a time), UNAVAILABLE (the
+    server drains: go on with resume).
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -197,6 +215,21 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         A change is the whole job. States that a job had only between two messages may be skipped, its newest never is. The
         stream ends with UNAVAILABLE when the server drains; resume with the last cursor, here or elsewhere. Errors:
         INVALID_ARGUMENT (not a cursor of this service), FAILED_PRECONDITION (a cursor of another store: start anew).
+        """
+
+    @_abc_1.abstractmethod
+    def ReadOutput(
+        self,
+        request: _job_service_pb2.ReadOutputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_job_service_pb2.ReadOutputResponse], _abc.AsyncIterator[_job_service_pb2.ReadOutputResponse]]:
+        """Streams what one replica of a job has printed, piece by piece, read where it runs or last ran: nothing of it is kept
+        here, and it is read no faster than the client takes it. Ends with an end. Followed, it goes on while the replica
+        runs, through restarts and on other nodes, until the job has ended; before the job runs it waits.
+
+        Errors: NOT_FOUND (job), INVALID_ARGUMENT, FAILED_PRECONDITION (it has not started; its node is simulated, or is not
+        heard of; there is no output, or not any more), RESOURCE_EXHAUSTED (too many read at a time), UNAVAILABLE (the
+        server drains: go on with resume).
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -74,6 +74,50 @@ NODE_AVAILABILITY_DRAINING: NodeAvailability.ValueType  # 3
 """Closed and emptied: preemptible jobs leave at the next round, the others when they end."""
 Global___NodeAvailability: _TypeAlias = NodeAvailability  # noqa: Y015
 
+class _EngineCapability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EngineCapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EngineCapability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENGINE_CAPABILITY_UNSPECIFIED: _EngineCapability.ValueType  # 0
+    """Not given; refused."""
+    ENGINE_CAPABILITY_RESIZE_CPU: _EngineCapability.ValueType  # 1
+    """The CPU that a replica may use can change while it runs."""
+    ENGINE_CAPABILITY_RESIZE_GPU: _EngineCapability.ValueType  # 2
+    """So can its GPUs. Nothing is planned that needs this yet."""
+    ENGINE_CAPABILITY_CHANGE_REPLICAS: _EngineCapability.ValueType  # 3
+    """A gang can grow and shrink while those of its replicas that stay go on."""
+    ENGINE_CAPABILITY_SUSPEND: _EngineCapability.ValueType  # 4
+    """What runs can be halted and go on later. Nothing is planned that needs this yet."""
+    ENGINE_CAPABILITY_LIMIT_BANDWIDTH: _EngineCapability.ValueType  # 5
+    """A replica is held to its bandwidth, which can change while it runs."""
+    ENGINE_CAPABILITY_SPLIT_CORES: _EngineCapability.ValueType  # 6
+    """A replica may be given a part of a core. Without it, divisible jobs hold all of their demand."""
+    ENGINE_CAPABILITY_SPLIT_GPUS: _EngineCapability.ValueType  # 7
+    """A replica may be given a part of a GPU."""
+
+class EngineCapability(_EngineCapability, metaclass=_EngineCapabilityEnumTypeWrapper):
+    """What an engine can do to what runs on a node of its."""
+
+ENGINE_CAPABILITY_UNSPECIFIED: EngineCapability.ValueType  # 0
+"""Not given; refused."""
+ENGINE_CAPABILITY_RESIZE_CPU: EngineCapability.ValueType  # 1
+"""The CPU that a replica may use can change while it runs."""
+ENGINE_CAPABILITY_RESIZE_GPU: EngineCapability.ValueType  # 2
+"""So can its GPUs. Nothing is planned that needs this yet."""
+ENGINE_CAPABILITY_CHANGE_REPLICAS: EngineCapability.ValueType  # 3
+"""A gang can grow and shrink while those of its replicas that stay go on."""
+ENGINE_CAPABILITY_SUSPEND: EngineCapability.ValueType  # 4
+"""What runs can be halted and go on later. Nothing is planned that needs this yet."""
+ENGINE_CAPABILITY_LIMIT_BANDWIDTH: EngineCapability.ValueType  # 5
+"""A replica is held to its bandwidth, which can change while it runs."""
+ENGINE_CAPABILITY_SPLIT_CORES: EngineCapability.ValueType  # 6
+"""A replica may be given a part of a core. Without it, divisible jobs hold all of their demand."""
+ENGINE_CAPABILITY_SPLIT_GPUS: EngineCapability.ValueType  # 7
+"""A replica may be given a part of a GPU."""
+Global___EngineCapability: _TypeAlias = EngineCapability  # noqa: Y015
+
 class _ReplicaState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -101,6 +145,30 @@ REPLICA_STATE_SUCCEEDED: ReplicaState.ValueType  # 2
 REPLICA_STATE_FAILED: ReplicaState.ValueType  # 3
 """It failed."""
 Global___ReplicaState: _TypeAlias = ReplicaState  # noqa: Y015
+
+@_typing.final
+class EngineCapabilities(_message.Message):
+    """Everything that a node's engine can do; what is not here is not planned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def can(self) -> _containers.RepeatedScalarFieldContainer[Global___EngineCapability.ValueType]:
+        """Each once, in any order. Those that the scheduler does not know are ignored."""
+
+    def __init__(
+        self,
+        *,
+        can: _abc.Iterable[Global___EngineCapability.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can", b"can"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineCapabilities: _TypeAlias = EngineCapabilities  # noqa: Y015
 
 @_typing.final
 class Node(_message.Message):
@@ -156,6 +224,7 @@ class Node(_message.Message):
     HEALTH_FIELD_NUMBER: _builtins.int
     SIMULATED_FIELD_NUMBER: _builtins.int
     TAINTS_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, unique: letters, digits, '.', '_' or '-', at most 253 of them, a letter or digit first and last."""
     flavor: _builtins.str
@@ -182,6 +251,10 @@ class Node(_message.Message):
         stays. Registering a node anew does not change them.
         """
 
+    @_builtins.property
+    def capabilities(self) -> Global___EngineCapabilities:
+        """What its engine can do. Absent: it does not say, and is taken to be able to do everything."""
+
     def __init__(
         self,
         *,
@@ -193,10 +266,11 @@ class Node(_message.Message):
         health: Global___NodeHealth.ValueType = ...,
         simulated: _builtins.bool = ...,
         taints: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        capabilities: Global___EngineCapabilities | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "capacity", b"capacity", "flavor", b"flavor", "health", b"health", "labels", b"labels", "name", b"name", "simulated", b"simulated", "taints", b"taints"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "capabilities", b"capabilities", "capacity", b"capacity", "flavor", b"flavor", "health", b"health", "labels", b"labels", "name", b"name", "simulated", b"simulated", "taints", b"taints"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

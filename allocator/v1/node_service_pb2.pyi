@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from allocator.v1 import node_pb2 as _node_pb2
+from allocator.v1 import output_pb2 as _output_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -174,6 +175,92 @@ class WatchAllocationsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchAllocationsResponse: _TypeAlias = WatchAllocationsResponse  # noqa: Y015
+
+@_typing.final
+class OutputOffer(_message.Message):
+    """Says which nodes' output the stream can read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the nodes: at least one."""
+
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputOffer: _TypeAlias = OutputOffer  # noqa: Y015
+
+@_typing.final
+class OfferOutputRequest(_message.Message):
+    """One message of an agent in OfferOutput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFER_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def offer(self) -> Global___OutputOffer:
+        """The first message, and only the first."""
+
+    @_builtins.property
+    def answer(self) -> _output_pb2.OutputAnswer:
+        """Of a question that was asked on this stream; to others nobody listens."""
+
+    def __init__(
+        self,
+        *,
+        offer: Global___OutputOffer | None = ...,
+        answer: _output_pb2.OutputAnswer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "message", b"message", "offer", b"offer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "message", b"message", "offer", b"offer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["offer", "answer"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___OfferOutputRequest: _TypeAlias = OfferOutputRequest  # noqa: Y015
+
+@_typing.final
+class OfferOutputResponse(_message.Message):
+    """One message of the server in OfferOutput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTION_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    withdrawn: _builtins.int
+    """The id of a question that needs no answer any more."""
+    @_builtins.property
+    def question(self) -> _output_pb2.OutputQuestion:
+        """To be answered, once."""
+
+    def __init__(
+        self,
+        *,
+        question: _output_pb2.OutputQuestion | None = ...,
+        withdrawn: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "question", b"question", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "question", b"question", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["question", "withdrawn"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___OfferOutputResponse: _TypeAlias = OfferOutputResponse  # noqa: Y015
 
 @_typing.final
 class DrainNodeRequest(_message.Message):

@@ -50,6 +50,11 @@ class NodeServiceStub:
                 request_serializer=allocator_dot_v1_dot_node__service__pb2.WatchAllocationsRequest.SerializeToString,
                 response_deserializer=allocator_dot_v1_dot_node__service__pb2.WatchAllocationsResponse.FromString,
                 _registered_method=True)
+        self.OfferOutput = channel.stream_stream(
+                '/allocator.v1.NodeService/OfferOutput',
+                request_serializer=allocator_dot_v1_dot_node__service__pb2.OfferOutputRequest.SerializeToString,
+                response_deserializer=allocator_dot_v1_dot_node__service__pb2.OfferOutputResponse.FromString,
+                _registered_method=True)
         self.DrainNode = channel.unary_unary(
                 '/allocator.v1.NodeService/DrainNode',
                 request_serializer=allocator_dot_v1_dot_node__service__pb2.DrainNodeRequest.SerializeToString,
@@ -106,6 +111,16 @@ class NodeServiceServicer:
         """Streams what a node shall run: first the state that holds now, then each newer one. A slow reader skips to the
         newest; an older epoch never follows a newer one. The stream ends with UNAVAILABLE when the server drains. Errors:
         NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OfferOutput(self, request_iterator, context):
+        """Offers to read what replicas on some nodes print, for as long as the stream lives: the server asks, the agent answers,
+        in any order. So nothing has to connect to a node. A newer stream for a node takes the place of an older one. The
+        stream ends with UNAVAILABLE when the server drains. Errors: INVALID_ARGUMENT (the first message is no offer),
+        NOT_FOUND (register first).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +185,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.WatchAllocations,
                     request_deserializer=allocator_dot_v1_dot_node__service__pb2.WatchAllocationsRequest.FromString,
                     response_serializer=allocator_dot_v1_dot_node__service__pb2.WatchAllocationsResponse.SerializeToString,
+            ),
+            'OfferOutput': grpc.stream_stream_rpc_method_handler(
+                    servicer.OfferOutput,
+                    request_deserializer=allocator_dot_v1_dot_node__service__pb2.OfferOutputRequest.FromString,
+                    response_serializer=allocator_dot_v1_dot_node__service__pb2.OfferOutputResponse.SerializeToString,
             ),
             'DrainNode': grpc.unary_unary_rpc_method_handler(
                     servicer.DrainNode,
@@ -284,6 +304,33 @@ class NodeService:
             '/allocator.v1.NodeService/WatchAllocations',
             allocator_dot_v1_dot_node__service__pb2.WatchAllocationsRequest.SerializeToString,
             allocator_dot_v1_dot_node__service__pb2.WatchAllocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OfferOutput(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/allocator.v1.NodeService/OfferOutput',
+            allocator_dot_v1_dot_node__service__pb2.OfferOutputRequest.SerializeToString,
+            allocator_dot_v1_dot_node__service__pb2.OfferOutputResponse.FromString,
             options,
             channel_credentials,
             insecure,

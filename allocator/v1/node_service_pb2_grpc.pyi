@@ -45,6 +45,12 @@ class NodeServiceStub:
     newest; an older epoch never follows a newer one. The stream ends with UNAVAILABLE when the server drains. Errors:
     NOT_FOUND.
     """
+    OfferOutput: _grpc.StreamStreamMultiCallable[_node_service_pb2.OfferOutputRequest, _node_service_pb2.OfferOutputResponse]
+    """Offers to read what replicas on some nodes print, for as long as the stream lives: the server asks, the agent answers,
+    in any order. So nothing has to connect to a node. A newer stream for a node takes the place of an older one. The
+    stream ends with UNAVAILABLE when the server drains. Errors: INVALID_ARGUMENT (the first message is no offer),
+    NOT_FOUND (register first).
+    """
     DrainNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.DrainNodeRequest, _node_service_pb2.DrainNodeResponse]
     """Closes a node and empties it. Errors: NOT_FOUND."""
     CordonNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.CordonNodeRequest, _node_service_pb2.CordonNodeResponse]
@@ -74,6 +80,12 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Streams what a node shall run: first the state that holds now, then each newer one. A slow reader skips to the
     newest; an older epoch never follows a newer one. The stream ends with UNAVAILABLE when the server drains. Errors:
     NOT_FOUND.
+    """
+    OfferOutput: _aio.StreamStreamMultiCallable[_node_service_pb2.OfferOutputRequest, _node_service_pb2.OfferOutputResponse]  # type: ignore[assignment]
+    """Offers to read what replicas on some nodes print, for as long as the stream lives: the server asks, the agent answers,
+    in any order. So nothing has to connect to a node. A newer stream for a node takes the place of an older one. The
+    stream ends with UNAVAILABLE when the server drains. Errors: INVALID_ARGUMENT (the first message is no offer),
+    NOT_FOUND (register first).
     """
     DrainNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.DrainNodeRequest, _node_service_pb2.DrainNodeResponse]  # type: ignore[assignment]
     """Closes a node and empties it. Errors: NOT_FOUND."""
@@ -119,6 +131,18 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams what a node shall run: first the state that holds now, then each newer one. A slow reader skips to the
         newest; an older epoch never follows a newer one. The stream ends with UNAVAILABLE when the server drains. Errors:
         NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def OfferOutput(
+        self,
+        request_iterator: _MaybeAsyncIterator[_node_service_pb2.OfferOutputRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_node_service_pb2.OfferOutputResponse], _abc.AsyncIterator[_node_service_pb2.OfferOutputResponse]]:
+        """Offers to read what replicas on some nodes print, for as long as the stream lives: the server asks, the agent answers,
+        in any order. So nothing has to connect to a node. A newer stream for a node takes the place of an older one. The
+        stream ends with UNAVAILABLE when the server drains. Errors: INVALID_ARGUMENT (the first message is no offer),
+        NOT_FOUND (register first).
         """
 
     @_abc_1.abstractmethod

@@ -178,10 +178,12 @@ class _RefusalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refusal.Value
     """The gang must be in one domain, and the node's has no place for all of it."""
     REFUSAL_LIMIT: _Refusal.ValueType  # 9
     """A side constraint that is about it (the power of its rack) leaves too little for one replica."""
+    REFUSAL_ENGINE: _Refusal.ValueType  # 10
+    """Its engine cannot give a part of a core or of a GPU, which the job asks for."""
 
 class Refusal(_Refusal, metaclass=_RefusalEnumTypeWrapper):
     """What keeps a replica off a node. A node counts once, for the first that applies: in order of the numbers, but that
-    LIMIT comes before RESERVED.
+    LIMIT comes before RESERVED, and ENGINE before LABEL.
     """
 
 REFUSAL_UNSPECIFIED: Refusal.ValueType  # 0
@@ -204,6 +206,8 @@ REFUSAL_WITHIN: Refusal.ValueType  # 8
 """The gang must be in one domain, and the node's has no place for all of it."""
 REFUSAL_LIMIT: Refusal.ValueType  # 9
 """A side constraint that is about it (the power of its rack) leaves too little for one replica."""
+REFUSAL_ENGINE: Refusal.ValueType  # 10
+"""Its engine cannot give a part of a core or of a GPU, which the job asks for."""
 Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from allocator.domain.cluster import Node
+from allocator.domain.cluster import EngineCapability, Node
 from allocator.domain.cyclic_garbage import cyclic_garbage_waits
 from allocator.domain.errors import AllocatorError, InvalidInput, Violation
 from allocator.domain.giving_way import checkpoint
@@ -170,7 +170,8 @@ def _new_nodes(change: AddNodes, facts: ForkedFacts, most: int) -> list[Node]:
         capacity = usual_capacity(facts.all_nodes(), change.flavor)
     names = (f"new-{change.flavor}-{number}" for number in range(1, MOST_ADDED_NODES * 2))
     free = (name for name in names if facts.node(name) is None)
-    nodes = [Node(next(free), change.flavor, capacity, change.labels) for _ in range(change.count)]
+    engine = _usual_engine(facts.all_nodes(), change.flavor)
+    nodes = [Node(next(free), change.flavor, capacity, change.labels, capabilities=engine) for _ in range(change.count)]
     violations = nodes[0].violations()  # they are alike
     if violations:
         raise InvalidInput(*violations)
@@ -186,6 +187,12 @@ def usual_capacity(nodes: Sequence[Node], flavor: str) -> Resources:
             "capacity", f"must be given: no node has flavor {flavor!r} to be like; flavors with nodes: {known}"
         )
     return found.most_common(1)[0][0]
+
+
+def _usual_engine(nodes: Sequence[Node], flavor: str) -> frozenset[EngineCapability] | None:
+    """What the engines of most nodes of the flavor can do; of equally many, the first's. New flavors: everything."""
+    found = Counter(node.capabilities for node in nodes if node.flavor == flavor)
+    return found.most_common(1)[0][0] if found else None
 
 
 # --- rounds -------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def fates(decision: Decision, wanted: Mapping[str, Job], now: float) -> dict[str
     }
     changes = {change.job_id: change for change in decision.plan.changes if change.job_id in there}
     waiting = {job_id: reason for job_id, reason in decision.plan.waiting if job_id in there}
-    stand = standings(formulation, decision.solution.shares)
+    stand, shares = standings(formulation, decision.solution.shares), formulation.parts(decision.solution.shares)
     found = {}
     for job_id, index in there.items():
         row, job = int(formulation.row[index]), live.jobs.jobs[index]
@@ -60,7 +60,7 @@ def fates(decision: Decision, wanted: Mapping[str, Job], now: float) -> dict[str
             configuration, reason = None, change.pending
         elif change is not None:
             configuration = change.placement.configuration
-        share = None if row < 0 else float(min(1.0, decision.solution.shares[row].sum()))
+        share = None if row < 0 else float(min(1.0, shares[row].sum()))
         promise = promise_of(stand, job, index, now)
         found[job_id] = Fate(share, job.state is JobState.RUNNING, configuration, reason, promise)
     return found

@@ -28,6 +28,7 @@ from allocator.v1 import explain_service_pb2, explanation_pb2, reason_pb2
 from allocator.wire.fields import Enumeration, clamped, time_from_proto, time_to_proto
 from allocator.wire.jobs import JOB_STATES
 from allocator.wire.limits import binding_from_proto, binding_to_proto, one_more_from_proto, one_more_to_proto
+from allocator.wire.nodes import CAPABILITIES
 from allocator.wire.processes import dependencies_from_proto, dependency_to_proto
 from allocator.wire.promises import promise_from_proto, promise_to_proto, throughput_from_proto
 from allocator.wire.reasons import PENDING_CAUSES, pending_reason_from_proto, pending_reason_to_proto
@@ -86,6 +87,7 @@ def job_explanation_to_proto(found: JobExplanation) -> explanation_pb2.JobExplan
         waits_for=[dependency_to_proto(each) for each in found.waits_for],
         failures=found.failures,
         not_before=None if found.not_before is None else time_to_proto(found.not_before),
+        lacking=[CAPABILITIES.number(each) for each in found.lacking],
     )
 
 
@@ -130,6 +132,7 @@ def job_explanation_from_proto(message: explanation_pb2.JobExplanation) -> JobEx
         waits_for=dependencies_from_proto(message.waits_for, "waits_for"),
         failures=message.failures,
         not_before=time_from_proto(message.not_before, "not_before") if message.HasField("not_before") else None,
+        lacking=tuple(CAPABILITIES.member(each, f"lacking[{index}]") for index, each in enumerate(message.lacking)),
     )
 
 

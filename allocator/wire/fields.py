@@ -49,6 +49,10 @@ class Enumeration(Generic[Member, Number]):
         self._members = {number: member for member, number in self._numbers.items()}
         self._names = ", ".join(f"{prefix}_{member.name}" for member in members)
 
+    def __contains__(self, number: int) -> bool:
+        """Whether it is a member's number: not of UNSPECIFIED, nor of another version of the API."""
+        return number in self._members
+
     def number(self, member: Member) -> Number:
         return self._numbers[member]
 

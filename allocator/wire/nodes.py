@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from allocator.domain.bounds import printable
-from allocator.domain.cluster import MOST_TAINTS, Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import MOST_TAINTS, EngineCapability, Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import InvalidInput, Violation
 from allocator.domain.placement import WHOLE, DesiredReplica, NodeDesired
 from allocator.intake.commands import ReplicaReport, ReplicaState
@@ -14,6 +14,7 @@ from allocator.wire.resources import epoch_from_proto, epoch_to_proto, resources
 
 NODE_HEALTHS = Enumeration(NodeHealth, node_pb2.NodeHealth, "NODE_HEALTH")
 NODE_AVAILABILITIES = Enumeration(NodeAvailability, node_pb2.NodeAvailability, "NODE_AVAILABILITY")
+CAPABILITIES = Enumeration(EngineCapability, node_pb2.EngineCapability, "ENGINE_CAPABILITY")
 REPLICA_STATES = Enumeration(ReplicaState, node_pb2.ReplicaState, "REPLICA_STATE")
 
 
@@ -27,6 +28,7 @@ def node_to_proto(node: Node) -> node_pb2.Node:
         health=NODE_HEALTHS.number(node.health),
         simulated=node.simulated,
         taints=dict(node.taints),
+        capabilities=_capabilities_to_proto(node.capabilities),
     )
 
 
@@ -42,6 +44,7 @@ def node_from_proto(message: node_pb2.Node) -> Node:
         NODE_HEALTHS.member(message.health, "health"),
         registered.simulated,
         registered.taints,
+        registered.capabilities,
     )
 
 
@@ -58,7 +61,20 @@ def registered_node_from_proto(message: node_pb2.Node) -> Node:
         labels_from_proto(message.labels),
         simulated=message.simulated,
         taints=labels_from_proto(message.taints, "taints", MOST_TAINTS),
+        capabilities=_capabilities_from_proto(message.capabilities) if message.HasField("capabilities") else None,
     )
+
+
+def _capabilities_to_proto(able: frozenset[EngineCapability] | None) -> node_pb2.EngineCapabilities | None:
+    if able is None:
+        return None
+    return node_pb2.EngineCapabilities(can=sorted(CAPABILITIES.number(each) for each in able))
+
+
+def _capabilities_from_proto(message: node_pb2.EngineCapabilities) -> frozenset[EngineCapability]:
+    """Those of a later version of the API are left out: nothing is planned here that needs them."""
+    known = [number for number in message.can if number in CAPABILITIES or not number]
+    return frozenset(CAPABILITIES.member(number, f"capabilities.can[{index}]") for index, number in enumerate(known))
 
 
 def desired_to_proto(desired: NodeDesired) -> node_pb2.NodeDesired:

@@ -20,6 +20,7 @@ from simulations.traces.own_schema import ABOUT_FILE, NEEDED, TABLES
 from simulations.traces.own_tables import find_table, read_table
 from simulations.traces.own_values import (
     amounts,
+    capabilities,
     constraints,
     number,
     pairs,
@@ -132,7 +133,14 @@ def _read_nodes(file: Path) -> tuple[Node, ...]:
         name = require_unique(row, "node", seen)
         if len(seen) > MOST_NODES:
             raise row.error("node", f"is one more than {MOST_NODES:,} nodes; at most so many can be read")
-        node = Node(name, row.text("flavor"), amounts(row), pairs(row, "labels"), taints=pairs(row, "taints"))
+        node = Node(
+            name,
+            row.text("flavor"),
+            amounts(row),
+            pairs(row, "labels"),
+            taints=pairs(row, "taints"),
+            capabilities=capabilities(row),
+        )
         refuse_violations(row, node.violations(), "node")
         nodes.append(node)
     if not nodes:

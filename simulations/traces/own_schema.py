@@ -40,6 +40,14 @@ NODES = (
     *AMOUNTS,
     Field("labels", "json", "", 'such as {"rack": "r1"}', "{}"),
     Field("taints", "json", "", "only jobs that tolerate them all are placed here", "{}"),
+    Field(
+        "capabilities",
+        "json",
+        "",
+        'what its engine can do, such as ["resize_cpu"]: of resize_cpu, resize_gpu, change_replicas, suspend, '
+        "limit_bandwidth, split_cores, split_gpus; [] for nothing",
+        "everything",
+    ),
 )
 
 QUEUES = (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from allocator.domain.cluster import Labels
+from allocator.domain.cluster import EngineCapability, Labels
 from allocator.domain.constraints import UNCONSTRAINED, Constraints
 from allocator.domain.errors import InvalidInput, Violation
 from allocator.domain.quota import Quota
@@ -63,6 +63,21 @@ def pairs(row: Row, column: str) -> Labels:
         if not isinstance(value, str):
             raise row.error(column, f"must hold texts in quotes, got {shown(json.dumps(value))} for {key!r}")
     return _shared(tuple(sorted(found.items())))
+
+
+def capabilities(row: Row) -> frozenset[EngineCapability] | None:
+    """What a node's engine can do; None where the row does not say."""
+    text = row.get("capabilities")
+    if not text:
+        return None
+    known = {each.value: each for each in EngineCapability}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(each, str) and each in known for each in found):
+        raise row.error("capabilities", f"must be a JSON list [...] of {', '.join(known)}; got {shown(text)}")
+    return frozenset(known[each] for each in found)
 
 
 def speeds(row: Row) -> tuple[tuple[str, float], ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from allocator.domain.cluster import Labels, Node
+from allocator.domain.cluster import EngineCapability, Labels, Node
 from allocator.domain.constraints import UNCONSTRAINED
 from allocator.domain.job import Configuration, JobSpec
 from allocator.domain.queue import Queue
@@ -89,6 +89,10 @@ def _pairs(labels: Labels) -> str:
     return _LABELS(dict(labels)) if labels else "{}"
 
 
+def _capabilities(able: frozenset[EngineCapability] | None) -> str | None:
+    return None if able is None else json.dumps(sorted(each.value for each in able))
+
+
 def _quotas(quotas: Iterable[Quota]) -> str:
     entries = []
     for quota in quotas:
@@ -107,6 +111,7 @@ _NODE: Mapping[str, Callable[[Node], Value]] = {
     **_amounts(lambda node: node.capacity),
     "labels": lambda node: _pairs(node.labels),
     "taints": lambda node: _pairs(node.taints),
+    "capabilities": lambda node: _capabilities(node.capabilities),
 }
 _QUEUE: Mapping[str, Callable[[Queue], Value]] = {
     "queue": lambda queue: queue.name,

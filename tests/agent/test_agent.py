@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ from tests.builders import configuration, node, spec
 from tests.rpc.serving import Served, serving, until
 
 HERE = ReplicaPlacement("n1")
+ONCE = RetryPolicy(attempts=1)
 QUICK = RpcSettings(lease_seconds=2.0, heartbeat_interval_seconds=0.2)
 
 
@@ -161,6 +163,47 @@ async def test_who_has_lost_the_daemon_stops_and_asks_anew(state: Path, confinem
     async with serving(QUICK, store=store) as second, agent(second.port, state, confinement) as runner:
         await until(lambda: any(run.phase is Phase.RUNNING for run in runner.runs()))
         assert now(second, job).state is JobState.RUNNING
+
+
+class Moving:
+    """A client of one daemon, and later of another one."""
+
+    def __init__(self) -> None:
+        self.of: AsyncClient | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.of, name)
+
+
+async def test_a_daemon_from_a_backup_is_believed_though_its_epochs_are_older(
+    state: Path, confinement: Confinement
+) -> None:
+    client: Any = Moving()
+    runner = Runner(RunnerSettings("n1", state), confinement, Unshaped("not here"))
+    made = Agent(client, node("n1", cpu=1000), runner)
+
+    task = None
+    try:
+        async with AsyncExitStack() as clients:
+            async with serving(QUICK) as first:
+                client.of = await clients.enter_async_context(AsyncClient(f"127.0.0.1:{first.port}", retry=ONCE))
+                for _ in range(9):
+                    first.commit()
+                job = submit(first, shell("exec sleep 600"))
+                start(first, job)
+                task = asyncio.create_task(made.run())
+                await until(lambda: any(run.phase is Phase.RUNNING for run in runner.runs()))
+            await until(lambda: runner.runs() == (), 20)
+            async with serving(QUICK) as second:
+                client.of = await clients.enter_async_context(AsyncClient(f"127.0.0.1:{second.port}", retry=ONCE))
+                again = submit(second, shell("echo believed"))
+                start(second, again)
+                await until(lambda: now(second, again).state is JobState.SUCCEEDED, 20)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    finally:
+        if task is not None:
+            task.cancel()
 
 
 async def test_a_daemon_that_has_forgotten_everything(state: Path, confinement: Confinement) -> None:

@@ -14,6 +14,7 @@ from allocator.agent.cgroups_v2 import VersionTwo
 from allocator.agent.confinement import Capability, Unconfined
 from allocator.agent.environment import expand
 from allocator.agent.machine import Given, observe
+from allocator.domain.cluster import EngineCapability
 from tests.agent.wanted import replica
 
 
@@ -34,6 +35,21 @@ def test_what_the_operator_says_wins() -> None:
     assert list(node.capacity.items()) == [
         ("cpu", 1500), ("gpu", 2000), ("memory", 2**30), ("bandwidth", 10**9), ("disk", 2**40),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("enforced", "able"),
+    [
+        ((), set()),
+        (("cpu-limits",), {EngineCapability.RESIZE_CPU}),
+        (("memory-limits", "bandwidth-limits"), {EngineCapability.LIMIT_BANDWIDTH}),
+    ],
+)
+def test_what_is_not_enforced_cannot_be_changed(enforced: tuple[str, ...], able: set[EngineCapability]) -> None:
+    names = ("cpu-limits", "memory-limits", "process-limits", "bandwidth-limits")
+    node = observe(Given(), [Capability(name, on=name in enforced) for name in names])
+    always = {EngineCapability.CHANGE_REPLICAS, EngineCapability.SPLIT_CORES, EngineCapability.SPLIT_GPUS}
+    assert node.capabilities == frozenset(always | able)
 
 
 class _Broken(Exception):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +88,7 @@ def test_what_it_finds_in_its_environment(machine: Machine, monkeypatch: pytest.
         "ALLOCATOR_CORES": "1.5",
         "ALLOCATOR_ARRAY_INDEX": "",
         "ALLOCATOR_ATTEMPT": "1",
+        "ALLOCATOR_PROGRESS": str(machine.state / "progress/j1.0"),
         "CUDA_VISIBLE_DEVICES": "3",
     }
 
@@ -100,6 +106,44 @@ def test_a_job_id_that_is_a_path_begins_nothing(machine: Machine) -> None:
     report = machine.ended("../../etc")
     assert report.state is ReplicaState.FAILED
     assert "cannot be the name of a folder" in report.message
+
+
+def test_it_runs_and_can_be_stopped_where_no_descriptor_is_left(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(pid: int) -> int:
+        raise OSError(errno.EMFILE, f"Too many open files: {pid}")
+
+    monkeypatch.setattr(os, "pidfd_open", no_more)
+    machine.want(replica(process=shell("echo ready; sleep 1000")), replica("j2", shell("true")))
+    machine.says("ready")
+    assert machine.report().state is ReplicaState.RUNNING
+    assert machine.ended("j2").exit_code == 0
+    machine.want()
+    machine.gone()
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EMFILE])
+def test_what_a_busy_machine_refuses_is_begun_again_and_has_not_failed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    begin = subprocess.Popen
+    refused: list[object] = []
+
+    def refuse_once(*arguments: Any, **options: Any) -> Any:
+        if not refused:
+            refused.append(arguments)
+            raise OSError(code, os.strerror(code))
+        return begin(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", refuse_once)
+    machine.want(replica(process=shell("true")))
+    assert machine.runner.reports() == ()
+    assert machine.runner.was_refused()
+    machine.want(replica(process=shell("true")))
+    assert machine.ended().exit_code == 0
+    assert len(refused) == 1
+    assert not machine.runner.was_refused()
 
 
 # --- files
@@ -144,18 +188,40 @@ def test_folders_go_when_nobody_has_used_them_for_long(machine: Machine) -> None
     machine.ended("j2")
     machine.want()
     state = machine.state
-    assert [entry.name for entry in state.glob("*/j*")] == ["j1", "j1"], "nothing is left of who left nothing"
+    assert [entry.name for entry in state.glob("*/j*")] == ["j1"] * 3, "nothing is left of who left nothing"
     for entry in state.glob("*/j1"):
         for path in (entry, *entry.iterdir()):
             os.utime(path, (0, time.time() - 3 * 86_400))
     machine.runner.close()
     machine.runner = machine.make(keep_seconds=4 * 86_400)
     machine.runner.open()
-    assert len(list(state.glob("*/j1"))) == 2
+    assert len(list(state.glob("*/j1"))) == 3
     machine.runner.close()
     machine.runner = machine.make(keep_seconds=2 * 86_400)
     machine.runner.open()
-    assert list(state.glob("*/j1")) == []
+    machine.until(lambda: not [*state.glob("*/j1"), *state.glob("away")])
+
+
+def test_nobody_waits_until_old_folders_are_gone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be millions of files in them, and the lease is renewed by the same hands that look."""
+    old, may_go = machine.state / "work/j9", threading.Event()
+    (old / "deep").mkdir(parents=True)
+    for path in (old / "deep", old):
+        os.utime(path, (0, 0))
+    remove = shutil.rmtree
+
+    def slowly(path: Path, ignore_errors: bool = False) -> None:
+        assert may_go.wait(20.0)
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr("allocator.agent.sweeping.shutil.rmtree", slowly)
+    machine.runner.close()
+    machine.runner = machine.make()
+    machine.runner.open()
+    machine.until(lambda: not old.exists())
+    assert len(list((machine.state / "away").iterdir())) == 1
+    may_go.set()
+    machine.until(lambda: not (machine.state / "away").exists())
 
 
 # --- being stopped
@@ -289,12 +355,16 @@ def test_a_record_that_cannot_be_read_is_swept_away(machine: Machine) -> None:
     machine.want(replica(process=shell("echo $$; exec sleep 600")))
     pid = int(machine.says("\n"))
     (run,) = machine.runner.runs()
+    folder = machine.state / "runs" / run.id
+    machine.until((folder / "started.json").exists)
+    supervisor, _ = json.loads((folder / "started.json").read_text())["supervisor"]
     machine.runner.close()
-    (machine.state / "runs" / run.id / "record.json").write_text('{"format": 1, "number": ')
+    (folder / "record.json").write_text('{"format": 1, "number": ')
     machine.runner = machine.make()
     machine.runner.open()
     assert machine.runner.runs() == ()
     assert not alive(pid)
+    machine.until(lambda: not alive(supervisor))
 
 
 def test_after_a_new_start_of_the_machine_it_begins_again(machine: Machine) -> None:
@@ -334,3 +404,11 @@ def test_without_the_daemons_word_it_stops_and_begins_again_when_it_is_back(mach
     assert machine.runner.reports() == (), "it has not failed"
     machine.want(wanted)
     machine.until(lambda: machine.printed().count("begun") == 2)
+
+
+def test_it_stops_even_if_what_the_lease_was_written_in_is_gone(machine: Machine) -> None:
+    machine.renew(8.0)
+    machine.want(replica(process=shell("trap 'echo told; exit 0' TERM; echo begun; while :; do sleep 0.02; done")))
+    machine.says("begun")
+    (machine.state / "lease.json").unlink()
+    machine.says("told")

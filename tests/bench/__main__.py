@@ -1,7 +1,7 @@
 """`make bench`: measures, prints tables, asserts nothing. Machines differ: compare figures of one run only.
 
-`python -m tests.bench [NAME ...]` runs all of them, or those named: intake, solver, round, placement, explain, replay,
-enforcement.
+`python -m tests.bench [NAME ...]` runs them, or those named: intake, solver, round, placement, explain, replay,
+enforcement, instant, agents, slurm (which takes half an hour, and is run only if it is named).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from rich.console import Console, RenderableType
 
-from tests.bench import enforcement, explain, intake, placement, replay, rounds, solver
+from tests.bench import agents, enforcement, explain, instant, intake, placement, replay, rounds, slurm, solver
 
 BENCHES: dict[str, Callable[[], RenderableType]] = {
     "intake": intake.measure,
@@ -21,7 +21,12 @@ BENCHES: dict[str, Callable[[], RenderableType]] = {
     "explain": explain.measure,
     "replay": replay.measure,
     "enforcement": enforcement.measure,
+    "agents": agents.measure,
+    "instant": instant.measure,
+    "slurm": slurm.measure,
 }
+LONG = frozenset(("slurm",))
+"""Run only if they are named."""
 
 
 def main() -> None:
@@ -34,7 +39,7 @@ def main() -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 200
-    for name in names or BENCHES:
+    for name in names or [name for name in BENCHES if name not in LONG]:
         console.print(BENCHES[name]())
 
 

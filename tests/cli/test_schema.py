@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from allocator.cli import documents, schema
 from allocator.cli.exits import MEANINGS
 from allocator.cli.jobfile import FIELDS, read_drafts
 from allocator.client import ClusterStatus, EndOfSnapshot, JobChange, NodeCounts, QueueStatus
+from allocator.domain.cluster import EngineCapability
 from allocator.domain.errors import InvalidInput, NotFound, Violation
 from allocator.domain.job import Job, JobState
 from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
@@ -63,7 +65,7 @@ STATUS = ClusterStatus(5, NodeCounts(1, 2, 3, 4), 6, 7, ROUND.flavors, ROUND.que
     ("encoded", "message"),
     [
         (schema.job(JOB), job_pb2.Job.DESCRIPTOR),
-        (schema.node(node()), node_pb2.Node.DESCRIPTOR),
+        (schema.node(replace(node(), capabilities=frozenset(EngineCapability))), node_pb2.Node.DESCRIPTOR),
         (
             schema.queue_status(QueueStatus(Queue("q", quotas=(Quota("a100", "gpu", 1000),)), 1, 2)),
             queue_pb2.Queue.DESCRIPTOR,

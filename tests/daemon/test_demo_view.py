@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from allocator.daemon.demo.here import Here
 from allocator.daemon.demo.view import Tally, line, screen
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
 
@@ -73,6 +75,18 @@ def test_nothing_yet() -> None:
     paper = Console(file=io.StringIO(), width=80)
     paper.print(screen(None, Tally()))
     assert "waiting for the first round" in paper.file.getvalue()  # type: ignore[attr-defined] # a StringIO
+
+
+def test_what_is_simulated_is_marked_and_what_is_not_enforced_is_said() -> None:
+    paper = Console(file=io.StringIO(), width=100, record=True)
+    here = Here(2.0, (("cpu-limits", "on"), ("memory-limits", "not mounted"), ("process-limits", "not mounted")))
+    summary = replace(SUMMARY, flavors=(*SUMMARY.flavors, FlavorUsage("local", "cpu", 1000, 2000, 1500, 0.0)))
+    paper.print(screen(summary, Tally(here=here)))
+    lines = paper.export_text().splitlines()
+    marks = [lines[at + 1].split()[0] for at, line in enumerate(lines) if line.split()[:1] in ([f] for f in FLAVORS)]
+    assert marks == ["simulated"] * len(FLAVORS)
+    assert any(line.split()[:1] == ["real"] for line in lines)
+    assert "2 cores of this machine; limits on cpu; no limits on memory, process: not mounted" in "\n".join(lines)
 
 
 def test_one_line_for_pipes() -> None:

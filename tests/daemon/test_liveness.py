@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from allocator.daemon.ledger import ObservedLedger
-from allocator.daemon.liveness import Liveness
+from allocator.daemon.liveness import LISTENING_SECONDS, Liveness
 from allocator.domain.cluster import NodeHealth
 from allocator.domain.errors import StoreUnavailable
 from allocator.intake.commands import Command, Heartbeat, LoseNode, RegisterNode
@@ -29,15 +29,22 @@ class Monotonic:
         return self.now
 
 
+def listen(liveness: Liveness, clock: Monotonic, until: float) -> None:
+    """The process runs, and hears nobody."""
+    while clock.now < until:
+        clock.now += LISTENING_SECONDS
+        liveness.listening()
+
+
 def test_only_the_silent_node_is_lost_and_only_after_the_timeout() -> None:
     clock = Monotonic()
     liveness = Liveness(10.0, clock)
     liveness.hear(RegisterNode(ONE))
     liveness.hear(RegisterNode(TWO))
-    clock.now = 10.0
+    listen(liveness, clock, 10.0)
     liveness.hear(Heartbeat("n2"))
     assert liveness.silent([ONE, TWO]) == []
-    clock.now = 10.5
+    listen(liveness, clock, 10.5)
     assert liveness.silent([ONE, TWO]) == [LoseNode("n1")]
 
 
@@ -45,7 +52,7 @@ def test_lost_nodes_are_lost_once() -> None:
     clock = Monotonic()
     liveness = Liveness(10.0, clock)
     liveness.begin([ONE])
-    clock.now = 100.0
+    listen(liveness, clock, 100.0)
     assert liveness.silent([replace(ONE, health=NodeHealth.LOST)]) == []
 
 
@@ -54,9 +61,9 @@ def test_nodes_of_an_earlier_process_get_a_full_timeout() -> None:
     clock.now = 1000.0
     liveness = Liveness(10.0, clock)
     liveness.begin([ONE])
-    clock.now = 1009.0
+    listen(liveness, clock, 1009.0)
     assert liveness.silent([ONE]) == []
-    clock.now = 1011.0
+    listen(liveness, clock, 1011.0)
     assert liveness.silent([ONE]) == [LoseNode("n1")]
 
 
@@ -71,14 +78,34 @@ def test_longest_silence() -> None:
     assert liveness.longest_silence([]) is None
 
 
-def test_the_process_own_pause_is_no_silence() -> None:
+@pytest.mark.parametrize("judged_first", [True, False])
+def test_the_process_own_pause_is_no_silence(judged_first: bool) -> None:
+    """Whichever comes first after it: the judgement, or the note that the process runs."""
     clock = Monotonic()
     liveness = Liveness(10.0, clock)
     liveness.begin([ONE])
+    listen(liveness, clock, 4.0)
     clock.now = 60.0
-    liveness.forgive(55.0)
+    if not judged_first:
+        liveness.listening()
     assert liveness.silent([ONE]) == []
-    clock.now = 66.0
+    assert not liveness.is_silent("n1")
+    listen(liveness, clock, 65.0)
+    assert liveness.silent([ONE]) == []
+    listen(liveness, clock, 67.0)
+    assert liveness.silent([ONE]) == [LoseNode("n1")]
+
+
+def test_what_was_heard_right_after_a_pause_counts_from_then() -> None:
+    clock = Monotonic()
+    liveness = Liveness(10.0, clock)
+    liveness.begin([ONE])
+    clock.now = 100.0
+    liveness.hear(Heartbeat("n1"))
+    liveness.listening()
+    listen(liveness, clock, 110.0)
+    assert liveness.silent([ONE]) == []
+    listen(liveness, clock, 111.0)
     assert liveness.silent([ONE]) == [LoseNode("n1")]
 
 
@@ -95,8 +122,8 @@ def test_agents_are_heard_while_the_store_is_away() -> None:
     liveness = Liveness(10.0, clock)
     liveness.begin([ONE])
     ledger = ObservedLedger(Away(), liveness, Metrics(version="test", round_interval=1.0))
-    clock.now = 9.0
+    listen(liveness, clock, 9.0)
     with pytest.raises(StoreUnavailable):
         ledger.execute(Heartbeat("n1"), 0.0).result()
-    clock.now = 18.0
+    listen(liveness, clock, 18.0)
     assert liveness.silent([ONE]) == []

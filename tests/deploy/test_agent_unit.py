@@ -31,3 +31,8 @@ def test_a_restart_of_the_agent_ends_no_job() -> None:
 def test_it_may_shape_devices_and_has_its_groups_to_itself() -> None:
     assert "Delegate=yes\n" in UNIT
     assert re.search(r"^CapabilityBoundingSet=.*\bCAP_NET_ADMIN\b", UNIT, re.MULTILINE)
+
+
+def test_it_sees_the_devices_of_the_machine() -> None:
+    """Whatever allows one device, and ProtectClock allows that of the clock, forbids all others: GPUs, too."""
+    assert not re.search(r"^(ProtectClock|PrivateDevices|DeviceAllow|DevicePolicy)=", UNIT, re.MULTILINE)

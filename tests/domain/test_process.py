@@ -32,6 +32,7 @@ def test_what_is_right_is_found_right(process: Process) -> None:
         ({"directory": "/srv/../etc"}, "directory", "without '..'"),
         ({"output": "/etc/passwd"}, "output", "below the working directory"),
         ({"errors": "../../etc/passwd"}, "errors", "without '..'"),
+        ({"output": ".%a./.%a./etc/passwd"}, "output", "must not become '..'"),
         ({"output": "logs/"}, "output", "a file below"),
         ({"output": "100%.log"}, "output", "%j, %r, %a, %n and %%, and no other %"),
         ({"output": "x%"}, "output", "no other %"),

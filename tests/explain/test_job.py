@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from allocator.domain.job import JobSpec, JobState
+from allocator.domain.cluster import EngineCapability, Node
+from allocator.domain.job import Configuration, JobSpec, JobState
 from allocator.domain.queue import Queue
+from allocator.domain.resources import Resources
 from allocator.explain.answers import JobExplanation, Tier
 from allocator.explain.job import explain_job
 from allocator.explain.scarcity import BindingKind
@@ -156,3 +159,21 @@ def test_positions_are_an_order_of_those_that_wait() -> None:
                 if each.position and world.job(each.job_id).spec.priority_class == "normal"
             )
             assert classes["high"] < first_normal, seed
+
+
+def test_what_keeps_a_job_as_it_is() -> None:
+    """One node whose engine can do nothing to what runs: a divisible job keeps its part of it, and is told why."""
+    able = frozenset({EngineCapability.CHANGE_REPLICAS, EngineCapability.SPLIT_CORES})
+    world = World(["x"], [Node("n1", "a", Resources(cpu_millicores=12_000), capabilities=able)])
+    one, eight = (Configuration("a", 1, Resources(cpu_millicores=1000 * cores)) for cores in (1, 8))
+    alone, other = world.submit(
+        JobSpec("x", (eight,), divisible=True),
+        JobSpec("x", (one, replace(one, replicas=2, throughput=1.5)), resizable=True),
+    )
+    world.round()
+    assert explained(world, alone.id).lacking == (EngineCapability.RESIZE_CPU,)
+    assert explained(world, other.id).lacking == (), "gangs may grow here"
+    (late,) = world.submit(JobSpec("x", (eight,), divisible=True))
+    world.round()
+    assert explained(world, late.id).state is JobState.PENDING
+    assert explained(world, late.id).lacking == (), "it has nothing to keep"

@@ -318,3 +318,12 @@ class TestRetries:
         world.end("j1", CANCELLED)
         assert world.job("j1").not_before is None
         assert world.store.snapshot(world.now) == replace(world.store.snapshot(world.now), jobs=(), held=())
+
+
+def test_a_job_is_named_once_by_its_id_or_by_its_position() -> None:
+    world = World()
+    world.submit({})
+    first, second = world.submit({}, {"after": (Dependency("#0"), Dependency("j2", Condition.FAILED))})
+    assert isinstance(first, Job)
+    assert isinstance(second, InvalidInput)
+    assert [violation.field for violation in second.violations] == ["after"]

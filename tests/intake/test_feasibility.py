@@ -56,6 +56,19 @@ def test_a_gang_larger_than_the_cluster_has_fewer_replicas() -> None:
     assert found.nearest == ("2 such replicas would fit on h100",)
 
 
+def test_a_part_that_no_engine_gives_is_refused_in_words() -> None:
+    """Slurm's nodes: cores and GPUs are whole there. A job that may go elsewhere is taken."""
+    whole = replace(node("n1"), capabilities=frozenset())
+    found = refused(wants(0.5), (whole,))
+    assert found.reason.cause is PendingCause.NO_MATCHING_NODE
+    assert str(found) == (
+        "engines of h100 nodes that it may use give whole cores or GPUs only, and it asks for a part; "
+        "1 replica of 1 core, 1 GPU would fit on h100"
+    )
+    assert infeasible(wants(1), (whole,)) is None
+    assert infeasible(wants(0.5), (whole, node("n2"))) is None
+
+
 def test_what_belongs_to_no_node_is_not_looked_for_on_nodes() -> None:
     licensed = JobSpec("q", (Configuration("h100", 2, Resources(1000, 1000, extra=(("matlab", 1),))),))
     found = refused(licensed)

@@ -20,6 +20,7 @@ from allocator.domain.reason import PendingCause, PendingReason, Refusal
 from allocator.domain.resources import display_unit
 from allocator.domain.side_constraint import PRECISION, SideConstraint, Term
 from tests.placement.exhaustive import FreeByNode, empty, free_on, most_replicas
+from tests.rounds.engine_judge import gives
 
 RACKS, LICENCE = "123", "licence"
 
@@ -150,7 +151,11 @@ def could_start(
     by_name, found = {node.name: node for node in nodes}, []
     left = {each.name: most(each, nodes) - taken(each, jobs, by_name) for each in constraints}
     for way in job.spec.configurations:
-        able = [name for name, node in free.items() if node.flavor == way.flavor and way.throughput > 0]
+        able = [
+            name
+            for name, node in free.items()
+            if node.flavor == way.flavor and way.throughput > 0 and gives(by_name[name], way.demand)
+        ]
         takes = {name: [replica_takes(each, job.spec, way, by_name[name]) for each in constraints] for name in able}
         room = {name: most_replicas(free[name], on_node(way)) for name in able}
         for chosen in combinations_with_replacement(able, way.replicas):

@@ -1,8 +1,8 @@
 """Random worlds in which everything goes wrong that may, and what must hold after every round all the same.
 
-One seed is one history: nodes get lost, drained, cordoned, come back smaller, larger or as another flavor; jobs come,
-end, fail and change; the clock jumps, also back; solvers fail; and all of it also between a round's snapshot and its
-commit, where a commit may refuse what it likes.
+One seed is one history: nodes get lost, drained, cordoned, come back smaller, larger, as another flavor or with another
+engine; jobs come, end, fail and change; the clock jumps, also back; solvers fail; and all of it also between a round's
+snapshot and its commit, where a commit may refuse what it likes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import EngineCapability, Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import NodeDesired
@@ -34,6 +34,7 @@ from allocator.solvers.solution import Solution, Status, WarmStart
 from allocator.store.memory import MemoryStore
 from tests.placement.exhaustive import FreeByNode
 from tests.placement.small_worlds import drawn_nodes, drawn_spec
+from tests.rounds.engine_judge import beyond_engines
 from tests.rounds.limit_judge import (
     LICENCE,
     RACKS,
@@ -106,6 +107,9 @@ class Swarm:
         )
         self.rules = random.Random(-1 - self.seed)
         """Draws what is about side constraints."""
+        self.engines = random.Random(f"engines {self.seed}")
+        """Draws what engines can do, and who may be resized."""
+        self.unable = self.engines.random() < 0.5
         self.constrained = self.rules.random() < 0.6
         self.change_constraints()
         self.asked: dict[str, NodeDesired] = {}
@@ -116,7 +120,7 @@ class Swarm:
         for name in ("q", "r"):
             self.do(c.CreateQueue(Queue(name, quotas=drawn_quotas(self.dice))))
         for node in drawn_nodes(self.dice, FLAVORS, self.dice.randint(2, 6)):
-            self.do(c.RegisterNode(self.in_rack(node)))
+            self.do(c.RegisterNode(self.in_rack(self.driven(node))))
         for _ in range(self.dice.randint(3, 8)):
             self.submit()
 
@@ -147,11 +151,17 @@ class Swarm:
             for _ in range(self.dice.randint(1, 3)):
                 self.something()
         dropped = [change for change in plan.changes if self.refusing and self.dice.random() < 0.3]
-        before = self.impossible()
+        before, ran, nodes = self.impossible(), self.live(), self.store.nodes()
         applied = self.store.commit(
             replace(plan, changes=tuple(change for change in plan.changes if change not in dropped)), now
         )
         self.judge_commit(applied, before)
+        for what in beyond_engines(nodes, ran, self.live()):
+            self.note(what)
+        if self.calm:
+            for refused in applied.rejected:
+                if "engine" in refused.why:
+                    self.note(f"planned what cannot be done: {refused.why}")
         return replace(applied, rejected=(*applied.rejected, *(Rejected(change, "at will") for change in dropped)))
 
     def memory(self) -> Memory:
@@ -232,6 +242,8 @@ class Swarm:
                 labels = (("kind", self.rules.choice("xy")),)
                 spec = replace(spec, labels=labels, divisible=self.rules.random() < 0.2 and _is_divisible(spec))
                 spec = with_licences(self.rules, spec)
+            if self.unable and not spec.divisible:
+                spec = self.flexible(spec)
             self.do(c.SubmitJobs((spec,)))
 
     def change_constraints(self) -> None:
@@ -239,6 +251,23 @@ class Swarm:
         constraints = drawn_constraints(self.rules, FLAVORS) if self.constrained else ()
         floating = (LICENCE,) if self.constrained else ()
         self.policy = replace(self.policy, side_constraints=constraints, floating_resources=floating)
+
+    def flexible(self, spec: JobSpec) -> JobSpec:
+        """The same, but perhaps divisible, or resizable with sizes to choose from."""
+        if _is_divisible(spec):
+            return replace(spec, divisible=self.engines.random() < 0.7)
+        first = spec.configurations[0]
+        sizes = tuple(replace(first, replicas=count, throughput=float(count) ** 0.8) for count in (1, 2, 3))
+        return replace(spec, configurations=sizes, resizable=True) if self.engines.random() < 0.5 else spec
+
+    def driven(self, node: Node) -> Node:
+        """The same with an engine that can do this and that; without one that says so in half of all worlds."""
+        if not self.unable or self.engines.random() < 0.3:
+            return node
+        able = {each for each in EngineCapability if self.engines.random() < 0.6}
+        if self.engines.random() < 0.8:
+            able |= {EngineCapability.SPLIT_CORES, EngineCapability.SPLIT_GPUS}
+        return replace(node, capabilities=frozenset(able))
 
     def in_rack(self, node: Node) -> Node:
         """The same with a label, most of them."""
@@ -270,7 +299,7 @@ class Swarm:
         node = self.some_node()
         if node is not None:
             other = drawn_nodes(self.dice, node.flavor, 1)[0]
-            self.do(c.RegisterNode(replace(self.in_rack(other), name=node.name)))
+            self.do(c.RegisterNode(replace(self.in_rack(self.driven(other)), name=node.name)))
 
     def change_flavor(self) -> None:
         node = self.some_node()
@@ -285,7 +314,7 @@ class Swarm:
     def add(self) -> None:
         if len(self.store.nodes()) < 8:
             node = drawn_nodes(self.dice, FLAVORS, 1)[0]
-            self.do(c.RegisterNode(replace(self.in_rack(node), name=f"n{self.dice.randint(0, 20)}")))
+            self.do(c.RegisterNode(replace(self.in_rack(self.driven(node)), name=f"n{self.dice.randint(0, 20)}")))
 
     def cancel(self) -> None:
         job = self.some_job()

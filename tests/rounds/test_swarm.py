@@ -74,7 +74,7 @@ def test_the_same_seed_is_the_same_history() -> None:
 def test_the_histories_are_eventful() -> None:
     """What the other tests are about does happen, each thing in more than one history in ten."""
     seen: Counter[str] = Counter()
-    for seed in range(40):
+    for seed in range(24):
         swarm = Swarm(seed)
         things = set()
         for _ in range(ROUNDS):
@@ -102,7 +102,7 @@ def test_the_histories_are_eventful() -> None:
         *("LoseNode", "Heartbeat", "RegisterNode", "RemoveNode", "SetNodeAvailability"),
         *("CancelJobs", "UpdateJobs", "ReportProgress"),
     }
-    assert {thing: seen[thing] for thing in expected if seen[thing] <= 4} == {}
+    assert {thing: seen[thing] for thing in expected if seen[thing] < 3} == {}
 
 
 def test_what_the_invariants_are_is_noticed_when_it_breaks() -> None:

@@ -46,6 +46,9 @@ CASES: list[tuple[str, Any, grpc.StatusCode, list[str]]] = [
     ("jobs.ReportProgress", of(jobs.ReportProgressRequest, job_id="j1"), INVALID, ["throughput"]),
     ("jobs.ReportProgress", of(jobs.ReportProgressRequest, throughput=math.nan), INVALID, ["throughput"]),
     ("jobs.ReportProgress", of(jobs.ReportProgressRequest, job_id="j9", throughput=1), MISSING, []),
+    ("jobs.ReadOutput", of(jobs.ReadOutputRequest, job_id="j9"), MISSING, []),
+    ("jobs.ReadOutput", of(jobs.ReadOutputRequest, tail_lines=-1), INVALID, ["tail_lines"]),
+    ("jobs.ReadOutput", of(jobs.ReadOutputRequest, resume={"node": "n1", "offset": -1}), INVALID, ["resume"]),
     ("jobs.WatchJobs", of(jobs.WatchJobsRequest, cursor="x"), INVALID, ["cursor"]),
     ("jobs.WatchJobs", of(jobs.WatchJobsRequest, cursor=JobCursor(0, 0).written("q")), INVALID, ["cursor"]),
     ("jobs.WatchJobs", of(jobs.WatchJobsRequest, cursor=JobCursor(99, 0).written("")), STATE, []),
@@ -118,7 +121,7 @@ async def outcome(served: Served, method: str, request: Any) -> Any:
     """The answer, or the first message of a stream."""
     service, _, name = method.partition(".")
     call = getattr(getattr(served, service), name)(request, timeout=90)
-    return await call.read() if name.startswith("Watch") else await call
+    return await call.read() if name.startswith(("Watch", "Read")) else await call
 
 
 async def test_every_bad_request_is_refused_with_its_code_and_fields(served: Served) -> None:

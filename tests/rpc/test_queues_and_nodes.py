@@ -13,6 +13,7 @@ from allocator.rpc.settings import RpcSettings
 from allocator.v1 import node_pb2, queue_pb2
 from allocator.v1 import node_service_pb2 as nodes
 from allocator.v1 import queue_service_pb2 as queues
+from allocator.wire.nodes import node_to_proto
 from tests.builders import node
 from tests.rpc.serving import Served, serving
 
@@ -132,6 +133,30 @@ async def test_the_life_of_a_node(served: Served) -> None:
     assert dict(changed.node.taints) == {"spot": "x"}
     await stub.RemoveNode(nodes.RemoveNodeRequest(name="n2"))
     assert [n.name for n in served.store.nodes()] == ["n1"]
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds"),
+    [(20, 2.0), (100, 2.0), (300, 6.0), (449, 8.98), (1000, 9.0)],
+    ids=["few", "just as many as may be", "many", "almost too many", "too many"],
+)
+def test_many_agents_are_asked_to_report_less_often_but_five_times_per_lease(count: int, seconds: float) -> None:
+    settings = RpcSettings(lease_seconds=45.0, heartbeat_interval_seconds=2.0, heartbeats_per_second=50.0)
+    assert settings.heartbeat_interval(count) == pytest.approx(seconds)
+
+
+def test_an_interval_that_was_set_is_never_shortened() -> None:
+    assert RpcSettings(lease_seconds=10.0, heartbeat_interval_seconds=4.0).heartbeat_interval(10**6) == 4.0
+
+
+async def test_agents_are_told_how_often_to_report_as_nodes_come() -> None:
+    async with serving(RpcSettings(lease_seconds=45.0, heartbeats_per_second=1.0)) as served:
+        for count in range(2, 6):
+            message = node_to_proto(node(f"n{count}"))
+            registered = await served.nodes.RegisterNode(nodes.RegisterNodeRequest(node=message))
+            assert registered.heartbeat_interval_seconds == count
+            answer = await served.nodes.Heartbeat(nodes.HeartbeatRequest(node="n1"))
+            assert answer.heartbeat_interval_seconds == count
 
 
 async def test_a_heartbeat_brings_a_lost_node_back_and_ends_jobs(served: Served) -> None:

@@ -3,92 +3,25 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from allocator.client import Client
+from allocator.client import OutputPiece, OutputRun
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
-from allocator.domain.process import Process
-from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
 from tests import slurm_cluster
-from tests.daemon.process import DaemonProcess, running
-from tests.slurm_cluster import SlurmCluster
+from tests.slurm.driven import Driven, driving
 
 pytestmark = pytest.mark.skipif(bool(slurm_cluster.missing()), reason=f"no Slurm here: {slurm_cluster.missing()}")
-PATIENCE = 90.0
-
-
-class Driven:
-    """A daemon, a Slurm of four nodes with four cores each, and the bridge between them, which a test may kill."""
-
-    def __init__(self, folder: Path, slurm: SlurmCluster, daemon: DaemonProcess) -> None:
-        self.folder, self.slurm, self.daemon = folder, slurm, daemon
-        self.spool = folder / "spool"
-        self.client = Client(daemon.address)
-        self._bridge: subprocess.Popen[bytes] | None = None
-
-    def drive(self) -> None:
-        with (self.folder / "bridge.log").open("ab") as log:
-            self._bridge = subprocess.Popen(
-                [sys.executable, "-m", "allocator", "slurm", "drive", f"--spool={self.spool}", "--poll=0.2",
-                 f"--address={self.daemon.address}"],
-                env=self.slurm.environment, stdout=log, stderr=log,
-            )  # fmt: skip
-
-    def kill(self) -> None:
-        assert self._bridge is not None
-        self._bridge.kill()
-        self._bridge.wait()
-
-    def submit(self, *command: str, cores: int = 1, replicas: int = 1, count: int = 1, grace: float = 5.0) -> list[str]:
-        demand = Resources(cpu_millicores=cores * 1000, memory_bytes=64 * 2**20)
-        process = Process(tuple(command), grace_seconds=grace)
-        spec = JobSpec("q", (Configuration("cpu", replicas, demand),), process=process)
-        answers = self.client.submit([spec] * count)
-        return [answer.id for answer in answers if isinstance(answer, Job)]
-
-    def queue(self) -> list[list[str]]:
-        """Slurm's jobs: id, state, comment."""
-        text = self.slurm.call("squeue", "--noheader", "--states=all", "-o", "%A|%T|%k")
-        return [line.split("|") for line in text.splitlines()]
-
-    def wait_for(self, what: str, holds: Callable[[], object]) -> None:
-        until = time.monotonic() + PATIENCE
-        while not holds():
-            log = self.folder / "bridge.log"
-            assert time.monotonic() < until, f"{what}: {self.queue()}\n{log.read_text()[-2000:]}"
-            time.sleep(0.05)
-
-    def wait_until_ended(self, *jobs: str) -> list[Job]:
-        self.wait_for("jobs end", lambda: all(self.client.job(job).state.is_final for job in jobs))
-        return [self.client.job(job) for job in jobs]
-
-    def close(self) -> None:
-        if self._bridge is not None and self._bridge.poll() is None:
-            self.kill()
-        self.client.close()
 
 
 @pytest.fixture(scope="module")
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
-    folder = tmp_path_factory.mktemp("slurm")
-    lease = {"ALLOCATOR_NODES__HEARTBEAT_TIMEOUT_SECONDS": "20"}
-    with (
-        SlurmCluster(folder / "slurm", nodes=4, cores=4, extra="KillWait=2\nMinJobAge=5") as slurm,
-        running(folder, **lease) as daemon,
-    ):
-        made = Driven(folder, slurm, daemon)
-        made.client.create_queue(Queue("q"))
-        made.drive()
-        made.wait_for("nodes register", lambda: len(list(made.client.nodes())) == 4)
+    with driving(tmp_path_factory.mktemp("slurm"), nodes=4, lease_seconds=20.0) as made:
         yield made
-        made.close()
 
 
 def test_gangs_run_where_they_were_placed_with_what_they_need_to_know(driven: Driven, tmp_path: Path) -> None:
@@ -101,6 +34,15 @@ def test_gangs_run_where_they_were_placed_with_what_they_need_to_know(driven: Dr
     assert [line[:3] for line in told] == [[job, str(rank), "6"] for rank in range(6)]
     assert {line[4] for line in told} == {hostile + "\n"}
     assert max([line[3] for line in told].count(node) for node in driven.slurm.nodes) <= 2, "four cores, two each"
+
+
+def test_divisible_jobs_get_whole_cores(driven: Driven) -> None:
+    """Five of them would be due 3.2 cores each of these 16, which Slurm cannot give: each has its four, by turns."""
+    assert [node.capabilities for node in driven.client.nodes()] == [frozenset()] * 4
+    jobs = driven.submit("sleep", "1", cores=4, count=5, memory_mib=0, divisible=True)
+    assert len(jobs) == 5
+    ended = driven.wait_until_ended(*jobs)
+    assert {(job.state, job.message) for job in ended} == {(JobState.SUCCEEDED, "")}
 
 
 def test_failures_are_told_with_their_exit_code(driven: Driven) -> None:
@@ -118,6 +60,23 @@ def test_failures_are_told_with_their_exit_code(driven: Driven) -> None:
     assert "exited with 3" in ended[0].message
     assert "exited with 1" in ended[1].message
     assert "nothing that could be run" in ended[2].message or "says nothing" in ended[2].message
+
+
+def test_what_jobs_print_can_be_read_while_they_run_and_afterwards(driven: Driven, tmp_path: Path) -> None:
+    script = 'echo "rank $ALLOCATOR_RANK"; until test -e "$0"; do sleep 0.1; done; echo over'
+    (job,) = driven.submit("sh", "-c", script, str(tmp_path / "go"), replicas=2)
+    seen = b""
+    for event in driven.client.read_output(job, follow=True):
+        if isinstance(event, OutputRun):
+            assert event.shared, "Slurm writes what all tasks print to one log"
+        if isinstance(event, OutputPiece):
+            seen += event.content
+        if {b"rank 0", b"rank 1"} <= set(seen.splitlines()):
+            (tmp_path / "go").touch()
+    assert sorted(seen.splitlines()) == [b"over", b"over", b"rank 0", b"rank 1"]
+    driven.wait_until_ended(job)
+    again = driven.client.read_output(job, replica=1)
+    assert b"".join(event.content for event in again if isinstance(event, OutputPiece)) == seen
 
 
 def test_a_cancelled_job_is_told_to_end_and_then_made_to(driven: Driven, tmp_path: Path) -> None:
@@ -158,6 +117,20 @@ def test_what_others_run_is_seen_and_left_alone(driven: Driven) -> None:
     finally:
         driven.slurm.call("scancel", theirs)
     driven.wait_for("their cores are free again", lambda: free() == 16)
+
+
+def test_a_comment_makes_nobodys_job_one_of_ours(driven: Driven) -> None:
+    """Neither one that is like ours, nor a line break in it that makes a line like one of ours."""
+    comment = "allocator:j900:2.7\n901|PENDING||1|1|1|None|allocator:j901:2.7"
+    theirs = driven.slurm.call("sbatch", "--parsable", "--hold", "--uid=nobody", f"--comment={comment}", "--wrap=true")
+    there = [theirs.strip(), "PENDING", "allocator:j900:2.7"]
+    try:
+        assert there in driven.queue()
+        (job,) = driven.submit("true")
+        assert driven.wait_until_ended(job)[0].state is JobState.SUCCEEDED
+        assert there in driven.queue()
+    finally:
+        driven.slurm.call("scancel", theirs.strip())
 
 
 def test_nothing_is_lost_or_run_twice_whoever_restarts(driven: Driven, tmp_path: Path) -> None:

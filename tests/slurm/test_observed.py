@@ -42,12 +42,21 @@ def test_states_of_nodes(state: str, answers: bool, takes: bool) -> None:
     assert (node.answers, node.takes_new_work) == (answers, takes)
 
 
+def test_what_slurm_plans_for_us_is_not_closed_to_us() -> None:
+    (node,) = nodes_of(LINE.format(state="MIXED+PLANNED"))
+    assert node.is_open(frozenset(("g1",)))
+    assert not node.is_open(frozenset(("g2",)))
+    (drained,) = nodes_of(LINE.format(state="MIXED+DRAIN"))
+    assert not drained.is_open(frozenset(("g1",)))
+
+
 def test_what_others_use_of_a_node_is_not_ours() -> None:
     (seen,) = nodes_of(LINE.format(state="MIXED"))
     ours = node_of(seen, (4, 200, 2))
     assert (ours.capacity.cpu_millicores, ours.capacity.gpu_millis) == (30_000, 5_000)
     assert ours.capacity.memory_bytes == 900 * 2**20
     assert ours.label("slurm/partition/gpu") == "yes"
+    assert ours.capabilities == frozenset(), "what Slurm has begun to run keeps what it has"
     assert ours.violations() == ()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +18,27 @@ from allocator.domain.process import Process
 from allocator.domain.resources import Resources
 from allocator.intake.commands import ReplicaState
 from allocator.slurm.batch import script, submission
-from allocator.slurm.gangs import Gang, Run, gangs_of, run_of
+from allocator.slurm.gangs import Gang, Run, gangs_of, known_of, run_of
+from allocator.slurm.holders import Holders
 from allocator.slurm.observed import SlurmJob
-from allocator.slurm.reconcile import Ended, Release, Stop, Submit, actions, outcome, written_end
+from allocator.slurm.reconcile import (
+    Ended,
+    Name,
+    Resume,
+    Stop,
+    Submit,
+    Suspension,
+    actions,
+    may_be_lost,
+    outcome,
+    written_end,
+)
 
 NODES = frozenset(("a", "b"))
 RUN = Run("j1", Epoch(2, 7))
 DEMAND = Resources(cpu_millicores=2000, memory_bytes=100 * 2**20, bandwidth_bytes_per_second=15 * 10**8)
 TRUE = Process(("true",))
+SLURMS = {**os.environ, "SLURM_JOB_ID": "17", "SLURM_PROCID": "0"}
 
 
 def replica(rank: int, of: int = 2, run: Run = RUN, process: Process | None = TRUE) -> DesiredReplica:
@@ -52,14 +67,31 @@ def test_gangs_are_put_together_from_what_nodes_are_asked_to_run() -> None:
     assert run_of("(null)") is None
 
 
-def test_a_whole_gang_is_submitted_once_and_then_released() -> None:
+def test_half_of_a_gang_that_is_heard_of_later_does_not_make_it_smaller() -> None:
+    """One of its nodes has been told that it is over, the other not yet: Slurm still holds both."""
+    whole = gang("a", "b")
+    half = Gang(RUN, (whole.replicas[1],))
+    assert known_of({RUN: whole}, {RUN: half}) == {RUN: whole}
+    assert known_of({RUN: half}, {RUN: whole}) == {RUN: whole}
+    assert known_of({RUN: whole}, {}) == {RUN: whole}
+    assert known_of({}, {RUN: half}) == {RUN: half}
+
+
+def test_a_failure_that_may_be_the_nodes_is_not_the_jobs() -> None:
+    assert may_be_lost(job(1, "NODE_FAIL"))
+    assert may_be_lost(job(1, "RUNNING"))
+    assert not may_be_lost(job(1, "FAILED"))
+    assert not may_be_lost(None)
+
+
+def test_a_whole_gang_is_submitted_once_and_then_named() -> None:
     wanted = {RUN: gang("a", "b")}
     assert actions({RUN: gang("a", of=2)}, [], {}, NODES, NODES) == (), "half of it is not known yet"
     assert actions(wanted, [], {}, NODES, NODES) == (Submit(wanted[RUN]),)
-    held = job(1, "PENDING", reason="JobHeldUser", nodes=())
-    assert actions(wanted, [held], {}, NODES, NODES) == (Release(held),)
+    waiting = job(1, "PENDING", nodes=())
+    assert actions(wanted, [waiting], {}, NODES, NODES) == (Name(waiting, RUN),), "as after a lost answer"
     for state in ("PENDING", "RUNNING", "COMPLETING", "COMPLETED", "FAILED", "SUSPENDED"):
-        assert actions(wanted, [job(1, state)], {}, NODES, NODES) == ()
+        assert actions(wanted, [job(1, state)], {}, NODES, NODES, frozenset("1")) == ()
 
 
 def test_what_has_ended_and_is_forgotten_is_not_run_again() -> None:
@@ -69,7 +101,40 @@ def test_what_has_ended_and_is_forgotten_is_not_run_again() -> None:
 def test_what_ended_with_its_node_is_run_again() -> None:
     wanted = {RUN: gang("a", "b")}
     assert actions(wanted, [job(1, "NODE_FAIL")], {}, NODES, NODES) == (Submit(wanted[RUN]),)
-    assert actions(wanted, [job(1, "NODE_FAIL"), job(2, "RUNNING")], {}, NODES, NODES) == ()
+    second = job(2, "PENDING", nodes=())
+    assert actions(wanted, [job(1, "NODE_FAIL"), second], {}, NODES, NODES) == (Name(second, RUN),)
+    ended = {RUN: Ended(ReplicaState.SUCCEEDED)}
+    assert actions(wanted, [job(1, "NODE_FAIL"), second], ended, NODES, NODES) == (Stop(second, RUN),), "after all"
+
+
+def test_the_next_start_of_a_job_waits_until_the_last_one_has_ended() -> None:
+    """It may still be writing what the next one reads, on whatever node."""
+    again = Run(RUN.job_id, Epoch(3, 1))
+    wanted = {again: Gang(again, (("b", replica(0, 1, again)),))}
+    leaving = job(1, "RUNNING")
+    assert actions(wanted, [leaving], {}, NODES, NODES) == (Stop(leaving, RUN),)
+    assert actions(wanted, [job(1, "COMPLETING")], {}, NODES, NODES) == ()
+    assert actions(wanted, [job(1, "CANCELLED")], {}, NODES, NODES) == (Submit(wanted[again]),)
+
+
+def test_nobody_waits_for_an_end_on_a_node_that_does_not_answer() -> None:
+    """There the fence keeps the last start and the next one apart."""
+    again = Run(RUN.job_id, Epoch(3, 1))
+    wanted = {again: Gang(again, (("b", replica(0, 1, again)),))}
+    there = job(1, "RUNNING")
+    found = actions(wanted, [there], {}, NODES, NODES, silent=frozenset("a"))
+    assert found == (Submit(wanted[again]), Stop(there, RUN))
+
+
+def test_a_suspended_job_goes_on_where_it_was_and_nowhere_else() -> None:
+    again = Run(RUN.job_id, Epoch(3, 1))
+    asleep = job(1, "SUSPENDED", nodes=("a", "b"))
+    former = Suspension(frozenset((RUN.job_id,)), NODES, {RUN: gang("a", "b")})
+    here = {again: Gang(again, (("a", replica(0, 2, again)), ("b", replica(1, 2, again))))}
+    assert actions(here, [asleep], {}, NODES, NODES, suspension=former) == (Resume(asleep, again),)
+    elsewhere = {again: Gang(again, (("c", replica(0, 2, again)), ("b", replica(1, 2, again))))}
+    assert actions(elsewhere, [asleep], {}, NODES, NODES, suspension=former) == (Stop(asleep, RUN),), "and then starts"
+    assert actions({}, [asleep], {}, NODES, NODES, suspension=former) == ()
 
 
 def test_what_is_not_wanted_is_stopped_but_not_before_all_is_known() -> None:
@@ -82,8 +147,9 @@ def test_what_is_not_wanted_is_stopped_but_not_before_all_is_known() -> None:
 
 
 def test_a_second_one_by_a_lost_answer_is_stopped_and_the_first_stays() -> None:
-    first, second = job(1, "RUNNING"), job(2, "PENDING", reason="JobHeldUser", nodes=())
-    assert actions({RUN: gang("a", "b")}, [second, first], {}, NODES, NODES) == (Stop(second, RUN),)
+    wanted = {RUN: gang("a", "b")}
+    for first, second in ((job(1, "RUNNING"), job(2, "PENDING", nodes=())), (job(2, "RUNNING"), job(1, "PENDING"))):
+        assert actions(wanted, [second, first], {}, NODES, NODES, frozenset(first.id)) == (Stop(second, RUN),)
 
 
 def test_jobs_of_others_are_never_touched() -> None:
@@ -130,29 +196,79 @@ def test_how_it_ended() -> None:
 
 @pytest.mark.parametrize("word", ["$(touch never)", "`id`", "a'b\"c", "{braces} %s %t", "new\nline", "--flag", "\\"])
 def test_no_word_of_a_job_is_read_by_a_shell(word: str, tmp_path: Path) -> None:
-    """The script with srun left out: each word comes through as it is."""
+    """The script of one replica, and that of a gang with srun left out: each word comes through as it is."""
     process = Process(
         ("python3", "-c", "import sys,os;print(ascii(sys.argv[1:]+[os.environ['X']]))", word), (("X", word),)
     )
-    text = script(Gang(RUN, (("a", replica(0, 1, process=process)),)), tmp_path)
-    (line,) = [line for line in text.splitlines() if line.strip().startswith("srun")][:1]
-    assert line.split()[0] == "srun"
-    plain = text.replace("srun --kill-on-bad-exit=1 --export=ALL --", "", 1)
-    ran = subprocess.run(["sh", "-c", plain], capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert ran.stdout == ascii([word, word]) + "\n"
-    assert (tmp_path / f"{RUN.file_name}.exit").read_text() == "0\n"
+    assert Holders(tmp_path, 10.0).claim(RUN, "17")
+    step = '"$ALLOCATOR_SRUN" --kill-on-bad-exit=1 --export=ALL -- '
+    for whole in (gang("a", process=process), gang("a", "b", process=process)):
+        text = script(whole, tmp_path, 10.0)
+        assert (step in text) == (len(whole.nodes) > 1)
+        plain = text.replace(step, "", 1)
+        ran = subprocess.run(["sh", "-c", plain], capture_output=True, text=True, cwd=tmp_path, check=True, env=SLURMS)
+        assert ran.stdout == ascii([word, word]) + "\n"
+        assert (tmp_path / f"{RUN.file_name}.exit").read_text() == "0\n"
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_variables_of_a_job_are_for_its_command_only(tmp_path: Path, replicas: int) -> None:
+    """Not for the script around it: it finds its programs, and the job its variables, whatever they are called."""
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n')
+    srun.chmod(0o755)
+    names = ("PATH", "code", "tries", "command", "id", "run", "rest", "holder", "pause", "started", "ended")
+    wanted = {name: f"its {name}" for name in names} | {"PATH": "/nowhere"}
+    told = f"import os; print(all(os.environ.get(n) == v for n, v in {wanted}.items()))"
+    process = Process((sys.executable, "-c", told), tuple(sorted(wanted.items())))
+    first, *others = gang(*"ab"[:replicas], process=process).replicas
+    assert Holders(tmp_path, 10.0).claim(RUN, "17")
+    text = script(Gang(RUN, ((first[0], replace(first[1], failures=0)), *others)), tmp_path, 10.0)
+    environment = SLURMS | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    ran = subprocess.run(["/bin/sh", "-c", text], capture_output=True, text=True, check=True, env=environment)
+    assert (ran.stdout, ran.stderr) == ("True\n", "")
+    assert (tmp_path / f"{RUN.file_name}.exit").read_text() == "0\n"
+    assert "ALLOCATOR_ATTEMPT=1\n" in text
+
+
+def test_a_gang_that_could_not_be_started_whole_is_started_again(tmp_path: Path) -> None:
+    """An srun that loses a node at its first try, as a node's death makes it; then one whose command really fails."""
+    (tmp_path / "bin").mkdir()
+    srun = tmp_path / "bin" / "srun"
+    srun.write_text(
+        '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift\n'
+        'SLURM_PROCID=0 "$@"; code=$?\n'
+        "if [ ! -e tried ]; then touch tried; exit 233; fi\n"
+        'SLURM_PROCID=1 "$@"; exit "$code"\n'
+    )
+    srun.chmod(0o755)
+    assert Holders(tmp_path, 10.0).claim(RUN, "17")
+    text = script(gang("a", "b", process=Process(("sh", "-c", "echo ran; exit 3"))), tmp_path, 10.0)
+    environment = SLURMS | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    ran = subprocess.run(["sh", "-c", text], capture_output=True, text=True, cwd=tmp_path, check=False, env=environment)
+    assert (ran.returncode, ran.stdout) == (3, "ran\n" * 3)
+    assert (tmp_path / f"{RUN.file_name}.exit").read_text() == "3\n"
+
+
+def test_a_file_that_cannot_be_written_fails_the_job_at_once(tmp_path: Path) -> None:
+    assert Holders(tmp_path, 10.0).claim(RUN, "17")
+    text = script(gang("a", process=Process(("echo", "x"), output="no/such/folder")), tmp_path, 10.0)
+    ran = subprocess.run(["sh", "-c", text], capture_output=True, text=True, cwd=tmp_path, check=False, env=SLURMS)
+    assert ran.returncode != 0
+    assert "no/such/folder" in ran.stderr
+    assert (tmp_path / f"{RUN.file_name}.exit").read_text() == f"{ran.returncode}\n"
 
 
 def test_what_is_submitted() -> None:
     process = Process(("true",), directory="/srv/w", output="out-%j-%r-%a-%n.log")
     whole = gang("a", "a", "b", process=process)
-    wanted = submission(whole, Path("/spool"), "gpu", {"bandwidth": "net_gbps", "matlab": "matlab"})
-    assert {"--hold", "--no-requeue", "--nodes=2", "--ntasks=3", "--cpus-per-task=2", "--mem-per-cpu=50M"} <= set(
+    wanted = submission(whole, Path("/spool"), "gpu", {"bandwidth": "net_gbps", "matlab": "matlab"}, 10.0)
+    assert {"--no-requeue", "--nodes=2", "--ntasks=3", "--cpus-per-task=2", "--mem-per-cpu=50M"} <= set(
         wanted.arguments
     )
     assert {"--partition=gpu", "--chdir=/srv/w", "--licenses=net_gbps:5", f"--comment={RUN.comment}"} <= set(
         wanted.arguments
     )
     assert wanted.hosts == "a\na\nb\n"
-    assert shlex.quote("--output=out-j1-%t--%N.log") in wanted.script
+    assert shlex.quote("--output=./out-j1-%t--%N.log") in wanted.script

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, StaticPool, create_engine, insert, select
 
-from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import EngineCapability, Node, NodeAvailability, NodeHealth
 from allocator.domain.constraints import UNCONSTRAINED, AtMost, Constraints, Near, NodeRule
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.placement import Allocation, Epoch, Placement, ReplicaPlacement
@@ -70,6 +70,7 @@ nodes = st.builds(
     health=st.sampled_from(NodeHealth),
     simulated=st.booleans(),
     taints=labels,
+    capabilities=st.none() | st.frozensets(st.sampled_from(EngineCapability)),
 )
 configurations = st.builds(
     Configuration, flavor=names, replicas=st.integers(1, 100_000), demand=resources, throughput=floats

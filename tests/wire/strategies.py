@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import EngineCapability, Node, NodeAvailability, NodeHealth
 from allocator.domain.constraints import UNCONSTRAINED, AtMost, Constraints, Near, NodeRule
 from allocator.domain.errors import (
     AllocatorError,
@@ -190,6 +190,7 @@ nodes = st.builds(
     st.sampled_from(NodeHealth),
     st.booleans(),
     labels,
+    st.none() | st.frozensets(st.sampled_from(EngineCapability)),
 )
 desired = st.builds(
     NodeDesired,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from allocator.domain.cluster import EngineCapability
 from allocator.domain.errors import InvalidInput
 from allocator.domain.job import JobSpec
 from allocator.domain.queue import Discipline, Queue
@@ -228,6 +229,11 @@ def whole_requests() -> list[tuple[Callable[[Any], Any], Any, list[str]]]:
             of(node_service_pb2.RegisterNodeRequest, node={"capacity": {"extra": {f"x{i}": 1 for i in range(65)}}}),
             ["node.capacity.extra"],
         ),
+        (
+            commands.register_node_from_proto,
+            of(node_service_pb2.RegisterNodeRequest, node={"capabilities": {"can": [1, 0]}}),
+            ["node.capabilities.can[1]"],
+        ),
         (commands.heartbeat_from_proto, of(node_service_pb2.HeartbeatRequest, reports=[{}] * 10_001), ["reports"]),
         (
             commands.heartbeat_from_proto,
@@ -264,6 +270,13 @@ def test_a_bad_message_names_its_fields(from_proto: Callable[[Any], Any], messag
         from_proto(message)
     assert [violation.field for violation in raised.value.violations] == paths
     assert all(violation.description for violation in raised.value.violations)
+
+
+def test_an_engine_of_a_later_version_may_say_more_than_is_known() -> None:
+    """What is absent, what is empty, and what nobody here knows are three things."""
+    said: list[dict[str, Any]] = [{}, {"capabilities": {}}, {"capabilities": {"can": [1, 99]}}]
+    able = [nodes.registered_node_from_proto(of(node_pb2.Node, **each)).capabilities for each in said]
+    assert able == [None, frozenset(), {EngineCapability.RESIZE_CPU}]
 
 
 def test_an_agent_s_long_message_is_cut_and_its_report_counts() -> None:

@@ -152,6 +152,7 @@ def test_a_registration_is_of_an_open_and_ready_node_whatever_it_says(node: Node
         NodeHealth.READY,
         node.simulated,
         node.taints,
+        node.capabilities,
     )
     assert read == expected
 

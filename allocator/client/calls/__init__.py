@@ -30,7 +30,7 @@ from allocator.client.calls.cluster import (
     watch_allocations,
     watch_rounds,
 )
-from allocator.client.calls.jobs import cancel, job, jobs, report_progress, submit, update, watch_jobs
+from allocator.client.calls.jobs import cancel, job, jobs, read_output, report_progress, submit, update, watch_jobs
 from allocator.client.calls.questions import (
     explain_job,
     explain_limit,
@@ -68,6 +68,7 @@ __all__ = [
     "policy",
     "queue",
     "queues",
+    "read_output",
     "register_node",
     "remove_node",
     "report_progress",

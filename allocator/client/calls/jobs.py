@@ -9,6 +9,7 @@ from uuid import uuid4
 from allocator.client.exchange import Call, Method, Pages, Stream
 from allocator.client.views import EndOfSnapshot, JobChange, JobEvent
 from allocator.domain.job import Job, JobSpec, JobState
+from allocator.domain.output import OutputEvent, OutputPiece, OutputPosition, OutputRun
 from allocator.domain.placement import Epoch
 from allocator.intake.commands import (
     CancelJobs,
@@ -21,6 +22,7 @@ from allocator.intake.commands import (
 from allocator.v1 import job_service_pb2 as job_pb
 from allocator.wire import commands as wire
 from allocator.wire import jobs as wire_jobs
+from allocator.wire import output as wire_output
 
 _SUBMIT = Method("JobService", "SubmitJobs", job_pb.SubmitJobsResponse)
 _GET_JOB = Method("JobService", "GetJob", job_pb.GetJobResponse)
@@ -28,6 +30,7 @@ _LIST_JOBS = Method("JobService", "ListJobs", job_pb.ListJobsResponse)
 _CANCEL = Method("JobService", "CancelJobs", job_pb.CancelJobsResponse)
 _UPDATE = Method("JobService", "UpdateJobs", job_pb.UpdateJobsResponse)
 _REPORT_PROGRESS = Method("JobService", "ReportProgress", job_pb.ReportProgressResponse)
+_READ_OUTPUT = Method("JobService", "ReadOutput", job_pb.ReadOutputResponse)
 _WATCH_JOBS = Method("JobService", "WatchJobs", job_pb.WatchJobsResponse)
 
 
@@ -76,6 +79,37 @@ def watch_jobs(queue: str, cursor: str) -> Stream[JobEvent]:
         lambda: job_pb.WatchJobsRequest(queue=queue, cursor=cursor),
         _job_event,
         lambda last: watch_jobs(queue, last.cursor),
+    )
+
+
+def read_output(
+    job_id: str,
+    replica: int,
+    *,
+    errors: bool,
+    tail_lines: int | None,
+    follow: bool,
+    position: OutputPosition | None = None,
+) -> Stream[OutputEvent]:
+    """`position`: goes on behind it."""
+
+    def resume(last: OutputEvent) -> Stream[OutputEvent]:
+        reached = position
+        if isinstance(last, OutputRun):
+            reached = last.position
+        elif isinstance(last, OutputPiece) and position is not None:
+            reached = OutputPosition(position.node, last.run, last.start_epoch, last.end)
+        return read_output(
+            job_id, replica, errors=errors, tail_lines=tail_lines, follow=follow, position=reached
+        )  # fmt: skip
+
+    return Stream(
+        _READ_OUTPUT,
+        lambda: wire_output.read_request_to_proto(
+            job_id, replica, errors=errors, tail_lines=tail_lines, follow=follow, resume=position
+        ),
+        wire_output.event_from_proto,
+        resume,
     )
 
 

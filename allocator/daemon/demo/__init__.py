@@ -1,4 +1,4 @@
-"""`allocator demo`: the whole program on one machine, with nodes that only pretend to run."""
+"""`allocator demo`: the whole program on one machine, really running there, with nodes that only pretend beside it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def demo(
     seconds: Annotated[float | None, typer.Option(min=1, help="Stop by itself after that long.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Save the last screen there, as SVG.")] = None,
 ) -> None:
-    """Show it working: a daemon of its own, simulated nodes, a stream of jobs, and a live view.
+    """Show it working: a daemon of its own, real jobs on this machine, simulated nodes beside it, and a live view.
 
-    Ten nodes of four flavors are agents that speak the real protocol and only pretend to run. Jobs are submitted
-    through the public API, so every other command works beside it. Ctrl-C drains and stops.
+    One core of this machine is offered by the real agent, and runs a few small jobs; what cannot be enforced here is
+    said. Ten more nodes of four flavors are agents that speak the real protocol and only pretend to run. Jobs are
+    submitted through the public API, so every other command works beside it. Ctrl-C ends all of it.
     """
     from allocator.daemon.demo.run import Options, demonstrate  # noqa: PLC0415 other commands need not load it
 

@@ -27,7 +27,7 @@ QUEUES = (Queue("research", weight=3.0), Queue("production", weight=2.0), Queue(
 
 
 def nodes() -> tuple[Node, ...]:
-    """Ten nodes of four flavors; every one is `simulated`."""
+    """Ten nodes of four flavors; every one is `simulated`, and has a label that says so."""
     kinds = (
         ("a100", 2, _resources(96, 8, 1024, 25)),
         ("v100", 3, _resources(48, 4, 384, 12.5)),
@@ -35,7 +35,13 @@ def nodes() -> tuple[Node, ...]:
         ("cpu", 3, _resources(64, 0, 256, 3.125)),
     )
     return tuple(
-        Node(f"{flavor}-{index}", flavor, capacity, labels=(("rack", f"r{index % 2}"),), simulated=True)
+        Node(
+            f"{flavor}-{index}",
+            flavor,
+            capacity,
+            labels=(("demo", "simulated"), ("rack", f"r{index % 2}")),
+            simulated=True,
+        )
         for flavor, count, capacity in kinds
         for index in range(1, count + 1)
     )

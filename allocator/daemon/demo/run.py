@@ -1,4 +1,6 @@
-"""The demonstration: a daemon of its own, simulated nodes, a stream of jobs through the public API, and a live view."""
+"""The demonstration: a daemon of its own, this machine with a few real jobs, simulated nodes with a stream of pretended
+ones, all through the public API, and a live view.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ from rich.console import Console
 from rich.live import Live
 
 from allocator.client import AsyncClient, JobChange
-from allocator.daemon.demo import cluster
+from allocator.daemon.demo import cluster, here
 from allocator.daemon.demo.agent import PretendedWork, SimulatedAgent
+from allocator.daemon.demo.here import Here
 from allocator.daemon.demo.view import Tally, line, screen
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import Job, JobState
@@ -57,7 +60,7 @@ async def _demonstrate(options: Options) -> int:
     console = Console()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(name, stop.set)
     options.directory.mkdir(parents=True, exist_ok=True)
     alone = (options.directory / "demo.lock").open("w")
@@ -87,6 +90,7 @@ async def _demonstrate(options: Options) -> int:
             tasks += [
                 asyncio.create_task(_submit(client, work, tally, options)),
                 asyncio.create_task(_count(client, work, tally)),
+                asyncio.create_task(_run_here(client, address, options.directory, tally.here)),
                 asyncio.create_task(show.follow(client)),
                 asyncio.create_task(process.wait()),
                 asyncio.create_task(stop.wait()),
@@ -95,6 +99,7 @@ async def _demonstrate(options: Options) -> int:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 show.close()
+                console.print("Ending what runs here ...", style="dim")
                 for task in tasks:
                     task.cancel()
                 results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -129,9 +134,9 @@ async def _daemon(options: Options) -> AsyncIterator[tuple[asyncio.subprocess.Pr
     }
     tally = Tally(
         addresses={
-            "try": f"allocator --address 127.0.0.1:{port} jobs",
+            "try": f"export ALLOCATOR_ADDRESS=127.0.0.1:{port}; allocator jobs",
             "metrics": f"http://127.0.0.1:{metrics_port}/metrics",
-            "log": str(options.directory / "daemon.log"),
+            "logs": f"{options.directory}/daemon.log, agent.log",
         }
     )
     with (options.directory / "daemon.log").open("wb") as log:
@@ -195,6 +200,20 @@ async def _submit(client: AsyncClient, work: PretendedWork, tally: Tally, option
         count = 1 if tally.waiting < BACKLOG else 0
 
 
+async def _run_here(client: AsyncClient, address: str, directory: Path, tally: Here) -> None:
+    """This machine as a node, and its real jobs. Raises AgentEnded."""
+    async with here.agent(directory, address, tally) as process, asyncio.TaskGroup() as tasks:
+        if tally.limits:
+            for kind in here.KINDS:
+                tasks.create_task(here.submit(client, kind, tally))
+        await process.wait()
+        raise AgentEnded(f"the agent ended with {process.returncode}; its log is {directory / 'agent.log'}")
+
+
+class AgentEnded(Exception):
+    """Nothing runs on this machine any more."""
+
+
 async def _count(client: AsyncClient, work: PretendedWork, tally: Tally) -> None:
     """Follow every job's life."""
     live: dict[str, Job] = {}
@@ -206,8 +225,11 @@ async def _count(client: AsyncClient, work: PretendedWork, tally: Tally) -> None
         tally.preempted += max(0, preempted)
         if job.first_start_time is not None and (before is None or before.first_start_time is None):
             tally.started += 1
+        if here.is_real(job):
+            tally.here.live[job.id] = job
         if job.state.is_final:
             tally.finished += 1
+            tally.here.live.pop(job.id, None)
             live.pop(job.id, None)
             work.left.pop(job.id, None)
             work.specs.pop(job.id, None)

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from allocator.daemon.demo.here import FLAVOR, Here
 from allocator.domain.resources import STANDARD_RESOURCES, display_unit
 from allocator.rounds.report import FlavorUsage, QueueUsage, RoundOutcome, RoundSummary
 
@@ -18,7 +19,7 @@ BAR_WIDTH = 10
 NEGLIGIBLE_PRICE = 1e-6
 """In budget per display unit: below it is the solver's tolerance, not scarcity."""
 
-_FIXED_LINES = 24
+_FIXED_LINES = 30
 """Lines of the full screen without those per flavor (three) and per queue (one)."""
 
 OUTCOME_STYLE = {
@@ -40,6 +41,7 @@ class Tally:
     preempted: int = 0
     waiting: int = 0
     first_allocation_seconds: float | None = None
+    here: Here = field(default_factory=Here)
     addresses: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -101,7 +103,9 @@ def _flavors(usages: tuple[FlavorUsage, ...]) -> RenderableType:
         table.add_column(resource, no_wrap=True)
     by_cell = {(usage.flavor, usage.resource): usage for usage in usages}
     for flavor in sorted({usage.flavor for usage in usages}):
-        table.add_row(flavor, *(_cell(by_cell.get((flavor, resource))) for resource in resources))
+        kind = ("real", "bold green") if flavor == FLAVOR else ("simulated", "dim")
+        name = Text.assemble(flavor, "\n", kind)
+        table.add_row(name, *(_cell(by_cell.get((flavor, resource))) for resource in resources))
     return table
 
 
@@ -125,7 +129,8 @@ def _flavors_in_short(usages: tuple[FlavorUsage, ...]) -> RenderableType:
                 continue
             price = f"  {usage.price:.2g}" if usage.price > NEGLIGIBLE_PRICE else ""
             cells.append(Text.assemble(f"{usage.utilization:4.0%}", (price, "magenta")))
-        table.add_row(flavor, *cells)
+        kind = (" real", "bold green") if flavor == FLAVOR else (" sim.", "dim")
+        table.add_row(Text.assemble(flavor, kind), *cells)
     return table
 
 
@@ -175,6 +180,12 @@ def _footer(summary: RoundSummary, tally: Tally) -> RenderableType:
             f"{tally.preempted} preempted",
         ),
     ]
+    if tally.here.limits:
+        rows.append(Text.assemble(("real      ", "dim"), "; ".join(tally.here.lines()) or "no jobs just now"))
+        rows.append(Text.assemble(("          on ", "dim"), tally.here.offered()))
+        if tally.here.live:
+            newest = max(tally.here.live.values(), key=lambda job: job.sequence)
+            rows.append(Text.assemble(("          ", "dim"), f"allocator logs -f {newest.id}"))
     if tally.first_allocation_seconds is not None:
         rows.append(
             Text.assemble(("first     ", "dim"), f"allocation pushed after {tally.first_allocation_seconds:.1f} s")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from allocator.domain.cluster import EngineCapability
 from allocator.domain.constraints import AtMost
 from allocator.domain.queue import Discipline
 from allocator.domain.quota import Quota
@@ -68,6 +69,30 @@ def test_restarts_cost_what_the_job_says_or_else_the_option() -> None:
     workload = own.read(Path(__file__).parents[1] / "fixtures" / "own", restart_cost_seconds=30.0)
     costs = {name: job.spec.restart_cost_seconds for name, job in by_name(workload).items()}
     assert (costs["j-1"], costs["j-2"]) == (12.5, 30.0)
+
+
+def test_what_engines_can_do_is_read_and_written_back(tmp_path: Path) -> None:
+    (tmp_path / "nodes.csv").write_text(
+        'node,flavor,cores,capabilities\na,std,4,"[""resize_cpu"", ""suspend""]"\nb,std,4,[]\nc,std,4,\n'
+    )
+    (tmp_path / "jobs.csv").write_text("run_s,job,submit_s,cores\n60,a,0,1\n")
+    workload = read("own", tmp_path)
+    able = {EngineCapability.RESIZE_CPU, EngineCapability.SUSPEND}
+    assert [node.capabilities for node in workload.nodes] == [able, frozenset(), None]
+    for kind in own_writing.KINDS:
+        own_writing.write(workload, tmp_path / kind, kind)
+        assert read("own", tmp_path / kind).nodes == workload.nodes
+
+
+@pytest.mark.parametrize("text", ["resize_cpu", '"resize_cpu"', '["resize"]', "[1]", "{}", "[" * 100_000])
+def test_engines_that_could_do_something_else_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "nodes.csv").write_text("node;flavor;cores;capabilities\n".replace(";", ","))
+    quoted = text.replace('"', '""')
+    with (tmp_path / "nodes.csv").open("a") as table:
+        table.write(f'a,std,4,"{quoted}"\n')
+    (tmp_path / "jobs.csv").write_text("run_s,job,submit_s,cores\n60,a,0,1\n")
+    with pytest.raises(TraceError, match=r"nodes.csv.*line 2.*capabilities.*must be a JSON list \[...\] of resize_cpu"):
+        read("own", tmp_path)
 
 
 def test_only_nodes_and_jobs_are_needed(tmp_path: Path) -> None:

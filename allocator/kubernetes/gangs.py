@@ -1,0 +1,71 @@
+"""What the daemon wants of Kubernetes' nodes, gang by gang. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Run:
+    """One start of one job."""
+
+    job_id: str
+    start: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One replica, and the node it belongs on."""
+
+    node: str
+    replica: DesiredReplica
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """`wanted`: all that nodes were last told, those that have finished left out. While a resize is on its way, some
+    nodes know of the newest epoch and others do not yet.
+    """
+
+    run: Run
+    wanted: tuple[Wanted, ...]
+    newest: Epoch
+    is_complete: bool
+    """Whether all of the newest epoch is known: never start half of it."""
+
+    @property
+    def current(self) -> tuple[Wanted, ...]:
+        """Those of the newest epoch, by rank."""
+        return tuple(
+            sorted(
+                (each for each in self.wanted if each.replica.epoch == self.newest),
+                key=lambda each: each.replica.replica,
+            )
+        )
+
+
+def gangs_of(desired: Iterable[NodeDesired]) -> Mapping[Run, Gang]:
+    """Everything that nodes are asked to run together."""
+    desired = tuple(desired)
+    told = {state.node: state.epoch for state in desired}
+    found: dict[Run, list[Wanted]] = {}
+    for state in desired:
+        for replica in state.replicas:
+            found.setdefault(Run(replica.job_id, replica.start_epoch), []).append(Wanted(state.node, replica))
+    return {run: _gang(run, wanted, told) for run, wanted in found.items()}
+
+
+def _gang(run: Run, wanted: list[Wanted], told: Mapping[str, Epoch]) -> Gang:
+    """A rank that is missing has finished, if its node was told something since the gang was given its places."""
+    newest = max((each.replica for each in wanted), key=lambda replica: replica.epoch)
+    known = {each.replica.replica for each in wanted if each.replica.epoch == newest.epoch}
+    complete = all(
+        rank < len(newest.peers) and told.get(newest.peers[rank], Epoch(-1, -1)) >= newest.epoch
+        for rank in range(newest.replicas)
+        if rank not in known
+    )
+    in_order = sorted(wanted, key=lambda each: (each.node, each.replica.epoch, each.replica.replica))
+    return Gang(run, tuple(in_order), newest.epoch, complete)

@@ -1,0 +1,278 @@
+"""The bridge while Slurm, the daemon or a node is in trouble: programs that answer as told stand in for Slurm's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator.client import Lease
+from allocator.domain.cluster import Node
+from allocator.domain.errors import AllocatorError, FailedPrecondition, NotFound, StoreUnavailable
+from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
+from allocator.domain.process import Process
+from allocator.domain.resources import Resources
+from allocator.intake.commands import ReplicaReport, ReplicaState
+from allocator.slurm.bridge import Bridge, Settings
+from allocator.slurm.control import Control
+from allocator.slurm.gangs import Run
+
+PATIENCE = 60.0
+_PROGRAM = """#!/bin/sh
+FAKE=$(dirname "$0")
+echo "$(basename "$0") $*" >> "$FAKE/calls"
+if [ -e "$FAKE/broken" ]; then cat "$FAKE/broken" >&2; exit 1; fi
+name=$(basename "$0")
+if [ -e "$FAKE/$name.takes" ]; then sleep "$(cat "$FAKE/$name.takes")"; fi
+if [ -e "$FAKE/$name.fails" ]; then cat "$FAKE/$name.fails" >&2; exit 1; fi
+if [ -e "$FAKE/$name.says" ]; then cat "$FAKE/$name.says"; fi
+"""
+
+
+class Slurm:
+    """Slurm's programs, in a folder of their own: what each says, or why it fails, is in files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("scontrol", "squeue", "sbatch", "scancel"):
+            (folder / name).write_text(_PROGRAM)
+            (folder / name).chmod(0o755)
+        self.nodes(a="IDLE", b="IDLE")
+        (folder / "calls").touch()
+        (folder / "sbatch.says").write_text("7\n")
+        self.control = Control(environment=dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}"))
+
+    def nodes(self, **states: str) -> None:
+        lines = [
+            f"NodeName={name} CPUTot=4 CPUAlloc=0 RealMemory=1000 AllocMem=0 State={state} Partitions=all"
+            for name, state in states.items()
+        ]
+        (self.folder / "scontrol.says").write_text("\n".join(lines))
+
+    def called(self, program: str) -> list[str]:
+        return [line for line in (self.folder / "calls").read_text().splitlines() if line.startswith(f"{program} ")]
+
+
+class Daemon:
+    """What the bridge asks of a client: it keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.beats: list[str] = []
+        self.reports: list[ReplicaReport] = []
+        self.cordoned: list[tuple[str, bool]] = []
+        self.desired: dict[str, NodeDesired] = {}
+        self.away: AllocatorError | None = None
+        self.refused: set[str] = set()
+        self.unknown: set[str] = set()
+
+    async def register_node(self, node: Node) -> None:
+        self._answer()
+        if node.name in self.refused:
+            raise FailedPrecondition(f"node {node.name!r}", "runs 1 job as flavor 'v100'")
+
+    async def cordon_node(self, name: str, *, cordoned: bool) -> None:
+        self._answer()
+        self.cordoned.append((name, cordoned))
+
+    async def heartbeat(self, name: str, reports: Iterable[ReplicaReport] = ()) -> Lease:
+        self._answer()
+        self.beats.append(name)
+        self.reports += reports
+        return Lease(10.0, 0.0)
+
+    async def watch_allocations(self, name: str) -> AsyncIterator[NodeDesired]:
+        if name in self.unknown:
+            raise NotFound(f"node {name!r}", "is not known")
+        yield self.desired.get(name, NodeDesired(name, Epoch(1, 0), ()))
+        await asyncio.Event().wait()
+
+    def _answer(self) -> None:
+        if self.away is not None:
+            raise self.away
+
+
+class Scene:
+    """A bridge that runs between both."""
+
+    def __init__(self, folder: Path, slurm: Slurm, daemon: Daemon) -> None:
+        self.slurm, self.daemon, self.spool = slurm, daemon, folder / "spool"
+        client: Any = daemon
+        self.bridge = Bridge(client, slurm.control, Settings(self.spool, poll_seconds=0.02), self._polled)
+        self.task = asyncio.create_task(self.bridge.run())
+        self.polls = 0
+
+    def _polled(self) -> None:
+        self.polls += 1
+
+    async def until(self, happened: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not happened():
+                assert not self.task.done(), self.task.exception()
+                await asyncio.sleep(0.01)
+
+    async def polled(self, times: int = 2) -> None:
+        """That many polls that have begun and ended well since."""
+        seen = self.polls
+        await self.until(lambda: self.polls > seen + times)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    """Whose nodes are looked at with every poll."""
+    monkeypatch.setattr("allocator.slurm.bridge._NODES_SECONDS", 0.0)
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    return Slurm(folder)
+
+
+@asynccontextmanager
+async def driving(folder: Path, slurm: Slurm, daemon: Daemon) -> AsyncIterator[Scene]:
+    scene = Scene(folder, slurm, daemon)
+    try:
+        await scene.polled()
+        yield scene
+    finally:
+        scene.task.cancel()
+        await asyncio.gather(scene.task, return_exceptions=True)
+
+
+def replica(node: str, run: Run, process: Process | None = None) -> NodeDesired:
+    demand = Resources(cpu_millicores=1000, memory_bytes=2**20)
+    process = process or Process(("true",))
+    one = DesiredReplica(run.job_id, 0, 1, run.start, "cpu", demand, (), run.start, process=process, queue="q")
+    return NodeDesired(node, Epoch(2, 0), (one,))
+
+
+@pytest.mark.parametrize(
+    "words", ["slurm_load_jobs error: Unable to contact slurm controller", "error: words that nobody has thought of"]
+)
+async def test_it_outlives_whatever_is_wrong_with_slurm_and_with_the_daemon(
+    tmp_path: Path, slurm: Slurm, words: str
+) -> None:
+    daemon = Daemon()
+    async with driving(tmp_path, slurm, daemon) as scene:
+        daemon.away = StoreUnavailable("gone")
+        (slurm.folder / "broken").write_text(words)
+        asked = len(slurm.called("scontrol"))
+        await scene.until(lambda: len(slurm.called("scontrol")) > asked + 3)
+        (slurm.folder / "broken").unlink()
+        daemon.away = None
+        daemon.beats.clear()
+        await scene.polled()
+        assert set(daemon.beats) == {"a", "b"}
+
+
+async def test_a_dead_node_does_not_come_to_life_because_the_controller_is_away(tmp_path: Path, slurm: Slurm) -> None:
+    daemon = Daemon()
+    async with driving(tmp_path, slurm, daemon) as scene:
+        slurm.nodes(a="IDLE", b="DOWN*")
+        await scene.polled()
+        (slurm.folder / "broken").write_text("Unable to contact slurm controller")
+        daemon.beats.clear()
+        await scene.until(lambda: len(daemon.beats) > 2)
+        assert set(daemon.beats) == {"a"}
+
+
+async def test_what_slurm_refuses_again_and_again_has_failed_and_says_why(tmp_path: Path, slurm: Slurm) -> None:
+    daemon = Daemon()
+    daemon.desired = {"a": replica("a", Run("j1", Epoch(2, 0)))}
+    (slurm.folder / "sbatch.fails").write_text("sbatch: error: Batch script contains DOS line breaks")
+    async with driving(tmp_path, slurm, daemon) as scene:
+        await scene.until(lambda: any(report.state is ReplicaState.FAILED for report in daemon.reports))
+        failed = next(report for report in daemon.reports if report.state is ReplicaState.FAILED)
+        assert (failed.job_id, "DOS line breaks" in failed.message) == ("j1", True)
+        asked = len(slurm.called("sbatch"))
+        await scene.polled()
+        assert len(slurm.called("sbatch")) == asked
+
+
+async def test_nodes_live_while_many_jobs_are_submitted(
+    tmp_path: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes the controller a while; all of them together more than a lease."""
+    monkeypatch.setattr("allocator.slurm.bridge._STRETCH_SECONDS", 0.05)
+    monkeypatch.setattr("allocator.slurm.bridge._AT_ONCE", 1)
+    (slurm.folder / "sbatch.takes").write_text("0.06")
+    daemon = Daemon()
+    wanted = [replica("a", Run(f"j{number}", Epoch(2, 0))).replicas[0] for number in range(12)]
+    daemon.desired = {"a": NodeDesired("a", Epoch(2, 0), tuple(wanted))}
+    async with driving(tmp_path, slurm, daemon) as scene:
+        before, asked = len(daemon.beats), len(slurm.called("sbatch"))
+        await scene.until(lambda: len(slurm.called("sbatch")) >= asked + 12)
+        assert len(daemon.beats) > before + 4
+
+
+async def test_a_node_that_slurm_resumed_while_nobody_drove_is_opened_again(tmp_path: Path, slurm: Slurm) -> None:
+    """But not one that an operator closed."""
+    daemon = Daemon()
+    slurm.nodes(a="IDLE+DRAIN", b="IDLE")
+    async with driving(tmp_path, slurm, daemon) as scene:
+        await scene.polled()
+    assert daemon.cordoned == [("a", True)]
+    slurm.nodes(a="IDLE", b="IDLE")
+    for _ in range(2):
+        async with driving(tmp_path, slurm, daemon) as scene:
+            await scene.polled()
+    assert daemon.cordoned == [("a", True), ("a", False)]
+
+
+async def test_what_has_begun_and_is_in_nobodys_books_is_not_begun_again(
+    tmp_path: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody cancelled it while nobody drove, longer ago than Slurm remembers."""
+    daemon, run = Daemon(), Run("j1", Epoch(2, 0))
+    daemon.desired = {"a": replica("a", run)}
+    (tmp_path / "spool" / f"{run.file_name}.started").mkdir(parents=True)
+    (tmp_path / "spool" / f"{run.file_name}.started" / "0").touch()
+    async with driving(tmp_path, slurm, daemon) as scene:
+        await scene.until(lambda: any(report.job_id == "j1" for report in daemon.reports))
+        assert {report.state for report in daemon.reports} == {ReplicaState.RUNNING}
+        monkeypatch.setattr("allocator.slurm.reconcile.MOST_LATE_SECONDS", 0.0)
+        await scene.until(lambda: any(report.state is ReplicaState.FAILED for report in daemon.reports))
+    assert slurm.called("sbatch") == []
+
+
+async def test_a_node_that_the_daemon_refuses_keeps_nobody_from_anything(tmp_path: Path, slurm: Slurm) -> None:
+    daemon = Daemon()
+    daemon.refused = {"a"}
+    async with driving(tmp_path, slurm, daemon) as scene:
+        await scene.polled()
+        assert set(daemon.beats) == {"b"}
+        daemon.refused = set()
+        await scene.polled()
+        assert set(daemon.beats) == {"a", "b"}
+
+
+async def test_what_slurm_lost_with_its_node_may_begin_again(
+    tmp_path: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if Slurm takes no job for so long that it has forgotten the lost one."""
+    monkeypatch.setattr("allocator.slurm.reconcile.MOST_LATE_SECONDS", 0.0)
+    daemon, run = Daemon(), Run("j1", Epoch(2, 0))
+    daemon.desired = {"a": replica("a", run)}
+    begun = tmp_path / "spool" / f"{run.file_name}.started"
+    begun.mkdir(parents=True)
+    (begun / "0").touch()
+    (slurm.folder / "squeue.says").write_text(f"6|NODE_FAIL|a|1|1|1|None|{run.comment}\n")
+    async with driving(tmp_path, slurm, daemon) as scene:
+        await scene.until(lambda: slurm.called("sbatch"))
+        (slurm.folder / "squeue.says").unlink()
+        await scene.polled()
+        asked = len(slurm.called("sbatch"))
+        await scene.until(lambda: len(slurm.called("sbatch")) > asked)
+    assert {report.state for report in daemon.reports} == {ReplicaState.RUNNING}
+
+
+async def test_a_node_that_never_answered_keeps_no_job_from_being_stopped(tmp_path: Path, slurm: Slurm) -> None:
+    daemon = Daemon()
+    daemon.unknown = {"b"}
+    slurm.nodes(a="IDLE", b="DOWN*")
+    (slurm.folder / "squeue.says").write_text(f"6|PENDING||1|1|1|Resources|{Run('j1', Epoch(2, 0)).comment}\n")
+    async with driving(tmp_path, slurm, daemon) as scene:
+        await scene.until(lambda: "scancel 6" in slurm.called("scancel"))
+    assert set(daemon.beats) == {"a"}
