@@ -93,6 +93,15 @@ class SlurmCluster:
                 process.kill()
                 process.wait()
         self._processes.clear()
+        self._end_what_is_left()
+
+    def _end_what_is_left(self) -> None:
+        """Steps of nodes that died outlive their daemons."""
+        ours = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if ours in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def start_controller(self) -> None:
         self._start("slurmctld", ["slurmctld", "-D", "-i"])
