@@ -258,8 +258,9 @@ def _stops(
     stoppable, waits = standings
     live, everybody = outcome.formulation.live, outcome.everybody
     ran = snapshot.time - live.jobs.since  # -inf of those that never started, which do not run
-    # Credits end at the limit: a dearer restart than that must not make a job immune for ever.
-    reachable = policy.credit_limit_seconds * everybody.scale[waits].min(initial=1.0)
+    # Credits end at the limit: a dearer restart than that must not make a job immune for ever. Everybody's patience
+    # counts, not only of those who wait now: else who is stopped would change what the others can be stopped for.
+    reachable = policy.credit_limit_seconds * everybody.scale.min(initial=1.0)
     dear = np.minimum(live.profiles.restart_cost[live.jobs.profile] * everybody.scale, reachable)
     enough = everybody.credit + np.maximum(policy.hysteresis_seconds, dear)
     enough[ran < policy.minimum_run_seconds] = np.inf

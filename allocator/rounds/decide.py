@@ -15,6 +15,7 @@ from allocator.formulation.promises import in_turns
 from allocator.market.clearing import Cleared, clear
 from allocator.market.opening import opened
 from allocator.placement import hold, place
+from allocator.rounds.astray import as_they_went
 from allocator.rounds.ports import Lap, Solver
 from allocator.rounds.ruled import Ruled
 from allocator.solvers.solution import Solution, Status, WarmStart
@@ -63,15 +64,27 @@ def decide(snapshot: Snapshot, memory: Memory, policy: Policy, solver: Solver, l
     def solve(problem: Problem, start: WarmStart) -> Solution:
         return solver.solve(problem, gap=policy.gap, iterations=policy.iterations, warm_start=start)
 
-    start = WarmStart(formulation.warm_prices(memory))
-    market = clear(opened(formulation, formulation.weightings.queues), solve, start, memory.limit_prices, policy.gap)
-    formulation, solution = replace(formulation, problem=market.problem), market.solution
+    def settled(formulation: Formulation) -> tuple[Formulation, Cleared]:
+        start = WarmStart(formulation.warm_prices(memory))
+        market = opened(formulation, formulation.weightings.queues)
+        found = clear(market, solve, start, memory.limit_prices, policy.gap)
+        return replace(formulation, problem=found.problem), found
+
+    def placed(formulation: Formulation, market: Cleared) -> Plan:
+        return place(snapshot, formulation, in_turns(formulation, market.solution.shares), memory, policy)
+
+    formulation, market = settled(formulation)
     checkpoint()
     lap("solve")
-    if solution.status is Status.FAILED:
+    if market.solution.status is Status.FAILED:
         plan = hold(snapshot, formulation)
     else:
-        plan = place(snapshot, formulation, in_turns(formulation, solution.shares), memory, policy)
+        plan = placed(formulation, market)
+        truer = as_they_went(formulation, market.solution.shares, plan)
+        if truer is not None:
+            again, cleared = settled(replace(formulation, problem=truer))
+            if cleared.solution.status is not Status.FAILED:
+                formulation, market, plan = again, cleared, placed(again, cleared)
     late = [snapshot.jobs[position] for position in formulation.promises.missed.tolist()]
     plan = replace(plan, missed=tuple(job.id for job in late if not job.message))
     if policy.floating_resources:

@@ -86,7 +86,7 @@ def _unpaid_share(played: Played, policy: Policy, victim: Job, others: list[Job]
         job.id: played.credits[job.id] * scale(job, policy, now) + ahead(_share(played, job), policy)
         for job in played.jobs.values()
     }
-    least = margin(victim, (job for job in played.jobs.values() if job.allocation is None), policy, now)
+    least = margin(victim, played.jobs.values(), policy, now)
     needed = owed[victim.id] + least - ROUNDING
     if not any(other.priority == victim.priority and owed[other.id] >= needed for other in others):
         came = {other.id: round(owed[other.id], 3) for other in others}

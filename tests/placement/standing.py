@@ -25,10 +25,10 @@ def part_ahead(share: float) -> float:
     return min(1.0, max(0.0, 10.0 * share - 9.0))
 
 
-def margin(victim: Job, waiting: Iterable[Job], policy: Policy, now: float) -> float:
+def margin(victim: Job, jobs: Iterable[Job], policy: Policy, now: float) -> float:
     """By how much more somebody must be owed, in scaled seconds, to stop `victim`. A dear restart counts no more than
-    the most patient of those who wait can ever be owed.
+    the most patient of all jobs can ever be owed.
     """
-    reachable = policy.credit_limit_seconds * min((scale(job, policy, now) for job in waiting), default=1.0)
+    reachable = policy.credit_limit_seconds * min((scale(job, policy, now) for job in jobs), default=1.0)
     restart = victim.spec.restart_cost_seconds * scale(victim, policy, now)
     return max(policy.hysteresis_seconds, min(restart, reachable))

@@ -105,7 +105,7 @@ def may_stop(case: Tiny, job: Job, victim: Job, *, owed: bool) -> bool:
     assert victim.last_start_time is not None
     now, policy = case.world.time, case.policy
     credit, other = (counted(case, one) for one in (job, victim))
-    least = margin(victim, (one for one in case.world.jobs if one.allocation is None), policy, now)
+    least = margin(victim, case.world.jobs, policy, now)
     mature = case.world.time - victim.last_start_time >= case.policy.minimum_run_seconds
     return owed and mature and credit > other and credit >= other + least
 
