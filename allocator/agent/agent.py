@@ -16,8 +16,11 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
+from allocator.agent.ability import Ability, Patience
+from allocator.agent.hindrance import hindrance, said
 from allocator.agent.output import OutputReader
 from allocator.agent.plan import Begin, plan
 from allocator.agent.records import boot_time
@@ -26,6 +29,7 @@ from allocator.client import AsyncClient, Lease, RetryPolicy
 from allocator.domain.cluster import Node
 from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, NotFound
 from allocator.domain.placement import Epoch, NodeDesired
+from allocator.intake.commands import ReplicaReport
 
 T = TypeVar("T")
 
@@ -55,8 +59,11 @@ class Agent:
         registered: Callable[[Node], None] | None = None,
         *,
         end_jobs: bool = False,
+        patience: Patience | None = None,
     ) -> None:
-        """`registered` is told when the daemon has taken the node in. `end_jobs`: nothing outlives the agent."""
+        """`registered` is told when the daemon has taken the node in. `end_jobs`: nothing outlives the agent.
+        `patience`: with a machine on which nothing can begin.
+        """
         self._client = client
         self._node = node
         self._runner = runner
@@ -65,6 +72,9 @@ class Agent:
         self._desired: NodeDesired | None = None
         """None: what is desired is not known, or not any more."""
         self._newest = Epoch(0, 0)
+        self._ability = Ability(patience)
+        self._said: str | None = None
+        """Of the ability, to the daemon; None: that may have been lost."""
         self._lease = Lease(0.0, 1.0)
         self._deadline = 0.0
         self._work_to_do = asyncio.Event()
@@ -100,12 +110,12 @@ class Agent:
 
     # --- staying known
 
-    async def _register(self) -> None:
+    async def _register(self, *, announce: bool = True) -> None:
         failures = 0
         while True:
-            sent = boot_time()
+            sent, trouble = boot_time(), self._ability.trouble
             try:
-                registration = await self._client.register_node(self._node)
+                registration = await self._client.register_node(replace(self._node, trouble=trouble))
             except (InvalidInput, FailedPrecondition):
                 raise
             except AllocatorError as error:
@@ -115,17 +125,21 @@ class Agent:
                 failures += 1
             else:
                 await self._renew(sent, registration.lease)
-                if self._registered is not None:
+                self._said = trouble
+                await self._by_hand(self._ability.told, registration.node.trouble)
+                if announce and self._registered is not None:
                     self._registered(registration.node)
                 return
 
     async def _heartbeats(self) -> None:
         failures = 0
         while True:
+            if self._said != self._ability.trouble:
+                await self._register(announce=False)
             sent = boot_time()
             try:
                 lease = await self._client.heartbeat(
-                    self._node.name, await self._by_hand(self._runner.reports), timeout=self._patience()
+                    self._node.name, await self._by_hand(self._reports), timeout=self._patience()
                 )
             except NotFound:
                 _log.warning("the daemon does not know this node (any more): registering again")
@@ -143,6 +157,9 @@ class Agent:
                 await self._renew(sent, lease)
             failures = 0
             await self._pause()
+
+    def _reports(self) -> tuple[ReplicaReport, ...]:
+        return (*self._runner.reports(), *self._ability.reports())
 
     def _patience(self) -> float:
         """Seconds to wait for an answer: some attempts must fit into a lease."""
@@ -165,6 +182,7 @@ class Agent:
             await self._by_hand(self._runner.renew, sent + lease.lease_seconds, lease.lease_seconds)
         except OSError as error:  # supervisors go by what is written: so do we
             _log.error("cannot write down how long the lease holds: %s", error)
+            await self._by_hand(self._ability.failed, said(error), boot_time())
         else:
             self._deadline = sent + lease.lease_seconds
         self._lease = lease
@@ -178,7 +196,7 @@ class Agent:
 
         What is answered then is believed even if it is older: the daemon may have been restored from a backup.
         """
-        self._desired, self._newest = None, Epoch(0, 0)
+        self._desired, self._newest, self._said = None, Epoch(0, 0), None
         self._ask_again.set()
 
     # --- what is desired
@@ -242,19 +260,31 @@ class Agent:
 
     async def _work(self) -> None:
         while True:
-            try:
-                ended, more = await self._by_hand(self._step, self._desired, self._last_beginning())
-                if ended:
-                    self._ended.set()
-                if more:
-                    self._work_to_do.set()
-            except OSError as error:  # a full disk, say: it is tried again
-                _log.error("cannot do what is desired: %s", error)
+            news, more = await self._by_hand(self._attempt, self._desired, self._last_beginning())
+            if news:
+                self._ended.set()
+            if more:
+                self._work_to_do.set()
             self._watch_supervisors()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._work_to_do.wait()
             self._work_to_do.clear()
+
+    def _attempt(self, desired: NodeDesired | None, last_beginning: float) -> tuple[bool, bool]:
+        """On the other thread. Whether there is something to tell, and whether there is more to do at once."""
+        before = self._ability.trouble, self._ability.given_back
+        try:
+            ended, more = self._step(desired, last_beginning)
+        except OSError as error:  # a full disk, say: it is tried again
+            _log.error("cannot do what is desired: %s", error)
+            self._ability.failed(said(error), boot_time())
+            ended, more = True, False
+        if self._ability.is_doubtful(boot_time()):
+            self._ability.checked(hindrance(self._runner.settings.state), boot_time())
+        if self._ability.trouble != before[0]:
+            _log.warning("nothing can begin here: %s", self._ability.trouble or "that is over")
+        return ended or (self._ability.trouble, self._ability.given_back) != before, more
 
     def _step(self, desired: NodeDesired | None, last_beginning: float) -> tuple[bool, bool]:
         """On the other thread. Whether a run has ended, and whether there is more to do at once.
@@ -263,20 +293,28 @@ class Agent:
         """
         began = time.monotonic()
         ended = self._runner.look()
+        self._was_refused()
         if desired is None:
             return ended, False
         while True:
-            actions = plan(desired, self._runner.runs(), self._node.capacity)
+            actions = self._ability.permitted(desired, plan(desired, self._runner.runs(), self._node.capacity))
             if boot_time() > last_beginning:
                 actions = tuple(action for action in actions if not isinstance(action, Begin))
             if not actions:
                 return ended, False
             for action in actions:
                 self._runner.perform(action)
-                if self._runner.was_refused():  # by the machine: it needs a moment
+                if self._was_refused():  # by the machine: it needs a moment
                     return ended, False
                 if time.monotonic() - began > _STEP_SECONDS:
                     return ended, True
+
+    def _was_refused(self) -> bool:
+        """Whether the machine has kept a run from beginning since this was last asked."""
+        refusal = self._runner.take_refusal()
+        if refusal:
+            self._ability.failed(refusal, boot_time())
+        return bool(refusal)
 
     def _watch_supervisors(self) -> None:
         """Have every end of a run wake the work."""

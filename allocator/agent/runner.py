@@ -7,7 +7,6 @@ of its supervisor, so that it happens whether the agent lives or not.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import shutil
@@ -25,6 +24,7 @@ from allocator.agent.bandwidth import Shaper
 from allocator.agent.confinement import Confinement, Enclosure, Limits, Usage
 from allocator.agent.disk import DiskUse
 from allocator.agent.endings import binary, failure_message, has_failed
+from allocator.agent.hindrance import OF_THE_MACHINE, said
 from allocator.agent.instructions import RunnerSettings
 from allocator.agent.plan import Action, Adjust, Begin, Forget, Phase, Run, Stop
 from allocator.agent.progress import Meter, Progress
@@ -42,8 +42,6 @@ _FOLDERS = (
 """In the state folder; those that others may pass through hold what is a job's own."""
 _END_LOOK_SECONDS = 0.05
 _PRUNE_SECONDS = 3600.0
-_OF_THE_MACHINE = frozenset((errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
-"""What passes, and is no fault of the job that met it: it is begun again."""
 """How often old folders are looked for."""
 UNSAFE_NAME = "could not be started: the job's id cannot be the name of a folder"
 
@@ -80,7 +78,7 @@ class Runner:
         self._unremoved: set[str] = set()
         self._prune_time = 0.0
         self._children: list[subprocess.Popen[bytes]] = []
-        self._refused = False
+        self._refusal = ""
         self._sweeper: threading.Thread | None = None
         self._beginning = threading.Lock()
         """Held while a run's folders are made."""
@@ -203,20 +201,21 @@ class Runner:
         usage = self._confinement.usage(record.run_id) if record.boot == self._boot else Usage()
         if exit_ is None:
             exit_ = self._unseen_end(known)
-        said = exit_["message"] or (records.read_json(known.folder / "stop.json") or {}).get("message", "")
+        told = exit_["message"] or (records.read_json(known.folder / "stop.json") or {}).get("message", "")
         lost = record.phase is Phase.STOPPING or exit_["why"] in {"fenced", "terminated", "lost"}
         code = exit_["exit_code"]
-        self._save(
-            known,
-            replace(
-                record,
-                phase=Phase.LOST if lost else Phase.ENDED,
-                exit_code=code,
-                message=failure_message(self._limits(record.replica).memory_bytes, code, said, usage),
-                cpu_seconds=usage.cpu_seconds,
-                peak_memory_bytes=usage.peak_memory_bytes,
-            ),
+        known.record = replace(
+            record,
+            phase=Phase.LOST if lost else Phase.ENDED,
+            exit_code=code,
+            message=failure_message(self._limits(record.replica).memory_bytes, code, told, usage),
+            cpu_seconds=usage.cpu_seconds,
+            peak_memory_bytes=usage.peak_memory_bytes,
         )
+        try:
+            self._save(known, known.record)
+        except OSError as error:  # a full disk, say: whoever comes after us finds out the same way
+            _log.error("the end of run %s cannot be written down: %s", record.run_id, error)
         _log.info("run %s ended: %s, exit code %s %s", record.run_id, exit_["why"], code, known.record.message)
         known.close()
         self._release(known)
@@ -228,6 +227,7 @@ class Runner:
             return {"exit_code": None, "why": "lost", "message": "the machine was started anew"}
         sweeping.end_remains(known.folder, known.enclosure)
         if not (known.folder / "started.json").exists():
+            self._refusal = "a run ended before its command began"
             return {"exit_code": None, "why": "lost", "message": "it had not begun"}
         return {"exit_code": None, "why": "ended", "message": "its supervisor was killed, and it with it"}
 
@@ -256,10 +256,10 @@ class Runner:
             case Forget():
                 self._forget(self._known[action.run_id])
 
-    def was_refused(self) -> bool:
-        """Whether the machine had no room for another process or file since this was last asked."""
-        refused, self._refused = self._refused, False
-        return refused
+    def take_refusal(self) -> str:
+        """Why the machine let something not begin since this was last asked; empty if nothing was so."""
+        refusal, self._refusal = self._refusal, ""
+        return refusal
 
     def renew(self, deadline: float, lease_seconds: float) -> None:
         """What the daemon said holds until `deadline`, in seconds since boot. Raises OSError."""
@@ -272,28 +272,28 @@ class Runner:
 
     def _begin(self, replica: DesiredReplica) -> None:
         number, self._next = self._next, self._next + 1
-        records.write_json(self._settings.state / "counter.json", {"next": self._next})
         safe = records.is_folder_name(replica.job_id)
         run_id = f"{replica.job_id}.{number}" if safe else f"run.{number}"
-        folder = self._settings.state / "runs" / run_id
-        folder.mkdir(mode=0o700)
-        known = _Known(Record(run_id, number, self._boot, replica), folder)
+        known = _Known(Record(run_id, number, self._boot, replica), self._settings.state / "runs" / run_id)
         self._known[run_id] = known
-        self._save(known, known.record)
-        if replica.process is None or not safe:
-            why = UNSAFE_NAME if replica.process is not None else NOTHING_TO_RUN
-            self._save(known, replace(known.record, phase=Phase.ENDED, message=why))
-            return
         try:
-            self._launch(known, replica.process)
+            records.write_json(self._settings.state / "counter.json", {"next": self._next})
+            known.folder.mkdir(mode=0o700)
+            self._save(known, known.record)
+            if replica.process is None or not safe:
+                why = UNSAFE_NAME if replica.process is not None else NOTHING_TO_RUN
+                self._save(known, replace(known.record, phase=Phase.ENDED, message=why))
+            else:
+                self._launch(known, replica.process)
         except (OSError, KeyError) as error:
-            said = str(error.strerror or error) if isinstance(error, OSError) else str(error)
-            where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
-            _log.warning("run %s could not be started: %s%s", run_id, said, where)
-            self._refused = isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
-            phase = Phase.LOST if self._refused else Phase.ENDED
-            self._save(known, replace(known.record, phase=phase, message=f"could not be started: {said}{where}"))
-            self._release(known)
+            why = said(error) if isinstance(error, OSError) else str(error)
+            _log.warning("run %s could not be started: %s", run_id, why)
+            if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+                self._refusal = why
+                self._forget(known)
+            else:
+                self._save(known, replace(known.record, phase=Phase.ENDED, message=f"could not be started: {why}"))
+                self._release(known)
 
     def _launch(self, known: _Known, process: Process) -> None:
         record = known.record
@@ -324,10 +324,10 @@ class Runner:
         _log.info("run %s began: %s", record.run_id, process.command[0])
 
     def _adjust(self, known: _Known, replica: DesiredReplica) -> None:
-        before = known.record.replica
-        self._save(known, replace(known.record, replica=replica))
+        before, known.record = known.record.replica, replace(known.record, replica=replica)
         if known.record.phase is Phase.RUNNING and before.demand != replica.demand:
             self._limit(known)
+        self._save(known, known.record)
 
     def _limit(self, known: _Known) -> None:
         record = known.record
@@ -416,7 +416,8 @@ class Runner:
     def _forget(self, known: _Known) -> None:
         known.close()
         self._release(known)
-        (self._settings.state / "progress" / known.record.run_id).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self._settings.state / "progress" / known.record.run_id).unlink()
         sweeping.keep_record(self._settings.state, known.record)
         shutil.rmtree(known.folder, ignore_errors=True)
         del self._known[known.record.run_id]

@@ -52,7 +52,7 @@ def main(folder: str, lock: int) -> None:
     for name in ("started.json", "exit.json"):
         _reserve(name)
     lease = _read_json(orders["lease"])
-    pid, failure = _start(orders)
+    pid, failure = _start(orders, _kept_output(orders["kept_output"]))
     if failure:
         os.waitpid(pid, 0)
         _finish({"exit_code": 127, "why": "not started", "message": failure})
@@ -183,25 +183,31 @@ def _identity(pid: int) -> list[int]:
     return [pid, int(fields[19]) if fields else 0]
 
 
-def _start(orders: dict[str, Any]) -> tuple[int, str]:
-    """The process number of the command, and why it could not be started, if so."""
+def _kept_output(path: str) -> int:
+    """The agent's own file for what is printed. Without room for that the run has not begun, and has not failed."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+
+
+def _start(orders: dict[str, Any], kept: int) -> tuple[int, str]:
+    """The process number of the command, and why it could not be started, if so. `kept`: see `_kept_output`."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
         try:
-            _become(orders)
+            _become(orders, kept)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is told to the parent
             told = f"{error.strerror}: {error.filename!r}" if isinstance(error, OSError) else repr(error)
             os.write(writer, told.encode("utf-8", "replace")[:4000])
         finally:
             os._exit(127)
     os.close(writer)
+    os.close(kept)
     with os.fdopen(reader, "rb") as pipe:
         return pid, pipe.read().decode("utf-8", "replace")
 
 
-def _become(orders: dict[str, Any]) -> None:
+def _become(orders: dict[str, Any], kept: int) -> None:
     """Turn this process into the command: into its control groups first, then its user, then its files."""
     os.setsid()
     for path in orders["join"]:
@@ -212,7 +218,6 @@ def _become(orders: dict[str, Any]) -> None:
     if orders["most_file_bytes"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (orders["most_file_bytes"],) * 2)
     nowhere = os.open(os.devnull, os.O_RDONLY)
-    kept = os.open(orders["kept_output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     if orders["user"]:
         _drop_privileges(orders["user"])
     _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)  # after the user, whose change would undo it

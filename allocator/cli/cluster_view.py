@@ -276,11 +276,13 @@ def _queue_usage_table(usages: Iterable[QueueUsage]) -> Table:
 def _node_counts(status: ClusterStatus) -> str:
     counts = status.nodes
     parts = [f"{counts.open} open"]
-    parts += [
-        f"{count} {what}"
-        for count, what in ((counts.cordoned, "cordoned"), (counts.draining, "draining"), (counts.lost, "lost"))
-        if count
-    ]
+    others = (
+        (counts.in_trouble, "in trouble"),
+        (counts.cordoned, "cordoned"),
+        (counts.draining, "draining"),
+        (counts.lost, "lost"),
+    )
+    parts += [f"{count} {what}" for count, what in others if count]
     return ", ".join(parts)
 
 

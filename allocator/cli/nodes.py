@@ -129,6 +129,7 @@ def _page(node: Node) -> list[tuple[str, str]]:
         ("node", node.name),
         ("flavor", node.flavor),
         ("state", node_state(node)),
+        ("trouble", node.trouble and f"can begin nothing: {node.trouble}"),
         ("has", words.demand(node.capacity)),
         ("agent", "simulated" if node.simulated else ""),
         ("labels", "\n".join(f"{key}={value}" for key, value in node.labels)),
@@ -144,9 +145,11 @@ def _listed(capabilities: Iterable[EngineCapability]) -> str:
 
 
 def node_table(found: list[Node]) -> Table:
-    """One line per node; a column per resource that any of them has, in its display unit, and one for taints if any."""
+    """One line per node; a column per resource that any of them has, in its display unit, and one for taints and one
+    for troubles if there are any.
+    """
     resources = resource_names([node.capacity for node in found])
-    tainted = any(node.taints for node in found)
+    tainted, troubled = any(node.taints for node in found), any(node.trouble for node in found)
     table = Table(
         (
             Column("NODE"),
@@ -159,6 +162,7 @@ def node_table(found: list[Node]) -> Table:
             Column("AGENT", give_way=2),
             Column("LABELS", give_way=1, elastic=True),
             *([Column("TAINTS", give_way=2, elastic=True)] if tainted else []),
+            *([Column("TROUBLE", elastic=True)] if troubled else []),
         )
     )
     for node in found:
@@ -170,15 +174,17 @@ def node_table(found: list[Node]) -> Table:
             "simulated" if node.simulated else "-",
             words.labelled(node.labels) or "-",
             *([words.labelled(node.taints) or "-"] if tainted else []),
+            *([node.trouble or "-"] if troubled else []),
         )
     return table
 
 
 def node_state(node: Node) -> str:
-    """`lost` whatever the operator wants, else what the operator wants, else `ready`."""
+    """`lost` whatever the operator wants, else what the operator wants, else `in trouble` or `ready`."""
     if node.health is NodeHealth.LOST:
         return "lost"
-    return "ready" if node.availability is NodeAvailability.OPEN else node.availability.value
+    ready = "in trouble" if node.trouble else "ready"
+    return ready if node.availability is NodeAvailability.OPEN else node.availability.value
 
 
 def _title(resource: str) -> str:

@@ -73,6 +73,7 @@ _HELD = "no room now: jobs that may not be stopped hold it"
 _SHORT_HELD = "held by non-preemptible jobs"
 _REFUSALS = {
     Refusal.CLOSED: "closed",
+    Refusal.TROUBLE: "in trouble (see allocator nodes)",
     Refusal.TAINT: "with a taint that it does not tolerate",
     Refusal.ENGINE: "with an engine that gives whole cores or GPUs only",
     Refusal.LABEL: "without the labels that it asks for",

@@ -235,6 +235,7 @@ def node(node: Node) -> Json:
         "capabilities": (
             None if node.capabilities is None else {"can": sorted(each.value for each in node.capabilities)}
         ),
+        "trouble": node.trouble,
     }
 
 
@@ -340,6 +341,7 @@ def cluster_status(status: ClusterStatus) -> Json:
             "cordoned": status.nodes.cordoned,
             "draining": status.nodes.draining,
             "lost": status.nodes.lost,
+            "in_trouble": status.nodes.in_trouble,
         },
         "pending_jobs": status.pending_jobs,
         "running_jobs": status.running_jobs,

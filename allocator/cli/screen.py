@@ -31,6 +31,7 @@ STATE_STYLES = {
     "ready": "green",
     "lost": "red",
     "cordoned": "yellow",
+    "in trouble": "yellow",
     "draining": "yellow",
     "optimal": "green",
     "inaccurate": "yellow",

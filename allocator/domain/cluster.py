@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from allocator.domain.bounds import MOST_GPUS, MOST_NAME, name_violations, text_violations
@@ -20,6 +20,8 @@ NODE_DOMAIN = "node"
 CORE_MILLIS = 1000
 MOST_LABEL_VALUE = 1024
 MOST_TAINTS = 16
+MOST_TROUBLE = 1024
+"""Characters."""
 
 
 class NodeHealth(Enum):
@@ -95,6 +97,10 @@ class Node:
     """
     capabilities: frozenset[EngineCapability] | None = None
     """What its engine can do; None: it does not say, and is taken to be able to do everything."""
+    trouble: str = ""
+    """Why its engine can begin nothing for now (a full disk), in words; empty: it can. The engine's to say, as often as
+    that changes. Nothing new is placed there, and what runs goes on, whatever the operator wants.
+    """
 
     @property
     def gpu_count(self) -> int:
@@ -102,7 +108,13 @@ class Node:
 
     @property
     def takes_new_work(self) -> bool:
-        return self.availability is NodeAvailability.OPEN and self.health is NodeHealth.READY
+        return self.availability is NodeAvailability.OPEN and self.health is NodeHealth.READY and not self.trouble
+
+    def as_if_open(self) -> Node:
+        """The node as it is when nothing keeps it from taking new work."""
+        if self.takes_new_work:
+            return self
+        return replace(self, availability=NodeAvailability.OPEN, health=NodeHealth.READY, trouble="")
 
     def can(self, capability: EngineCapability) -> bool:
         """Whether its engine can do that."""
@@ -141,6 +153,7 @@ class Node:
         if len(self.taints) > MOST_TAINTS:
             found.append(Violation("taints", f"must hold at most {MOST_TAINTS} entries, got {len(self.taints)}"))
         found += label_violations(self.taints, "taints")
+        found += text_violations("trouble", self.trouble, MOST_TROUBLE)
         return tuple(found)
 
 

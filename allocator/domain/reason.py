@@ -38,7 +38,7 @@ class PendingCause(Enum):
     SCHEDULER_STALE = "scheduler_stale"
     """Next round: this one had no trustworthy solution and changed nothing."""
     CHANGED_SINCE_SNAPSHOT = "changed_since_snapshot"
-    """Next round: it had a place, but the cluster changed before the commit."""
+    """Next round: it had a place, but the cluster changed before the commit, or before it began there."""
     DEPENDENCY = "dependency"
     """Not now: it comes after jobs that have not ended yet (`Job.waits_for`). Rounds do not see it."""
     BACKOFF = "backoff"
@@ -84,6 +84,8 @@ class Refusal(Enum):
 
     CLOSED = "closed"
     """It is cordoned, draining or lost."""
+    TROUBLE = "trouble"
+    """Its engine can begin nothing for now (a full disk): `Node.trouble` says why."""
     TAINT = "taint"
     """It has a taint that the job does not tolerate."""
     ENGINE = "engine"

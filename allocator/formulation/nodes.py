@@ -53,6 +53,8 @@ class NodeArrays:
     """(N,)"""
     condition: Integers
     """(N,) ORDINARY, CORDONED, DRAINING or LOST."""
+    troubled: Booleans
+    """(N,) CORDONED nodes that the operator wants open: their engines can begin nothing."""
     labelled: Booleans
     """(N,) whether the node has labels or taints at all."""
     able: Mapping[EngineCapability, Booleans]
@@ -109,13 +111,21 @@ def node_arrays(nodes: tuple[Node, ...]) -> NodeArrays:
         ),
         devices=np.where(there, GPU_MILLIS, 0).astype(np.int64),
         gpu_count=gpu_count,
-        condition=np.array(
-            [LOST if node.health is NodeHealth.LOST else _CONDITION[node.availability] for node in ordered],
-            dtype=np.int64,
-        ),
+        condition=np.array([_condition(node) for node in ordered], dtype=np.int64),
+        troubled=np.array([_condition(node) == CORDONED and _is_open(node) for node in ordered], dtype=np.bool_),
         labelled=np.array([bool(node.labels or node.taints) for node in ordered], dtype=np.bool_),
         able=_able(ordered),
     )
+
+
+def _condition(node: Node) -> int:
+    if node.health is NodeHealth.LOST:
+        return LOST
+    return max(_CONDITION[node.availability], CORDONED if node.trouble else ORDINARY)
+
+
+def _is_open(node: Node) -> bool:
+    return node.availability is NodeAvailability.OPEN
 
 
 def _able(nodes: tuple[Node, ...]) -> Mapping[EngineCapability, Booleans]:

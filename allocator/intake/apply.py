@@ -357,6 +357,8 @@ def _heartbeat(command: c.Heartbeat, facts: Facts, now: float) -> Outcome:
             if after is not None:
                 changed[job_id] = after
             continue
+        if state is c.ReplicaState.NOT_BEGUN and not node.trouble:
+            continue  # it would be placed there again at once, and again
         for report in reports:
             after = replica_reported(changed.get(job_id, job), report, node.name, now)
             if after is not None:

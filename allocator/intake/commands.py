@@ -136,7 +136,7 @@ class ApplyPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RegisterNode:
-    """Answer: Node. Again: updates flavor, capacity and labels, makes the node READY, keeps its availability."""
+    """Answer: Node. Again: updates flavor, capacity, labels and trouble, makes the node READY, keeps availability."""
 
     node: Node
 
@@ -147,6 +147,8 @@ class ReplicaState(Enum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    NOT_BEGUN = "not_begun"
+    """It has not begun, and will not: its node is in trouble (`Node.trouble`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,8 @@ class Heartbeat:
     """A node lives, and says how its replicas are. Answer: Node. A LOST node becomes READY again.
 
     A job succeeds when its last replica did, and fails with its first failed one. While it has retries left
-    (`JobSpec.retries`), it is pending again instead, and held until `Job.not_before`.
+    (`JobSpec.retries`), it is pending again instead, and held until `Job.not_before`. A job of which a replica has not
+    begun on a node in trouble is pending again at once, and has not failed.
     """
 
     node: str

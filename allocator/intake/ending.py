@@ -52,6 +52,16 @@ def failed(job: Job, now: float, message: str) -> Job:
 _BACKOFF = PendingReason(PendingCause.BACKOFF)
 
 
+def not_begun(job: Job) -> Job:
+    """The running job after a node in trouble could not begin one of its replicas: it waits for another place. That is
+    neither a failure nor a preemption, and no work: its gang was never whole.
+    """
+    return revised(job, state=JobState.PENDING, allocation=None, pending_reason=_ELSEWHERE, work_counted_time=None)
+
+
+_ELSEWHERE = PendingReason(PendingCause.CHANGED_SINCE_SNAPSHOT)
+
+
 def replicas_succeeded(job: Job, epoch: Epoch, indices: AbstractSet[int], node: str, now: float) -> Job | None:
     """The job after these replicas have ended well on the node; None if that changes nothing, or is about an earlier
     epoch: after a resize numbers may mean other replicas, and an end is told again by the agent, with the new epoch.
@@ -92,6 +102,8 @@ def replica_reported(job: Job, report: c.ReplicaReport, node: str, now: float) -
         return None
     if report.state is c.ReplicaState.RUNNING:
         return None
+    if report.state is c.ReplicaState.NOT_BEGUN:
+        return not_begun(job)
     why = _because(report.message)
     return failed(job, now, f"replica {report.replica} failed on node {node}{why}")
 

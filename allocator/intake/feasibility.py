@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from allocator.domain.cluster import CORE_MILLIS, Labels, Node, NodeAvailability, NodeHealth
+from allocator.domain.cluster import CORE_MILLIS, Labels, Node
 from allocator.domain.constraints import carries
 from allocator.domain.job import Configuration, JobSpec
 from allocator.domain.policy import Policy
@@ -88,12 +88,7 @@ def _kinds(spec: JobSpec, floating: tuple[str, ...]) -> list[Kind]:
 
 @remembered
 def _as_if_open(nodes: tuple[Node, ...]) -> OpenNodes:
-    return OpenNodes(
-        tuple(
-            node if node.takes_new_work else replace(node, health=NodeHealth.READY, availability=NodeAvailability.OPEN)
-            for node in nodes
-        )
-    )
+    return OpenNodes(tuple(node.as_if_open() for node in nodes))
 
 
 def _beyond(kind: Kind, queues: Iterable[Queue]) -> QuotaExcess | None:

@@ -341,6 +341,12 @@ ROUNDING_LOSS = _gauge(
 )
 
 NODES = _gauge("nodes", "nodes", ("flavor", "health", "availability"), "Registered nodes as the last round saw them.")
+NODES_IN_TROUBLE = _gauge(
+    "nodes_in_trouble",
+    "nodes",
+    ("flavor",),
+    "Ready nodes whose engine says that it can begin nothing (a full disk), as the last round saw them.",
+)
 HEARTBEAT_AGE = _gauge(
     "oldest_heartbeat_age_seconds",
     "seconds",
@@ -389,7 +395,7 @@ SECTIONS: Mapping[str, tuple[Family, ...]] = {
         ROUNDS, BROKEN_ROUNDS, LAST_ROUND, ROUND_INTERVAL, ROUND_DURATION, STAGE_DURATION, SOLVES, ITERATIONS,
         OBJECTIVE, BOUND, GAP, BUDGETS_MOVED, ROUNDING_LOSS, POLICY_VERSION,
     ),
-    "Nodes": (NODES, HEARTBEAT_AGE),
+    "Nodes": (NODES, NODES_IN_TROUBLE, HEARTBEAT_AGE),
     "Intake, store, push and API": (
         COMMANDS, BATCH_COMMANDS, BATCH_DURATION, WATCHERS, PUSHES, COALESCED, RPCS, RPC_DURATION,
     ),

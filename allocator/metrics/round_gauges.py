@@ -115,6 +115,7 @@ def round_gauges(report: RoundReport, labels: RoundLabels) -> tuple[Metric, ...]
     found.append(gauge(names.PROMISES, [((state.value,), count) for state, count in promised.items()]))
     found.append(gauge(names.MISDECLARED, [((), int(report.formulation.live.jobs.misdeclared.sum()))]))
     found.append(gauge(names.NODES, _node_counts(report, labels)))
+    found.append(gauge(names.NODES_IN_TROUBLE, _in_trouble(report, labels)))
     found.append(gauge(names.LAST_ROUND, [((), summary.time)]))
     found.append(gauge(names.POLICY_VERSION, [((), summary.policy_version)]))
     if solved:
@@ -182,3 +183,11 @@ def _node_counts(report: RoundReport, labels: RoundLabels) -> list[tuple[tuple[s
         for health in NodeHealth
         for availability in NodeAvailability
     ]
+
+
+def _in_trouble(report: RoundReport, labels: RoundLabels) -> list[tuple[tuple[str, ...], float]]:
+    """Of each flavor, zeros included."""
+    counts: Counter[str] = Counter()
+    for node in report.snapshot.nodes:
+        counts[labels.flavor.of(node.flavor)] += bool(node.trouble) and node.health is NodeHealth.READY
+    return [((flavor,), count) for flavor, count in sorted(counts.items())]

@@ -181,7 +181,9 @@ class Examiner:
         if found is None:
             nodes = self.nodes(kind)
             permitted = self._space.open[nodes].copy()
-            refused = {Refusal.CLOSED: len(permitted) - int(np.count_nonzero(permitted))}
+            troubled = int(np.count_nonzero(self._live.nodes.troubled[nodes] & ~permitted))
+            closed = len(permitted) - int(np.count_nonzero(permitted))
+            refused = {Refusal.CLOSED: closed - troubled, Refusal.TROUBLE: troubled}
             if key[1] >= 0:
                 tolerated = tolerated_by(self._live.nodes, self._live.kinds[kind].constraints.tolerations)[nodes]
                 refused[Refusal.TAINT] = int(np.count_nonzero(permitted & ~tolerated))

@@ -120,11 +120,13 @@ def cluster_status(reads: Reads) -> ClusterStatus:
 
 def _node_counts(nodes: tuple[Node, ...]) -> NodeCounts:
     ready = Counter(node.availability for node in nodes if node.health is NodeHealth.READY)
+    takers = sum(node.takes_new_work for node in nodes)
     return NodeCounts(
-        open=ready[NodeAvailability.OPEN],
+        open=takers,
         cordoned=ready[NodeAvailability.CORDONED],
         draining=ready[NodeAvailability.DRAINING],
         lost=len(nodes) - ready.total(),
+        in_trouble=ready[NodeAvailability.OPEN] - takers,
     )
 
 

@@ -95,6 +95,7 @@ def node_row(node: Node) -> Row:
         "simulated": node.simulated,
         "taints": write(node.taints),
         "capabilities": None if node.capabilities is None else write(sorted(each.value for each in node.capabilities)),
+        "trouble": node.trouble or None,
     }
 
 
@@ -118,6 +119,7 @@ def node_from(row: Any) -> Node:
         simulated=row.simulated,
         taints=read_labels(row.taints),
         capabilities=None if row.capabilities is None else frozenset(map(EngineCapability, read(row.capabilities))),
+        trouble=row.trouble or "",
     )
 
 

@@ -73,6 +73,7 @@ class NodeRow(Row):
     simulated: Mapped[bool]
     taints: Mapped[str] = mapped_column(server_default="[]")
     capabilities: Mapped[str | None]
+    trouble: Mapped[str | None]
 
 
 class JobRow(Row):

@@ -27,7 +27,7 @@ from allocator.v1 import job_pb2 as allocator_dot_v1_dot_job__pb2
 from allocator.v1 import resources_pb2 as allocator_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61llocator/v1/node.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/epoch.proto\x1a\x16\x61llocator/v1/job.proto\x1a\x1c\x61llocator/v1/resources.proto\"A\n\x12\x45ngineCapabilities\x12+\n\x03\x63\x61n\x18\x01 \x03(\x0e\x32\x1e.allocator.v1.EngineCapability\"\xb8\x03\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66lavor\x18\x02 \x01(\t\x12)\n\x08\x63\x61pacity\x18\x03 \x01(\x0b\x32\x17.allocator.v1.Resources\x12.\n\x06labels\x18\x04 \x03(\x0b\x32\x1e.allocator.v1.Node.LabelsEntry\x12\x34\n\x0c\x61vailability\x18\x05 \x01(\x0e\x32\x1e.allocator.v1.NodeAvailability\x12(\n\x06health\x18\x06 \x01(\x0e\x32\x18.allocator.v1.NodeHealth\x12\x11\n\tsimulated\x18\x07 \x01(\x08\x12.\n\x06taints\x18\x08 \x03(\x0b\x32\x1e.allocator.v1.Node.TaintsEntry\x12\x36\n\x0c\x63\x61pabilities\x18\t \x01(\x0b\x32 .allocator.v1.EngineCapabilities\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bTaintsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xea\x02\n\x0e\x44\x65siredReplica\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07replica\x18\x02 \x01(\x05\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\"\n\x05\x65poch\x18\x04 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12\x0e\n\x06\x66lavor\x18\x05 \x01(\t\x12\'\n\x06\x64\x65mand\x18\x06 \x01(\x0b\x32\x17.allocator.v1.Resources\x12\x0c\n\x04gpus\x18\x07 \x03(\x05\x12(\n\x0bstart_epoch\x18\x08 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12\x0e\n\x06millis\x18\t \x01(\x05\x12&\n\x07process\x18\n \x01(\x0b\x32\x15.allocator.v1.Process\x12\r\n\x05peers\x18\x0b \x03(\t\x12\x18\n\x0b\x61rray_index\x18\x0c \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08\x66\x61ilures\x18\r \x01(\x05\x12\r\n\x05queue\x18\x0e \x01(\tB\x0e\n\x0c_array_index\"o\n\x0bNodeDesired\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\"\n\x05\x65poch\x18\x02 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12.\n\x08replicas\x18\x03 \x03(\x0b\x32\x1c.allocator.v1.DesiredReplica\"\xe6\x01\n\rReplicaReport\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07replica\x18\x02 \x01(\x05\x12\"\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.allocator.v1.ReplicaState\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x16\n\texit_code\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x63pu_seconds\x18\x07 \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x08 \x01(\x03\x42\x0c\n\n_exit_code*V\n\nNodeHealth\x12\x1b\n\x17NODE_HEALTH_UNSPECIFIED\x10\x00\x12\x15\n\x11NODE_HEALTH_READY\x10\x01\x12\x14\n\x10NODE_HEALTH_LOST\x10\x02*\x91\x01\n\x10NodeAvailability\x12!\n\x1dNODE_AVAILABILITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16NODE_AVAILABILITY_OPEN\x10\x01\x12\x1e\n\x1aNODE_AVAILABILITY_CORDONED\x10\x02\x12\x1e\n\x1aNODE_AVAILABILITY_DRAINING\x10\x03*\xab\x02\n\x10\x45ngineCapability\x12!\n\x1d\x45NGINE_CAPABILITY_UNSPECIFIED\x10\x00\x12 \n\x1c\x45NGINE_CAPABILITY_RESIZE_CPU\x10\x01\x12 \n\x1c\x45NGINE_CAPABILITY_RESIZE_GPU\x10\x02\x12%\n!ENGINE_CAPABILITY_CHANGE_REPLICAS\x10\x03\x12\x1d\n\x19\x45NGINE_CAPABILITY_SUSPEND\x10\x04\x12%\n!ENGINE_CAPABILITY_LIMIT_BANDWIDTH\x10\x05\x12!\n\x1d\x45NGINE_CAPABILITY_SPLIT_CORES\x10\x06\x12 \n\x1c\x45NGINE_CAPABILITY_SPLIT_GPUS\x10\x07*\x7f\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REPLICA_STATE_RUNNING\x10\x01\x12\x1b\n\x17REPLICA_STATE_SUCCEEDED\x10\x02\x12\x18\n\x14REPLICA_STATE_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61llocator/v1/node.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/epoch.proto\x1a\x16\x61llocator/v1/job.proto\x1a\x1c\x61llocator/v1/resources.proto\"A\n\x12\x45ngineCapabilities\x12+\n\x03\x63\x61n\x18\x01 \x03(\x0e\x32\x1e.allocator.v1.EngineCapability\"\xc9\x03\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66lavor\x18\x02 \x01(\t\x12)\n\x08\x63\x61pacity\x18\x03 \x01(\x0b\x32\x17.allocator.v1.Resources\x12.\n\x06labels\x18\x04 \x03(\x0b\x32\x1e.allocator.v1.Node.LabelsEntry\x12\x34\n\x0c\x61vailability\x18\x05 \x01(\x0e\x32\x1e.allocator.v1.NodeAvailability\x12(\n\x06health\x18\x06 \x01(\x0e\x32\x18.allocator.v1.NodeHealth\x12\x11\n\tsimulated\x18\x07 \x01(\x08\x12.\n\x06taints\x18\x08 \x03(\x0b\x32\x1e.allocator.v1.Node.TaintsEntry\x12\x36\n\x0c\x63\x61pabilities\x18\t \x01(\x0b\x32 .allocator.v1.EngineCapabilities\x12\x0f\n\x07trouble\x18\n \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bTaintsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xea\x02\n\x0e\x44\x65siredReplica\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07replica\x18\x02 \x01(\x05\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\"\n\x05\x65poch\x18\x04 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12\x0e\n\x06\x66lavor\x18\x05 \x01(\t\x12\'\n\x06\x64\x65mand\x18\x06 \x01(\x0b\x32\x17.allocator.v1.Resources\x12\x0c\n\x04gpus\x18\x07 \x03(\x05\x12(\n\x0bstart_epoch\x18\x08 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12\x0e\n\x06millis\x18\t \x01(\x05\x12&\n\x07process\x18\n \x01(\x0b\x32\x15.allocator.v1.Process\x12\r\n\x05peers\x18\x0b \x03(\t\x12\x18\n\x0b\x61rray_index\x18\x0c \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08\x66\x61ilures\x18\r \x01(\x05\x12\r\n\x05queue\x18\x0e \x01(\tB\x0e\n\x0c_array_index\"o\n\x0bNodeDesired\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\"\n\x05\x65poch\x18\x02 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12.\n\x08replicas\x18\x03 \x03(\x0b\x32\x1c.allocator.v1.DesiredReplica\"\xe6\x01\n\rReplicaReport\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07replica\x18\x02 \x01(\x05\x12\"\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.allocator.v1.ReplicaState\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x16\n\texit_code\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x63pu_seconds\x18\x07 \x01(\x01\x12\x19\n\x11peak_memory_bytes\x18\x08 \x01(\x03\x42\x0c\n\n_exit_code*V\n\nNodeHealth\x12\x1b\n\x17NODE_HEALTH_UNSPECIFIED\x10\x00\x12\x15\n\x11NODE_HEALTH_READY\x10\x01\x12\x14\n\x10NODE_HEALTH_LOST\x10\x02*\x91\x01\n\x10NodeAvailability\x12!\n\x1dNODE_AVAILABILITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16NODE_AVAILABILITY_OPEN\x10\x01\x12\x1e\n\x1aNODE_AVAILABILITY_CORDONED\x10\x02\x12\x1e\n\x1aNODE_AVAILABILITY_DRAINING\x10\x03*\xab\x02\n\x10\x45ngineCapability\x12!\n\x1d\x45NGINE_CAPABILITY_UNSPECIFIED\x10\x00\x12 \n\x1c\x45NGINE_CAPABILITY_RESIZE_CPU\x10\x01\x12 \n\x1c\x45NGINE_CAPABILITY_RESIZE_GPU\x10\x02\x12%\n!ENGINE_CAPABILITY_CHANGE_REPLICAS\x10\x03\x12\x1d\n\x19\x45NGINE_CAPABILITY_SUSPEND\x10\x04\x12%\n!ENGINE_CAPABILITY_LIMIT_BANDWIDTH\x10\x05\x12!\n\x1d\x45NGINE_CAPABILITY_SPLIT_CORES\x10\x06\x12 \n\x1c\x45NGINE_CAPABILITY_SPLIT_GPUS\x10\x07*\x9c\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REPLICA_STATE_RUNNING\x10\x01\x12\x1b\n\x17REPLICA_STATE_SUCCEEDED\x10\x02\x12\x18\n\x14REPLICA_STATE_FAILED\x10\x03\x12\x1b\n\x17REPLICA_STATE_NOT_BEGUN\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,26 +38,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_NODE_TAINTSENTRY']._loaded_options = None
   _globals['_NODE_TAINTSENTRY']._serialized_options = b'8\001'
-  _globals['_NODEHEALTH']._serialized_start=1342
-  _globals['_NODEHEALTH']._serialized_end=1428
-  _globals['_NODEAVAILABILITY']._serialized_start=1431
-  _globals['_NODEAVAILABILITY']._serialized_end=1576
-  _globals['_ENGINECAPABILITY']._serialized_start=1579
-  _globals['_ENGINECAPABILITY']._serialized_end=1878
-  _globals['_REPLICASTATE']._serialized_start=1880
-  _globals['_REPLICASTATE']._serialized_end=2007
+  _globals['_NODEHEALTH']._serialized_start=1359
+  _globals['_NODEHEALTH']._serialized_end=1445
+  _globals['_NODEAVAILABILITY']._serialized_start=1448
+  _globals['_NODEAVAILABILITY']._serialized_end=1593
+  _globals['_ENGINECAPABILITY']._serialized_start=1596
+  _globals['_ENGINECAPABILITY']._serialized_end=1895
+  _globals['_REPLICASTATE']._serialized_start=1898
+  _globals['_REPLICASTATE']._serialized_end=2054
   _globals['_ENGINECAPABILITIES']._serialized_start=121
   _globals['_ENGINECAPABILITIES']._serialized_end=186
   _globals['_NODE']._serialized_start=189
-  _globals['_NODE']._serialized_end=629
-  _globals['_NODE_LABELSENTRY']._serialized_start=537
-  _globals['_NODE_LABELSENTRY']._serialized_end=582
-  _globals['_NODE_TAINTSENTRY']._serialized_start=584
-  _globals['_NODE_TAINTSENTRY']._serialized_end=629
-  _globals['_DESIREDREPLICA']._serialized_start=632
-  _globals['_DESIREDREPLICA']._serialized_end=994
-  _globals['_NODEDESIRED']._serialized_start=996
-  _globals['_NODEDESIRED']._serialized_end=1107
-  _globals['_REPLICAREPORT']._serialized_start=1110
-  _globals['_REPLICAREPORT']._serialized_end=1340
+  _globals['_NODE']._serialized_end=646
+  _globals['_NODE_LABELSENTRY']._serialized_start=554
+  _globals['_NODE_LABELSENTRY']._serialized_end=599
+  _globals['_NODE_TAINTSENTRY']._serialized_start=601
+  _globals['_NODE_TAINTSENTRY']._serialized_end=646
+  _globals['_DESIREDREPLICA']._serialized_start=649
+  _globals['_DESIREDREPLICA']._serialized_end=1011
+  _globals['_NODEDESIRED']._serialized_start=1013
+  _globals['_NODEDESIRED']._serialized_end=1124
+  _globals['_REPLICAREPORT']._serialized_start=1127
+  _globals['_REPLICAREPORT']._serialized_end=1357
 # @@protoc_insertion_point(module_scope)

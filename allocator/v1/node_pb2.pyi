@@ -132,6 +132,10 @@ class _ReplicaStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplicaS
     """It ended well."""
     REPLICA_STATE_FAILED: _ReplicaState.ValueType  # 3
     """It failed."""
+    REPLICA_STATE_NOT_BEGUN: _ReplicaState.ValueType  # 4
+    """It never began since the job's last start, and will not: the node has a `trouble`. The job waits for another place,
+    at no cost. Ignored of a node without one.
+    """
 
 class ReplicaState(_ReplicaState, metaclass=_ReplicaStateEnumTypeWrapper):
     """How one replica is doing."""
@@ -144,6 +148,10 @@ REPLICA_STATE_SUCCEEDED: ReplicaState.ValueType  # 2
 """It ended well."""
 REPLICA_STATE_FAILED: ReplicaState.ValueType  # 3
 """It failed."""
+REPLICA_STATE_NOT_BEGUN: ReplicaState.ValueType  # 4
+"""It never began since the job's last start, and will not: the node has a `trouble`. The job waits for another place,
+at no cost. Ignored of a node without one.
+"""
 Global___ReplicaState: _TypeAlias = ReplicaState  # noqa: Y015
 
 @_typing.final
@@ -225,6 +233,7 @@ class Node(_message.Message):
     SIMULATED_FIELD_NUMBER: _builtins.int
     TAINTS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, unique: letters, digits, '.', '_' or '-', at most 253 of them, a letter or digit first and last."""
     flavor: _builtins.str
@@ -235,6 +244,11 @@ class Node(_message.Message):
     """Output only: whether the scheduler hears from it."""
     simulated: _builtins.bool
     """Whether its agent only pretends to run what it is given."""
+    trouble: _builtins.str
+    """Why its engine can begin nothing for now, in words, for people (a full disk); empty: it can. Nothing new is placed
+    there, what runs goes on, and what has not begun there is reported as NOT_BEGUN. Whenever that changes, the node is
+    registered again. Cut after 1024 characters, control characters become spaces.
+    """
     @_builtins.property
     def capacity(self) -> _resources_pb2.Resources:
         """What the whole node has, not all zero; its GPUs are devices 0 up to their number minus 1, at most 1024 of them."""
@@ -267,10 +281,11 @@ class Node(_message.Message):
         simulated: _builtins.bool = ...,
         taints: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         capabilities: Global___EngineCapabilities | None = ...,
+        trouble: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "capabilities", b"capabilities", "capacity", b"capacity", "flavor", b"flavor", "health", b"health", "labels", b"labels", "name", b"name", "simulated", b"simulated", "taints", b"taints"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability", "capabilities", b"capabilities", "capacity", b"capacity", "flavor", b"flavor", "health", b"health", "labels", b"labels", "name", b"name", "simulated", b"simulated", "taints", b"taints", "trouble", b"trouble"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -92,8 +92,8 @@ class NodeServiceServicer:
     """
 
     def RegisterNode(self, request, context):
-        """Makes a node known, or updates what it has. Registering again makes a lost node ready; its availability and its
-        taints are the operator's then, and stay.
+        """Makes a node known, or updates what it has, its `trouble` included. Registering again makes a lost node ready; its
+        availability and its taints are the operator's then, and stay.
         Errors: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

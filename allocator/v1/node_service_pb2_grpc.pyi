@@ -34,8 +34,8 @@ class NodeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NodeServiceAsyncStub: ...
     RegisterNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.RegisterNodeRequest, _node_service_pb2.RegisterNodeResponse]
-    """Makes a node known, or updates what it has. Registering again makes a lost node ready; its availability and its
-    taints are the operator's then, and stay.
+    """Makes a node known, or updates what it has, its `trouble` included. Registering again makes a lost node ready; its
+    availability and its taints are the operator's then, and stay.
     Errors: INVALID_ARGUMENT.
     """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.HeartbeatRequest, _node_service_pb2.HeartbeatResponse]
@@ -70,8 +70,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.RegisterNodeRequest, _node_service_pb2.RegisterNodeResponse]  # type: ignore[assignment]
-    """Makes a node known, or updates what it has. Registering again makes a lost node ready; its availability and its
-    taints are the operator's then, and stay.
+    """Makes a node known, or updates what it has, its `trouble` included. Registering again makes a lost node ready; its
+    availability and its taints are the operator's then, and stay.
     Errors: INVALID_ARGUMENT.
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_node_service_pb2.HeartbeatRequest, _node_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
@@ -109,8 +109,8 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_service_pb2.RegisterNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_service_pb2.RegisterNodeResponse, _abc.Awaitable[_node_service_pb2.RegisterNodeResponse]]:
-        """Makes a node known, or updates what it has. Registering again makes a lost node ready; its availability and its
-        taints are the operator's then, and stay.
+        """Makes a node known, or updates what it has, its `trouble` included. Registering again makes a lost node ready; its
+        availability and its taints are the operator's then, and stay.
         Errors: INVALID_ARGUMENT.
         """
 

@@ -180,10 +180,12 @@ class _RefusalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refusal.Value
     """A side constraint that is about it (the power of its rack) leaves too little for one replica."""
     REFUSAL_ENGINE: _Refusal.ValueType  # 10
     """Its engine cannot give a part of a core or of a GPU, which the job asks for."""
+    REFUSAL_TROUBLE: _Refusal.ValueType  # 11
+    """Its engine can begin nothing for now (a full disk); `Node.trouble` says why."""
 
 class Refusal(_Refusal, metaclass=_RefusalEnumTypeWrapper):
     """What keeps a replica off a node. A node counts once, for the first that applies: in order of the numbers, but that
-    LIMIT comes before RESERVED, and ENGINE before LABEL.
+    LIMIT comes before RESERVED, ENGINE before LABEL, and TROUBLE before TAINT.
     """
 
 REFUSAL_UNSPECIFIED: Refusal.ValueType  # 0
@@ -208,6 +210,8 @@ REFUSAL_LIMIT: Refusal.ValueType  # 9
 """A side constraint that is about it (the power of its rack) leaves too little for one replica."""
 REFUSAL_ENGINE: Refusal.ValueType  # 10
 """Its engine cannot give a part of a core or of a GPU, which the job asks for."""
+REFUSAL_TROUBLE: Refusal.ValueType  # 11
+"""Its engine can begin nothing for now (a full disk); `Node.trouble` says why."""
 Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final

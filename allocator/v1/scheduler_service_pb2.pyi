@@ -198,14 +198,17 @@ class NodeCounts(_message.Message):
     CORDONED_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
+    IN_TROUBLE_FIELD_NUMBER: _builtins.int
     open: _builtins.int
-    """Number of nodes that are ready and open."""
+    """Number of nodes that are ready and open, and take new work."""
     cordoned: _builtins.int
     """Number of nodes that are ready and cordoned."""
     draining: _builtins.int
     """Number of nodes that are ready and draining."""
     lost: _builtins.int
     """Number of nodes that are lost."""
+    in_trouble: _builtins.int
+    """Number of nodes that are ready, and would be open if their engines could begin anything (`Node.trouble`)."""
     def __init__(
         self,
         *,
@@ -213,10 +216,11 @@ class NodeCounts(_message.Message):
         cordoned: _builtins.int = ...,
         draining: _builtins.int = ...,
         lost: _builtins.int = ...,
+        in_trouble: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "draining", b"draining", "lost", b"lost", "open", b"open"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "draining", b"draining", "in_trouble", b"in_trouble", "lost", b"lost", "open", b"open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

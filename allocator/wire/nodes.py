@@ -29,6 +29,7 @@ def node_to_proto(node: Node) -> node_pb2.Node:
         simulated=node.simulated,
         taints=dict(node.taints),
         capabilities=_capabilities_to_proto(node.capabilities),
+        trouble=node.trouble,
     )
 
 
@@ -45,6 +46,7 @@ def node_from_proto(message: node_pb2.Node) -> Node:
         registered.simulated,
         registered.taints,
         registered.capabilities,
+        registered.trouble,
     )
 
 
@@ -62,6 +64,7 @@ def registered_node_from_proto(message: node_pb2.Node) -> Node:
         simulated=message.simulated,
         taints=labels_from_proto(message.taints, "taints", MOST_TAINTS),
         capabilities=_capabilities_from_proto(message.capabilities) if message.HasField("capabilities") else None,
+        trouble=printable(message.trouble[:MAX_TEXT]),
     )
 
 

@@ -15,12 +15,14 @@ LIMIT_KINDS = Enumeration(LimitKind, round_pb2.LimitKind, "LIMIT_KIND")
 
 @dataclass(frozen=True, slots=True)
 class NodeCounts:
-    """Nodes by what can be expected of them; each is counted once. The first three are ready."""
+    """Nodes by what can be expected of them; each is counted once. All but the lost ones are ready."""
 
     open: int = 0
     cordoned: int = 0
     draining: int = 0
     lost: int = 0
+    in_trouble: int = 0
+    """The operator wants them open, but their engines can begin nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,7 @@ def cluster_status_to_proto(status: ClusterStatus) -> scheduler_service_pb2.GetC
             cordoned=status.nodes.cordoned,
             draining=status.nodes.draining,
             lost=status.nodes.lost,
+            in_trouble=status.nodes.in_trouble,
         ),
         pending_jobs=status.pending_jobs,
         running_jobs=status.running_jobs,
@@ -201,7 +204,7 @@ def cluster_status_from_proto(message: scheduler_service_pb2.GetClusterStatusRes
     nodes = message.nodes
     return ClusterStatus(
         message.revision,
-        NodeCounts(nodes.open, nodes.cordoned, nodes.draining, nodes.lost),
+        NodeCounts(nodes.open, nodes.cordoned, nodes.draining, nodes.lost, nodes.in_trouble),
         message.pending_jobs,
         message.running_jobs,
         tuple(flavor_usage_from_proto(usage) for usage in message.flavors),

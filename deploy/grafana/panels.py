@@ -44,9 +44,9 @@ OVERVIEW = (
         width=3,
     ),
     Chart(
-        "Lost nodes",
-        "Nodes whose agents have fallen silent.",
-        (Query(total(names.NODES, 'health="lost"')),),
+        "Nodes lost or in trouble",
+        "Nodes whose agents have fallen silent, or can begin nothing (a full disk).",
+        (Query(total(names.NODES, 'health="lost"') + " + " + total(names.NODES_IN_TROUBLE)),),
         look=Look.NUMBER,
         width=3,
         warn_above=0,

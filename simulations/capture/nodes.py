@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from allocator.domain.cluster import Node, NodeAvailability, NodeHealth
 from allocator.domain.job import Job
 from allocator.domain.snapshot import Snapshot
@@ -30,7 +28,7 @@ class NodeHistory:
         if now.nodes is self._known and not self._closed:
             return
         self._known = now.nodes
-        self._closed = {node.name for node in now.nodes if node.availability is not NodeAvailability.OPEN}
+        self._closed = {n.name for n in now.nodes if n.availability is not NodeAvailability.OPEN or n.trouble}
         busy = _busy(now.jobs) if self._closed else set()
         for node in now.nodes:
             known = self._first.get(node.name)
@@ -55,10 +53,7 @@ class NodeHistory:
 
     def nodes(self) -> tuple[Node, ...]:
         """Open and ready: what they were not stands in the outages."""
-        return tuple(
-            replace(node, availability=NodeAvailability.OPEN, health=NodeHealth.READY)
-            for _, node in sorted(self._first.items())
-        )
+        return tuple(node.as_if_open() for _, node in sorted(self._first.items()))
 
     def outages(self, end: float) -> tuple[Outage, ...]:
         """Those that had not ended are over when the capture is."""

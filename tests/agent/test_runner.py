@@ -123,7 +123,7 @@ def test_it_runs_and_can_be_stopped_where_no_descriptor_is_left(
     machine.gone()
 
 
-@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EMFILE])
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EMFILE, errno.ENOSPC])
 def test_what_a_busy_machine_refuses_is_begun_again_and_has_not_failed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -139,11 +139,11 @@ def test_what_a_busy_machine_refuses_is_begun_again_and_has_not_failed(
     monkeypatch.setattr(subprocess, "Popen", refuse_once)
     machine.want(replica(process=shell("true")))
     assert machine.runner.reports() == ()
-    assert machine.runner.was_refused()
+    assert machine.runner.take_refusal() == os.strerror(code)
     machine.want(replica(process=shell("true")))
     assert machine.ended().exit_code == 0
     assert len(refused) == 1
-    assert not machine.runner.was_refused()
+    assert not machine.runner.take_refusal()
 
 
 # --- files

@@ -135,6 +135,24 @@ def test_what_the_engine_of_a_node_can_do(served: Served, run: Run) -> None:
     assert run("nodes", "show", "n9").code == 3
 
 
+def test_a_node_in_trouble_says_why(served: Served, run: Run) -> None:
+    served.populate(("q",), (replace(node("n1"), trouble="No space left on device (/var/lib/allocator)"), node("n2")))
+    header, first, second = run("nodes").out.splitlines()
+    assert header.endswith("TROUBLE")
+    assert "in trouble" in first
+    assert first.endswith("No space left on device (/var/lib/allocator)")
+    assert second.endswith("-")
+    assert "trouble     can begin nothing: No space left on device (/var/lib/" in run("nodes", "show", "n1").out
+    assert [each["trouble"] for each in run("nodes", "--json").json] == [
+        "No space left on device (/var/lib/allocator)",
+        "",
+    ]
+    served.execute(c.SubmitJobs((spec("q", configuration(gpu=4)),) * 2))
+    served.round()
+    assert "1 open, 1 in trouble" in run("status").out
+    assert "1 in trouble (see allocator nodes)" in run("explain", "j2").out
+
+
 def test_a_job_says_what_it_keeps_for_lack_of_an_engine(served: Served, run: Run) -> None:
     served.populate(("q",), (replace(node("n1"), capabilities=frozenset()),))
     (job,) = served.execute(c.SubmitJobs((spec("q", configuration(gpu=0, cpu=8), divisible=True),)))

@@ -58,7 +58,7 @@ ROUND = RoundSummary(
     flavors=(FlavorUsage("a100", "gpu", 4000, 8000, 2000, 0.25),),
     queues=(QueueUsage("q", 1.0, 1, 2, 0.5, 0.4),), stages=(("solve", 0.01),),
 )  # fmt: skip
-STATUS = ClusterStatus(5, NodeCounts(1, 2, 3, 4), 6, 7, ROUND.flavors, ROUND.queues, ROUND)
+STATUS = ClusterStatus(5, NodeCounts(1, 2, 3, 4, 5), 6, 7, ROUND.flavors, ROUND.queues, ROUND)
 
 
 @pytest.mark.parametrize(

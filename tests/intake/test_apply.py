@@ -286,6 +286,20 @@ class TestHeartbeat:
         assert after.state is JobState.FAILED
         assert after.message == "replica 1 failed on node n1: exit code 3"
 
+    def test_what_a_node_in_trouble_has_not_begun_waits_for_another_place(self, store: MemoryStore) -> None:
+        job = running(store, replicas=2)
+        assert job.allocation is not None
+        report = c.ReplicaReport(job.id, 1, job.allocation.epoch, c.ReplicaState.NOT_BEGUN)
+        execute(store, c.Heartbeat("n1", (report,)), 20.0)
+        assert current(store, job).state is JobState.RUNNING, "it would be placed there again at once"
+        execute(store, c.RegisterNode(replace(node(), trouble="No space left on device")))
+        execute(store, c.Heartbeat("n1", (report,)), 20.0)
+        after = current(store, job)
+        assert (after.state, after.allocation, after.not_before) == (JobState.PENDING, None, None)
+        assert (after.failures, after.preemption_count, after.work_done(30.0)) == (0, 0, 0.0)
+        execute(store, c.Heartbeat("n1", (report,)), 21.0)
+        assert current(store, job) == after
+
     @pytest.mark.parametrize("what", ["epoch", "node", "replica", "job"])
     def test_reports_about_something_else_change_nothing(self, store: MemoryStore, what: str) -> None:
         job = running(store)
@@ -315,6 +329,18 @@ class TestNodes:
         again = execute(store, c.RegisterNode(replace(node(), capacity=Resources(cpu_millicores=5))))
         assert again.availability is NodeAvailability.CORDONED
         assert again.capacity.cpu_millicores == 5
+
+    def test_trouble_is_the_engines_and_stops_nobody(self, store: MemoryStore) -> None:
+        job = running(store)
+        execute(store, c.SetNodeAvailability("n1", NodeAvailability.CORDONED))
+        troubled = execute(store, c.RegisterNode(replace(node(), trouble="No space left on device")))
+        assert (troubled.trouble, troubled.takes_new_work) == ("No space left on device", False)
+        opened = execute(store, c.SetNodeAvailability("n1", NodeAvailability.OPEN))
+        assert (opened.trouble, opened.takes_new_work) == ("No space left on device", False)
+        assert execute(store, c.RegisterNode(node())).takes_new_work
+        assert current(store, job) == job
+        with pytest.raises(InvalidInput, match="trouble: must be at most 1024 characters"):
+            execute(store, c.RegisterNode(replace(node(), trouble="x" * 1025)))
 
     def test_taints_are_the_operators_once_the_node_is_known(self, store: MemoryStore) -> None:
         first = execute(store, c.RegisterNode(replace(node("n2"), taints=(("spot", ""),))))

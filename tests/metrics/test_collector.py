@@ -209,7 +209,8 @@ def test_nodes_by_what_they_are(metrics: Metrics) -> None:
                 Node("n1", "a100", room),
                 Node("n2", "a100", room, availability=NodeAvailability.DRAINING),
                 Node("n3", "a100", room, health=NodeHealth.LOST),
-                Node("n4", "cpu", room),
+                Node("n4", "cpu", room, trouble="No space left on device"),
+                Node("n5", "cpu", room, health=NodeHealth.LOST, trouble="No space left on device"),
             ]
         )
     )
@@ -217,8 +218,10 @@ def test_nodes_by_what_they_are(metrics: Metrics) -> None:
     assert value(samples, "allocator_nodes", flavor="a100", health="ready", availability="open") == 1
     assert value(samples, "allocator_nodes", flavor="a100", health="ready", availability="draining") == 1
     assert value(samples, "allocator_nodes", flavor="a100", health="lost", availability="open") == 1
-    assert value(samples, "allocator_nodes", flavor="cpu", health="lost", availability="open") == 0
-    assert total(samples, "allocator_nodes") == 4
+    assert value(samples, "allocator_nodes", flavor="cpu", health="ready", availability="cordoned") == 0
+    assert total(samples, "allocator_nodes") == 5
+    assert value(samples, "allocator_nodes_in_trouble", flavor="cpu") == 1
+    assert value(samples, "allocator_nodes_in_trouble", flavor="a100") == 0
 
 
 def test_deleted_queues_and_flavors_take_their_series_with_them(metrics: Metrics) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from allocator.domain.cluster import NEEDED_TO_DIVIDE, EngineCapability
+from allocator.domain.cluster import NEEDED_TO_DIVIDE, EngineCapability, NodeAvailability
 from allocator.domain.job import Configuration, Job
 from allocator.domain.plan import Commit, Move, Plan, Resize
 from allocator.domain.policy import Policy
@@ -228,6 +228,20 @@ def test_nodes_that_refuse_it_for_that_are_counted() -> None:
     ((_, reason),) = decide(snapshot(nodes, [full, waiting(2, half)]), otherwise=1.0).waiting
     (examined,) = reason.examined
     assert dict(examined.refused) == {Refusal.ENGINE: 2, Refusal.FULL: 1}
+
+
+def test_nodes_in_trouble_are_counted_and_get_nothing_new() -> None:
+    """Of two nodes with room one can begin nothing: who is there stays, who waits goes to the other, or nowhere."""
+    nodes = [replace(node("n1", cpu=8), trouble="No space left on device"), node("n2", cpu=1)]
+    jobs = [running(waiting(1, way(cpu=1)), "n1"), waiting(2, way(cpu=1)), waiting(3, way(cpu=1))]
+    plan = decide(snapshot(nodes, jobs), {"j2": (1.0,)}, otherwise=1.0)
+    assert told(plan) == {"j1": "kept", "j2": "starts on n2", "j3": "waits: insufficient_capacity"}
+    ((_, reason),) = plan.waiting
+    (examined,) = reason.examined
+    assert dict(examined.refused) == {Refusal.TROUBLE: 1, Refusal.FULL: 1}
+    cordoned = [replace(nodes[0], availability=NodeAvailability.CORDONED), nodes[1]]
+    ((_, reason),) = decide(snapshot(cordoned, jobs), {"j2": (1.0,)}, otherwise=1.0).waiting
+    assert dict(reason.examined[0].refused) == {Refusal.CLOSED: 1, Refusal.FULL: 1}
 
 
 # --- random worlds

@@ -108,9 +108,10 @@ async def test_the_cluster_before_the_first_round(served: Served) -> None:
         served.do(c.SetNodeAvailability(name, availability))
     served.do(c.RegisterNode(node("n4")))
     served.do(c.LoseNode("n4"))
+    served.do(c.RegisterNode(replace(node("n5", flavor="t4"), trouble="No space left on device")))
     served.submit(3)
     status = cluster_status_from_proto(await served.scheduler.GetClusterStatus(pb.GetClusterStatusRequest()))
-    assert status.nodes == NodeCounts(open=1, cordoned=1, draining=1, lost=1)
+    assert status.nodes == NodeCounts(open=1, cordoned=1, draining=1, lost=1, in_trouble=1)
     assert (status.pending_jobs, status.running_jobs, status.gap, status.last_round) == (3, 0, None, None)
     assert status.revision == served.store.current_revision()
     assert {(u.flavor, u.resource): u.capacity for u in status.flavors if u.resource != "memory"} == {
@@ -118,6 +119,8 @@ async def test_the_cluster_before_the_first_round(served: Served) -> None:
         ("a100", "gpu"): 4000,
         ("h100", "cpu"): 16_000,
         ("h100", "gpu"): 4000,
+        ("t4", "cpu"): 32_000,
+        ("t4", "gpu"): 4000,
     }
 
 

@@ -71,6 +71,7 @@ nodes = st.builds(
     simulated=st.booleans(),
     taints=labels,
     capabilities=st.none() | st.frozensets(st.sampled_from(EngineCapability)),
+    trouble=texts,
 )
 configurations = st.builds(
     Configuration, flavor=names, replicas=st.integers(1, 100_000), demand=resources, throughput=floats

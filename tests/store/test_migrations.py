@@ -79,7 +79,8 @@ def without_quotas(url: str) -> None:
     processes = ("process", "retries", "after", "waits_for", "array_index", "failures", "not_before")
     for name in (*promises, *processes):
         execute(url, f'ALTER TABLE job DROP COLUMN "{name}"')
-    execute(url, "ALTER TABLE node DROP COLUMN capabilities")
+    for name in ("capabilities", "trouble"):
+        execute(url, f"ALTER TABLE node DROP COLUMN {name}")
     for name in ("priority", "quotas", "discipline"):
         execute(url, f"ALTER TABLE queue DROP COLUMN {name}")
     execute(url, f"UPDATE {migrations.VERSION_TABLE} SET version_num = '0003'")

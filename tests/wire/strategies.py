@@ -191,6 +191,7 @@ nodes = st.builds(
     st.booleans(),
     labels,
     st.none() | st.frozensets(st.sampled_from(EngineCapability)),
+    st.sampled_from(["", "No space left on device"]),
 )
 desired = st.builds(
     NodeDesired,

@@ -70,7 +70,7 @@ def test_a_round(summary: RoundSummary) -> None:
 @quick
 @given(st.none() | some.rounds, st.lists(some.usages, max_size=2).map(tuple))
 def test_a_cluster_status(last: RoundSummary | None, flavors: tuple[FlavorUsage, ...]) -> None:
-    status = rounds.ClusterStatus(7, rounds.NodeCounts(1, 2, 3, 4), 5, 6, flavors, last.queues if last else (), last)
+    status = rounds.ClusterStatus(7, rounds.NodeCounts(1, 2, 3, 4, 5), 5, 6, flavors, last.queues if last else (), last)
     message = sent(rounds.cluster_status_to_proto(status))
     assert rounds.cluster_status_from_proto(message) == status
     assert message.HasField("gap") == (last is not None)
@@ -153,6 +153,7 @@ def test_a_registration_is_of_an_open_and_ready_node_whatever_it_says(node: Node
         node.simulated,
         node.taints,
         node.capabilities,
+        node.trouble,
     )
     assert read == expected
 
