@@ -91,6 +91,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def read_exit(folder: Path) -> dict[str, Any] | None:
+    """What the supervisor of a run wrote at its end; None if it has not. Raises OSError where that cannot be known."""
+    try:
+        found = json.loads((folder / "exit.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def save(folder: Path, record: Record) -> None:
     """Into the folder of its run."""
     save_file(folder / "record.json", record)
@@ -176,13 +185,17 @@ def locked(folder: Path) -> int:
 
 
 def is_supervised(folder: Path) -> bool:
-    """Whether a supervisor of this run lives."""
+    """Whether a supervisor of this run lives. Raises OSError where that cannot be known (no more open files)."""
     try:
-        os.close(locked(folder))
+        file = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)  # also on a disk that is read-only by now
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
-        return False
+    finally:
+        os.close(file)
     return False
 
 

@@ -193,11 +193,11 @@ class Runner:
 
     def _look_at(self, known: _Known) -> bool:
         record = known.record
-        exit_ = records.read_json(known.folder / "exit.json")
+        exit_ = records.read_exit(known.folder)
         if exit_ is None and record.boot == self._boot and records.is_supervised(known.folder):
             self._look_at_limits(known)
             return False
-        exit_ = exit_ or records.read_json(known.folder / "exit.json")  # written since the first look
+        exit_ = exit_ or records.read_exit(known.folder)  # written since the first look
         usage = self._confinement.usage(record.run_id) if record.boot == self._boot else Usage()
         if exit_ is None:
             exit_ = self._unseen_end(known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from allocator.agent.hindrance import hindrance
 from allocator.agent.runner import NOTHING_TO_RUN
 from allocator.domain.process import Process
 from allocator.domain.resources import Resources
@@ -144,6 +146,22 @@ def test_what_a_busy_machine_refuses_is_begun_again_and_has_not_failed(
     assert machine.ended().exit_code == 0
     assert len(refused) == 1
     assert not machine.runner.take_refusal()
+
+
+def test_what_runs_is_not_given_up_when_the_agent_has_no_more_open_files(machine: Machine) -> None:
+    machine.want(replica(process=shell("exec sleep 600")))
+    (run,) = (machine.state / "runs").iterdir()
+    machine.until((run / "started.json").exists)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            machine.runner.look()
+        assert "Too many open files" in hindrance(machine.state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert hindrance(machine.state) == ""
+    assert machine.report().state is ReplicaState.RUNNING
 
 
 # --- files

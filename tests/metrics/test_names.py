@@ -16,8 +16,8 @@ _UNITS = ("seconds", "bytes", "bytes_per_second", "cores", "gpus", "units", "rat
 _WITHOUT_UNIT = {
     # Plain counts and prices; `allocator_objective` has the unit of utility, which has no name.
     names.JOBS, names.WAITING, names.NODES, names.NODES_IN_TROUBLE, names.WATCHERS, names.QUEUE_WEIGHT, names.PRICE,
-    names.QUOTA_PRICE, names.LIMIT_PRICE, names.PIECES_PRICE, names.NODES_PRICE, names.OBJECTIVE, names.BOUND, names.BATCH_COMMANDS,
-    names.BUILD, names.PROMISES, names.MISDECLARED, names.POLICY_VERSION,
+    names.QUOTA_PRICE, names.LIMIT_PRICE, names.PIECES_PRICE, names.NODES_PRICE, names.OBJECTIVE, names.BOUND,
+    names.BATCH_COMMANDS, names.BUILD, names.PROMISES, names.MISDECLARED, names.POLICY_VERSION,
 }  # fmt: skip
 _FORBIDDEN_LABELS = {"job", "job_id", "node", "request", "user", "le", "quantile", "instance"}
 
