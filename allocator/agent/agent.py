@@ -182,7 +182,7 @@ class Agent:
             await self._by_hand(self._runner.renew, sent + lease.lease_seconds, lease.lease_seconds)
         except OSError as error:  # supervisors go by what is written: so do we
             _log.error("cannot write down how long the lease holds: %s", error)
-            await self._by_hand(self._ability.failed, said(error), boot_time())
+            await self._by_hand(self._ability.failed, said(error, self._runner.settings.state), boot_time())
         else:
             self._deadline = sent + lease.lease_seconds
         self._lease = lease
@@ -278,12 +278,15 @@ class Agent:
             ended, more = self._step(desired, last_beginning)
         except OSError as error:  # a full disk, say: it is tried again
             _log.error("cannot do what is desired: %s", error)
-            self._ability.failed(said(error), boot_time())
+            self._ability.failed(said(error, self._runner.settings.state), boot_time())
             ended, more = True, False
         if self._ability.is_doubtful(boot_time()):
             self._ability.checked(hindrance(self._runner.settings.state), boot_time())
         if self._ability.trouble != before[0]:
-            _log.warning("nothing can begin here: %s", self._ability.trouble or "that is over")
+            if self._ability.trouble:
+                _log.warning("nothing can begin here: %s", self._ability.trouble)
+            else:
+                _log.info("something could begin here again")
         return ended or (self._ability.trouble, self._ability.given_back) != before, more
 
     def _step(self, desired: NodeDesired | None, last_beginning: float) -> tuple[bool, bool]:

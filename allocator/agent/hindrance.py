@@ -20,10 +20,9 @@ _ROOM = 256 * 1024
 """Bytes that there must be on the disk: a run takes a tenth of that, and many may begin at once."""
 
 
-def said(error: OSError) -> str:
-    """`No space left on device (/var/lib/allocator/runs/j1.0)`."""
-    where = f" ({error.filename})" if error.filename else ""
-    return f"{error.strerror or error}{where}"
+def said(error: OSError, state: Path) -> str:
+    """`No space left on device (/var/lib/allocator)`: with the file, or the state folder where that is not known."""
+    return f"{error.strerror or error} ({error.filename or state})"
 
 
 def hindrance(state: Path) -> str:
@@ -38,7 +37,7 @@ def hindrance(state: Path) -> str:
                 [sys.executable, "-I", "-S", "-c", ""], stdin=subprocess.DEVNULL, stdout=file, env={}, check=False
             )
     except OSError as error:
-        return said(error)
+        return said(error, state)
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()

@@ -286,7 +286,7 @@ class Runner:
             else:
                 self._launch(known, replica.process)
         except (OSError, KeyError) as error:
-            why = said(error) if isinstance(error, OSError) else str(error)
+            why = said(error, self._settings.state) if isinstance(error, OSError) else str(error)
             _log.warning("run %s could not be started: %s", run_id, why)
             if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
                 self._refusal = why

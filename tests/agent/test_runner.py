@@ -141,7 +141,7 @@ def test_what_a_busy_machine_refuses_is_begun_again_and_has_not_failed(
     monkeypatch.setattr(subprocess, "Popen", refuse_once)
     machine.want(replica(process=shell("true")))
     assert machine.runner.reports() == ()
-    assert machine.runner.take_refusal() == os.strerror(code)
+    assert machine.runner.take_refusal() == f"{os.strerror(code)} ({machine.state})"
     machine.want(replica(process=shell("true")))
     assert machine.ended().exit_code == 0
     assert len(refused) == 1
