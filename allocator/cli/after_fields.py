@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from allocator.cli import field_types as f
 from allocator.domain.errors import InvalidInput, Violation
-from allocator.domain.job import JobSpec
 from allocator.domain.process import MOST_DEPENDENCIES, Condition, Dependency
 
 _ID = re.compile(r"j[1-9][0-9]*\Z")
@@ -131,26 +130,6 @@ def positions(reference: Reference, start: int, jobs: int, array: tuple[int, ...
     return tuple(Dependency(f"#{position}", reference.condition) for position in every)
 
 
-def from_here(spec: JobSpec, start: int, ids: Sequence[str | None] | None) -> JobSpec:
-    """The spec for a request whose first job is at position `start` of all; `ids` are those of the jobs before it, None
-    for one that was refused. Where nobody knows them (None), InvalidInput if it needs one.
-    """
-    if not spec.after:
-        return spec
-    return replace(spec, after=tuple(replace(each, job_id=_from(each.job_id, start, ids)) for each in spec.after))
-
-
-def _from(job_id: str, start: int, ids: Sequence[str | None] | None) -> str:
-    if not job_id.startswith("#"):
-        return job_id
-    position = int(job_id[1:])
-    if position >= start:
-        return f"#{position - start}"
-    if ids is None:
-        raise InvalidInput.of("after", f"names job {position} of more than {start}: too far up to be simulated")
-    return ids[position] or f"item {position}, which was refused"
-
-
 __all__ = [
-    "Above", "Reference", "from_here", "positions", "read_after", "read_after_flag", "read_condition",
+    "Above", "Reference", "positions", "read_after", "read_after_flag", "read_condition",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -16,11 +17,9 @@ from allocator.domain.errors import AllocatorError, InvalidInput
 
 PANEL = "Jobs"
 _AS_GIVEN = {"weight": "--weight", "priority_class": "--priority-class"}
-BATCH = 1000
-"""Jobs sent in one request."""
 
 
-def show_results(settings: Session, results: list[ItemResult], done: str, *, quiet: bool = False) -> ExitCode:
+def show_results(settings: Session, results: Sequence[ItemResult], done: str, *, quiet: bool = False) -> ExitCode:
     """Ids on standard output, one per line, so that they can be piped; refusals and the count on standard error."""
     refused = [(index, result) for index, result in enumerate(results) if isinstance(result, AllocatorError)]
     accepted = [result for result in results if isinstance(result, Job)]
@@ -116,10 +115,8 @@ def cancel(
 ) -> None:
     """End jobs. A job that was cancelled before stays so."""
     settings = session(context)
-    results: list[ItemResult] = []
     with settings.client() as client:
-        for start in range(0, len(job_ids), BATCH):
-            results += client.cancel(job_ids[start : start + BATCH], message=message)
+        results = client.cancel(job_ids, message=message)
     raise typer.Exit(show_results(settings, results, "cancelled"))
 
 
@@ -139,12 +136,7 @@ def update(
     if weight is None and priority_class is None:
         raise InvalidInput.of("", "nothing to change: give --weight or --priority-class")
     settings = session(context)
-    results: list[ItemResult] = []
     with settings.client() as client:
-        for start in range(0, len(job_ids), BATCH):
-            batch = job_ids[start : start + BATCH]
-            answers = client.update([JobUpdate(job_id, weight, priority_class) for job_id in batch])
-            results += (
-                as_given(answer, _AS_GIVEN) if isinstance(answer, InvalidInput) else answer for answer in answers
-            )
+        answers = client.update([JobUpdate(job_id, weight, priority_class) for job_id in job_ids])
+    results = [as_given(each, _AS_GIVEN) if isinstance(each, InvalidInput) else each for each in answers]
     raise typer.Exit(show_results(settings, results, "updated"))

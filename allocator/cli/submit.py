@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import uuid4
 
 import typer
 
 from allocator.cli import completion, documents, schema, screen
-from allocator.cli.after_fields import from_here, read_after_flag
+from allocator.cli.after_fields import read_after_flag
 from allocator.cli.app import SEPARATED, Session, app, command, session
 from allocator.cli.exits import ExitCode
 from allocator.cli.jobfile import JobDraft, as_flag, draft_of_flags, read_drafts
-from allocator.cli.jobs import BATCH, PANEL, show_results
+from allocator.cli.jobs import PANEL, show_results
 from allocator.cli.place_fields import PlaceFlags, read_curve_flag
 from allocator.cli.promise_fields import UNKNOWN
 from allocator.cli.whatif import dry_run as tell_dry_run
 from allocator.cli.whatif import specs_of
-from allocator.client import Client, ItemResult, Job, JobChange, JobState
+from allocator.client import Client, Job, JobChange, JobState
 from allocator.domain.errors import InvalidInput
 
 
@@ -243,7 +242,8 @@ def submit(
         if dry_run:
             specs = specs_of(client, drafts)
             raise typer.Exit(tell_dry_run(settings, client, specs, allow_infeasible=allow_infeasible))
-        results = _submit_all(client, drafts, request_id, allow_infeasible=allow_infeasible)
+        specs = specs_of(client, drafts)
+        results = client.submit(specs, request_id=request_id, allow_infeasible=allow_infeasible)
         code = show_results(settings, results, "submitted", quiet=wait and settings.json)
         if wait:
             code = max(code, _follow(settings, client, [r.id for r in results if isinstance(r, Job)]))
@@ -259,21 +259,6 @@ def _drafts(file: str | None, flags: dict[str, object]) -> tuple[JobDraft, ...]:
         named = ", ".join(sorted(map(as_flag, paths)))
         raise InvalidInput.of("--file", f"cannot be combined with {named}: write defaults into the file")
     return read_drafts(documents.read(file))
-
-
-def _submit_all(
-    client: Client, drafts: tuple[JobDraft, ...], request_id: str | None, *, allow_infeasible: bool
-) -> list[ItemResult]:
-    """In batches; each has its own request id, made from the whole submission's, so that a repetition is one, too."""
-    specs = specs_of(client, drafts)
-    root = request_id or str(uuid4())
-    results: list[ItemResult] = []
-    for start in range(0, len(specs), BATCH):
-        ids = [result.id if isinstance(result, Job) else None for result in results]
-        batch = [from_here(spec, start, ids) for spec in specs[start : start + BATCH]]
-        batch_id = root if start == 0 else f"{root}+{start}"
-        results += client.submit(batch, request_id=batch_id, allow_infeasible=allow_infeasible)
-    return results
 
 
 def _follow(settings: Session, client: Client, job_ids: list[str]) -> ExitCode:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from allocator.cli import completion, documents, jobfile, screen
-from allocator.cli.after_fields import from_here
 from allocator.cli.app import Session, app, as_given, command, session
 from allocator.cli.exits import ExitCode, of_batch
 from allocator.cli.jobfile import JobDraft, read_drafts
@@ -24,6 +23,7 @@ from allocator.cli.whatif_flags import (
 from allocator.cli.whatif_json import outcome_json, plan_json
 from allocator.cli.whatif_view import show_dry_run, show_outcome, show_plan
 from allocator.client import Client, JobSpec, Outcome
+from allocator.client.batches import from_here
 from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.intake.commands import SubmitJobs
 

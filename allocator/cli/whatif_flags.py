@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from allocator.cli import documents
-from allocator.cli.after_fields import from_here
 from allocator.cli.quantities import parse_amount
 from allocator.cli.quotas import parse_quotas
 from allocator.client import AddNodes, Client, Discipline, JobSpec, JobUpdate, Offer, RemoveNode, SetLimit, SetPolicy
+from allocator.client.batches import from_here
 from allocator.domain.cluster import NodeAvailability
 from allocator.domain.errors import AllocatorError, InvalidInput, Violation
 from allocator.domain.quota import Quota

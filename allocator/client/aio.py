@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from allocator.client import calls
+from allocator.client.batches import Batches
 from allocator.client.exchange import (
     CHANNEL_OPTIONS,
     DEFAULT_TIMEOUT,
@@ -96,7 +97,7 @@ class AsyncClient:
         allow_infeasible: bool = False,
         timeout: float | None = None,
     ) -> tuple[ItemResult, ...]:
-        return await self._call(calls.submit(specs, request_id, allow_infeasible=allow_infeasible), timeout)
+        return await self._batches(calls.submit(specs, request_id, allow_infeasible=allow_infeasible), timeout)
 
     async def job(self, job_id: str, *, timeout: float | None = None) -> Job:
         return await self._call(calls.job(job_id), timeout)
@@ -114,10 +115,10 @@ class AsyncClient:
     async def cancel(
         self, job_ids: Iterable[str], *, message: str = "", timeout: float | None = None
     ) -> tuple[ItemResult, ...]:
-        return await self._call(calls.cancel(job_ids, message), timeout)
+        return await self._batches(calls.cancel(job_ids, message), timeout)
 
     async def update(self, updates: Iterable[JobUpdate], *, timeout: float | None = None) -> tuple[ItemResult, ...]:
-        return await self._call(calls.update(updates), timeout)
+        return await self._batches(calls.update(updates), timeout)
 
     async def report_progress(
         self, job_id: str, throughput: float, *, epoch: Epoch | None = None, timeout: float | None = None
@@ -333,6 +334,16 @@ class AsyncClient:
             else:
                 return answer_of(call, reply)
             await asyncio.sleep(attempts.after(failure))
+
+    async def _batches(self, batches: Batches[T], timeout: float | None) -> T:
+        call = next(batches)
+        while True:
+            answer = await self._call(call, timeout)
+            try:
+                call = batches.send(answer)
+            except StopIteration as ended:
+                all_answers: T = ended.value
+                return all_answers
 
     async def _pages(self, pages: Pages[T], timeout: float | None) -> AsyncIterator[T]:
         token = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import grpc
@@ -10,8 +11,11 @@ from google.rpc import status_pb2  # type: ignore[import-untyped] # ships no py.
 
 from allocator.client.errors import DeadlineExceeded, UnexpectedAnswer, Unreachable
 from allocator.client.exchange import Failure, Method
-from allocator.domain.errors import ResourceExhausted, StoreUnavailable
+from allocator.domain.errors import InvalidInput, ResourceExhausted, StoreUnavailable
 from allocator.wire.errors import error_from_status, retry_after
+
+_TOO_LARGE = re.compile(r"(SERVER|CLIENT): Received message larger than max \((\d+) vs\. (\d+)\)")
+"""Who refused it, how large it was, and how large it might be: gRPC says so in words only."""
 
 
 def failure_of(error: grpc.RpcError, method: Method, address: str, timeout: float) -> Failure:
@@ -29,6 +33,13 @@ def failure_of(error: grpc.RpcError, method: Method, address: str, timeout: floa
         return Failure(Unreachable(address, _shortened(details)), transient=True)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Failure(DeadlineExceeded(method.name, timeout), transient=False)
+    too_large = _TOO_LARGE.search(details) if code is grpc.StatusCode.RESOURCE_EXHAUSTED else None
+    if too_large is not None:
+        side, size, most = too_large.groups()
+        if side == "SERVER":
+            why = f"has {int(size):,} bytes, and the daemon takes {int(most):,} at most: send less at a time"
+            return Failure(InvalidInput.of("request", why), transient=False)
+        details = f"the answer has {int(size):,} bytes, and {int(most):,} are taken at most: ask for less at a time"
     return Failure(UnexpectedAnswer(method.name, code.name, details), transient=False)
 
 

@@ -48,19 +48,20 @@ class Client(Questions):
         allow_infeasible: bool = False,
         timeout: float | None = None,
     ) -> tuple[ItemResult, ...]:
-        """Per spec, in order, the job admitted or the AllocatorError that refused it; at most 10,000 specs.
+        """Per spec, in order, the job admitted or the AllocatorError that refused it.
 
         `request_id` (default: a new UUID) makes repeating harmless: the same id with the same specs gets the same
         jobs, as they are now, and the same refusals; with others AlreadyExists. A request of which nothing was
         admitted, something of it for ResourceExhausted, may be repeated with its id to be tried again.
         What no node that is known could ever run is refused, unless `allow_infeasible` or the server says otherwise.
         In `JobSpec.after`, `Dependency("#0")` is the first of these jobs, `"#1"` the next: a job may name those before
-        it.
+        it. More than 10,000 specs, or 16 MiB of them, are sent as several requests, each within `timeout`: where one
+        of them fails, what was admitted before stays, and the same submit with the same `request_id` goes on.
 
             for result in client.submit(specs, request_id="nightly-2026-11-22"):
                 print(result.id if isinstance(result, Job) else f"refused: {result}")
         """
-        return self._call(calls.submit(specs, request_id, allow_infeasible=allow_infeasible), timeout)
+        return self._batches(calls.submit(specs, request_id, allow_infeasible=allow_infeasible), timeout)
 
     def job(self, job_id: str, *, timeout: float | None = None) -> Job:
         """One job, live or final. NotFound."""
@@ -84,14 +85,14 @@ class Client(Questions):
         self, job_ids: Iterable[str], *, message: str = "", timeout: float | None = None
     ) -> tuple[ItemResult, ...]:
         """Per id the job or why it was refused. A cancelled job stays so; other final ones: FailedPrecondition."""
-        return self._call(calls.cancel(job_ids, message), timeout)
+        return self._batches(calls.cancel(job_ids, message), timeout)
 
     def update(self, updates: Iterable[JobUpdate], *, timeout: float | None = None) -> tuple[ItemResult, ...]:
         """Per update the job or why it was refused.
 
         client.update([JobUpdate(job.id, weight=2.0), JobUpdate(other.id, priority_class="high")])
         """
-        return self._call(calls.update(updates), timeout)
+        return self._batches(calls.update(updates), timeout)
 
     def report_progress(
         self, job_id: str, throughput: float, *, epoch: Epoch | None = None, timeout: float | None = None

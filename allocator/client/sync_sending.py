@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 
 import grpc
 
+from allocator.client.batches import Batches
 from allocator.client.exchange import (
     CHANNEL_OPTIONS,
     DEFAULT_TIMEOUT,
@@ -76,6 +77,17 @@ class Sender:
             else:
                 return answer_of(call, reply)
             time.sleep(attempts.after(failure))
+
+    def _batches(self, batches: Batches[T], timeout: float | None) -> T:
+        """Each within `timeout`."""
+        call = next(batches)
+        while True:
+            answer = self._call(call, timeout)
+            try:
+                call = batches.send(answer)
+            except StopIteration as ended:
+                all_answers: T = ended.value
+                return all_answers
 
     def _pages(self, pages: Pages[T], timeout: float | None) -> Iterator[T]:
         token = ""

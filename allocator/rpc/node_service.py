@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from allocator.domain.cluster import NodeAvailability
+from allocator.domain.placement import NodeDesired
 from allocator.intake.commands import RemoveNode, SetNodeAvailability
+from allocator.rpc import tokens
 from allocator.rpc.backend import Backend, Context
 from allocator.rpc.output_relay import Line
 from allocator.rpc.paging import by_name
 from allocator.v1 import node_service_pb2 as pb
 from allocator.v1 import node_service_pb2_grpc as pb_grpc
 from allocator.wire import commands, output
+from allocator.wire.desired_parts import parts_of
 from allocator.wire.nodes import desired_to_proto, node_to_proto
 
 
@@ -48,12 +51,13 @@ class NodeService(pb_grpc.NodeServiceServicer):
         # Listen first, then look: what is pushed in between is in the slot, and its epoch tells whether it is news.
         with self._backend.hub.allocations(request.node) as slot:
             desired = self._backend.reads.desired(request.node)
-            yield pb.WatchAllocationsResponse(desired=desired_to_proto(desired))
             while True:
+                for message in _told(desired, in_parts=request.in_parts):
+                    yield message
                 newest = await slot.take()
-                if newest.epoch > desired.epoch:
-                    desired = newest
-                    yield pb.WatchAllocationsResponse(desired=desired_to_proto(desired))
+                while newest.epoch <= desired.epoch:
+                    newest = await slot.take()
+                desired = newest
 
     async def OfferOutput(
         self, requests: AsyncIterator[pb.OfferOutputRequest], context: Context
@@ -95,7 +99,20 @@ class NodeService(pb_grpc.NodeServiceServicer):
 
     async def ListNodes(self, request: pb.ListNodesRequest, context: Context) -> pb.ListNodesResponse:
         nodes, token = by_name(self._backend.reads.nodes(), request.page_size, request.page_token)
-        return pb.ListNodesResponse(nodes=[node_to_proto(node) for node in nodes], next_page_token=token)
+        response = pb.ListNodesResponse(next_page_token=token)
+        bytes_left = self._backend.settings.max_message_bytes // 4
+        for node in nodes:
+            message = node_to_proto(node)
+            bytes_left -= message.ByteSize()
+            if bytes_left < 0 and response.nodes:  # a thousand nodes with all the labels they may have exceed a message
+                response.next_page_token = tokens.page_token(response.nodes[-1].name)
+                break
+            response.nodes.append(message)
+        return response
+
+
+def _told(desired: NodeDesired, *, in_parts: bool) -> Iterable[pb.WatchAllocationsResponse]:
+    return parts_of(desired) if in_parts else (pb.WatchAllocationsResponse(desired=desired_to_proto(desired)),)
 
 
 async def _listen(messages: AsyncIterator[pb.OfferOutputRequest], line: Line) -> None:

@@ -115,16 +115,17 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelJobs(self, request, context):
-        """Ends jobs. Cancelling a cancelled job changes nothing. Item errors: NOT_FOUND, FAILED_PRECONDITION (succeeded or
-        failed already).
+        """Ends jobs. Cancelling a cancelled job changes nothing. The answer holds every job, of up to some 150 KiB each: name a
+        few hundred at a time where they may be large. Item errors: NOT_FOUND, FAILED_PRECONDITION (succeeded or failed
+        already).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateJobs(self, request, context):
-        """Changes the weight or the priority class of live jobs. Item errors: INVALID_ARGUMENT, NOT_FOUND,
-        FAILED_PRECONDITION (final).
+        """Changes the weight or the priority class of live jobs. The answer holds every job, as that of CancelJobs. Item errors:
+        INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (final).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

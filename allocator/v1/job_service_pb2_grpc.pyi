@@ -52,12 +52,13 @@ class JobServiceStub:
     twice and none that exists throughout is left out.
     """
     CancelJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobsRequest, _job_service_pb2.CancelJobsResponse]
-    """Ends jobs. Cancelling a cancelled job changes nothing. Item errors: NOT_FOUND, FAILED_PRECONDITION (succeeded or
-    failed already).
+    """Ends jobs. Cancelling a cancelled job changes nothing. The answer holds every job, of up to some 150 KiB each: name a
+    few hundred at a time where they may be large. Item errors: NOT_FOUND, FAILED_PRECONDITION (succeeded or failed
+    already).
     """
     UpdateJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobsRequest, _job_service_pb2.UpdateJobsResponse]
-    """Changes the weight or the priority class of live jobs. Item errors: INVALID_ARGUMENT, NOT_FOUND,
-    FAILED_PRECONDITION (final).
+    """Changes the weight or the priority class of live jobs. The answer holds every job, as that of CancelJobs. Item errors:
+    INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (final).
     """
     ReportProgress: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ReportProgressRequest, _job_service_pb2.ReportProgressResponse]
     """Tells the measured throughput of a running job. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (not
@@ -105,12 +106,13 @@ class JobServiceAsyncStub(JobServiceStub):
     twice and none that exists throughout is left out.
     """
     CancelJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobsRequest, _job_service_pb2.CancelJobsResponse]  # type: ignore[assignment]
-    """Ends jobs. Cancelling a cancelled job changes nothing. Item errors: NOT_FOUND, FAILED_PRECONDITION (succeeded or
-    failed already).
+    """Ends jobs. Cancelling a cancelled job changes nothing. The answer holds every job, of up to some 150 KiB each: name a
+    few hundred at a time where they may be large. Item errors: NOT_FOUND, FAILED_PRECONDITION (succeeded or failed
+    already).
     """
     UpdateJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobsRequest, _job_service_pb2.UpdateJobsResponse]  # type: ignore[assignment]
-    """Changes the weight or the priority class of live jobs. Item errors: INVALID_ARGUMENT, NOT_FOUND,
-    FAILED_PRECONDITION (final).
+    """Changes the weight or the priority class of live jobs. The answer holds every job, as that of CancelJobs. Item errors:
+    INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (final).
     """
     ReportProgress: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ReportProgressRequest, _job_service_pb2.ReportProgressResponse]  # type: ignore[assignment]
     """Tells the measured throughput of a running job. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (not
@@ -179,8 +181,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.CancelJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.CancelJobsResponse, _abc.Awaitable[_job_service_pb2.CancelJobsResponse]]:
-        """Ends jobs. Cancelling a cancelled job changes nothing. Item errors: NOT_FOUND, FAILED_PRECONDITION (succeeded or
-        failed already).
+        """Ends jobs. Cancelling a cancelled job changes nothing. The answer holds every job, of up to some 150 KiB each: name a
+        few hundred at a time where they may be large. Item errors: NOT_FOUND, FAILED_PRECONDITION (succeeded or failed
+        already).
         """
 
     @_abc_1.abstractmethod
@@ -189,8 +192,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.UpdateJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.UpdateJobsResponse, _abc.Awaitable[_job_service_pb2.UpdateJobsResponse]]:
-        """Changes the weight or the priority class of live jobs. Item errors: INVALID_ARGUMENT, NOT_FOUND,
-        FAILED_PRECONDITION (final).
+        """Changes the weight or the priority class of live jobs. The answer holds every job, as that of CancelJobs. Item errors:
+        INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (final).
         """
 
     @_abc_1.abstractmethod

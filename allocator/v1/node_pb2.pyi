@@ -133,8 +133,8 @@ class _ReplicaStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplicaS
     REPLICA_STATE_FAILED: _ReplicaState.ValueType  # 3
     """It failed."""
     REPLICA_STATE_NOT_BEGUN: _ReplicaState.ValueType  # 4
-    """It never began since the job's last start, and will not: the node has a `trouble`. The job waits for another place,
-    at no cost. Ignored of a node without one.
+    """It has not begun, and will not: the node has a `trouble`. The job waits for another place, and has not failed.
+    Ignored of a node without one.
     """
 
 class ReplicaState(_ReplicaState, metaclass=_ReplicaStateEnumTypeWrapper):
@@ -149,8 +149,8 @@ REPLICA_STATE_SUCCEEDED: ReplicaState.ValueType  # 2
 REPLICA_STATE_FAILED: ReplicaState.ValueType  # 3
 """It failed."""
 REPLICA_STATE_NOT_BEGUN: ReplicaState.ValueType  # 4
-"""It never began since the job's last start, and will not: the node has a `trouble`. The job waits for another place,
-at no cost. Ignored of a node without one.
+"""It has not begun, and will not: the node has a `trouble`. The job waits for another place, and has not failed.
+Ignored of a node without one.
 """
 Global___ReplicaState: _TypeAlias = ReplicaState  # noqa: Y015
 

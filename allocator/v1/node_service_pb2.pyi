@@ -137,16 +137,20 @@ class WatchAllocationsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_FIELD_NUMBER: _builtins.int
+    IN_PARTS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node's name."""
+    in_parts: _builtins.bool
+    """Whether the reader puts parts together. Otherwise every message is whole, however large it is."""
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
+        in_parts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_parts", b"in_parts", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -159,18 +163,34 @@ class WatchAllocationsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DESIRED_FIELD_NUMBER: _builtins.int
+    CONTINUES_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    continues: _builtins.bool
+    """Whether its replicas come after those of the message before it."""
+    more: _builtins.bool
+    """Whether the next message continues it. Only with the last part it is known what shall run."""
     @_builtins.property
     def desired(self) -> _node_pb2.NodeDesired:
-        """Everything that shall run on the node."""
+        """Everything that shall run on the node; or, in parts, the next of its replicas."""
+
+    @_builtins.property
+    def shared(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which of its replicas, by index, run the same process with the same peers as the replica before them, perhaps of the
+        message before; both are left out of these.
+        """
 
     def __init__(
         self,
         *,
         desired: _node_pb2.NodeDesired | None = ...,
+        continues: _builtins.bool = ...,
+        more: _builtins.bool = ...,
+        shared: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continues", b"continues", "desired", b"desired", "more", b"more", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

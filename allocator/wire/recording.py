@@ -2,8 +2,8 @@
 
     begin, facts*, round, facts*, round, ..., begin, facts*, round, ...
 
-Facts come in records of at most FACTS_PER_RECORD, so that no message is large and nobody is kept waiting for one. The
-reader keeps what did not change as the very same object, as a store does.
+Facts come in records of at most FACTS_PER_RECORD, and some BYTES_PER_RECORD, so that no message is large and nobody is
+kept waiting for one. The reader keeps what did not change as the very same object, as a store does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from allocator.domain.applied_policy import AppliedPolicy
 from allocator.domain.cluster import Node
@@ -36,6 +36,8 @@ from allocator.wire.rounds import round_from_proto, round_to_proto
 
 FACTS_PER_RECORD = 500
 """Some 200 KiB."""
+BYTES_PER_RECORD = 4 * 2**20
+"""At most, unless a single fact is larger: jobs may have 64 KiB of environment each."""
 FACTS_AT_A_TIME = 50
 """About 2 ms of work between two checkpoints, at which more urgent work on other threads may come first."""
 
@@ -236,8 +238,13 @@ def _named_changes(
 
 
 def _in_records(facts: Iterator[tuple[str, Any]]) -> Iterator[pb.CaptureRecord]:
-    record, count = pb.CaptureRecord(), 0
+    record, count, size = pb.CaptureRecord(), 0, 0
     for field_name, entry in facts:
+        bytes_of_it = entry.ByteSize() if isinstance(entry, Message) else 0
+        if count and size + bytes_of_it > BYTES_PER_RECORD:
+            yield record
+            record, count, size = pb.CaptureRecord(), 0, 0
+        size += bytes_of_it
         if field_name == "policy":
             record.facts.policy.CopyFrom(entry)
         else:
@@ -247,7 +254,7 @@ def _in_records(facts: Iterator[tuple[str, Any]]) -> Iterator[pb.CaptureRecord]:
             checkpoint()
         if count == FACTS_PER_RECORD:
             yield record
-            record, count = pb.CaptureRecord(), 0
+            record, count, size = pb.CaptureRecord(), 0, 0
     if count:
         yield record
 

@@ -9,6 +9,7 @@ import pytest
 
 from allocator.cli import documents
 from allocator.cli.jobfile import read_drafts, specs_of
+from allocator.client import batches
 from allocator.domain.errors import InvalidInput
 from allocator.domain.job import JobState
 from allocator.domain.process import Condition, Dependency, Process, Retries
@@ -202,8 +203,11 @@ class TestSubmit:
         assert ran.code == 2
         assert "--file: cannot be combined with COMMAND" in ran.err
 
-    def test_dependencies_reach_over_requests_and_refusals(self, served: Served, run: Run) -> None:
+    def test_dependencies_reach_over_requests_and_refusals(
+        self, served: Served, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """More jobs than one request takes; one that comes after a refused one is refused itself, and says so."""
+        monkeypatch.setattr(batches, "MOST_JOBS", 1000)
         served.populate(("q",), (node(),))
         text = """
 defaults: {queue: q, cpu: 1}
@@ -218,7 +222,7 @@ jobs:
         assert ran.code == 1
         assert len(ran.out.split()) == 1002
         assert "item 1: queue 'nowhere' does not exist" in ran.err
-        assert "item 1003: jobs[3].after[0].job_id: there is no job 'item 1, which was refused'" in ran.err
+        assert "item 1003: jobs[1003].after[0].job_id: there is no job 'item 1, which was refused'" in ran.err
         assert served.store.get_job("j1001").waits_for == ("j1",)
         assert served.store.get_job("j1002").waits_for == ("j1", "j3")
 

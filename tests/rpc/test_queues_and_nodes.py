@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import grpc
 import pytest
 
@@ -88,6 +90,21 @@ async def test_pages_of_queues_with_many_quotas_are_bounded_in_bytes_too() -> No
             names += [queue.name for queue in page.queues]
             request.page_token = page.next_page_token
         assert names == ["q", *(f"q{index:02}" for index in range(12))]
+
+
+async def test_pages_of_nodes_with_many_labels_are_bounded_in_bytes_too() -> None:
+    async with serving(RpcSettings(max_message_bytes=2**16)) as served:
+        labels = tuple((f"k{number:02}", "v" * 200) for number in range(30))
+        for index in range(12):
+            served.do(c.RegisterNode(replace(node(f"m{index:02}"), labels=labels)))
+        request = nodes.ListNodesRequest(page_size=1000)
+        names: list[str] = []
+        while not names or request.page_token:
+            page = await served.nodes.ListNodes(request)
+            assert page.ByteSize() < 2**15
+            names += [each.name for each in page.nodes]
+            request.page_token = page.next_page_token
+        assert names == [*(f"m{index:02}" for index in range(12)), "n1"]
 
 
 async def test_queues_and_nodes_come_in_pages(served: Served) -> None:

@@ -19,6 +19,7 @@ from allocator.domain.job import Job, revised
 from allocator.domain.placement import Placement, ReplicaPlacement
 from allocator.domain.plan import Change, Commit, Move, Plan, Preempt, Rejected, Resize, Start
 from allocator.domain.policy import Policy
+from allocator.domain.process import Process
 from allocator.domain.reason import PendingCause, PendingReason, PreemptionReason, Shortage
 from allocator.domain.side_constraint import SideConstraint, Term
 from allocator.domain.snapshot import Memory, QueueHistory, Snapshot, WorkKind
@@ -36,6 +37,7 @@ from allocator.wire.recording import (
     end_record,
     gap_record,
 )
+from tests.builders import spec
 from tests.wire import strategies as s
 
 QUICK = settings(
@@ -191,12 +193,13 @@ def begin() -> CaptureBegin:
 
 
 @QUICK
-@given(rounds(), st.integers(1, 3))
+@given(rounds(), st.integers(1, 3), st.sampled_from([1, 500, 2**22]))
 def test_what_a_capture_holds_is_exactly_what_was(
-    history: list[tuple[SeenRound, tuple[Job, ...]]], facts_per_record: int
+    history: list[tuple[SeenRound, tuple[Job, ...]]], facts_per_record: int, bytes_per_record: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "FACTS_PER_RECORD", facts_per_record)
+        patch.setattr(recording, "BYTES_PER_RECORD", bytes_per_record)
         encoder, decoder = CaptureEncoder(), CaptureDecoder()
         assert decoder.read(encoder.begin(begin()).SerializeToString()) == begin()
         for seen, ended in history:
@@ -217,6 +220,15 @@ def test_what_a_capture_holds_is_exactly_what_was(
                 solution_digest(seen.solution),
                 memory_digest(seen.after),
             )
+
+
+def test_records_of_large_jobs_are_not_large() -> None:
+    process = Process(("run",), (("LARGE", "x" * 60_000),))
+    jobs = tuple(Job(f"j{n}", n, spec("q", process=process), 1.0) for n in range(200))
+    facts = list(CaptureEncoder().standing(Snapshot(1, 1, 1.0, (), (), jobs), Policy(), ()))
+    sizes = [record.ByteSize() for record in facts]
+    assert sum(sizes) > 12_000_000
+    assert max(sizes) <= recording.BYTES_PER_RECORD + 100
 
 
 def test_gaps_and_ends_are_read_back() -> None:

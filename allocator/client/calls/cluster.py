@@ -32,6 +32,7 @@ from allocator.wire import nodes as wire_nodes
 from allocator.wire import policies as wire_policies
 from allocator.wire import queues as wire_queues
 from allocator.wire import rounds as wire_rounds
+from allocator.wire.desired_parts import Parts
 from allocator.wire.policies import PolicyCheck, PolicyRecord
 from allocator.wire.recording import CapturedRecord, record_from_response
 from allocator.wire.rounds import ClusterStatus
@@ -165,10 +166,11 @@ def heartbeat(name: str, reports: Iterable[ReplicaReport]) -> Call[Lease]:
 
 def watch_allocations(name: str) -> Stream[NodeDesired]:
     """A new stream begins with the state that holds then, so to resume is to begin again."""
+    parts = Parts()
     return Stream(
         _WATCH_ALLOCATIONS,
-        lambda: node_pb.WatchAllocationsRequest(node=name),
-        lambda reply: wire_nodes.desired_from_proto(reply.desired),
+        lambda: node_pb.WatchAllocationsRequest(node=name, in_parts=True),
+        parts.add,
         lambda _: watch_allocations(name),
     )
 

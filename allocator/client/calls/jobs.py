@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from google.protobuf.message import Message
+
+from allocator.client.batches import Batches, cut, seen_from, submission
 from allocator.client.exchange import Call, Method, Pages, Stream
 from allocator.client.views import EndOfSnapshot, JobChange, JobEvent
 from allocator.domain.job import Job, JobSpec, JobState
@@ -16,7 +20,6 @@ from allocator.intake.commands import (
     ItemResult,
     JobUpdate,
     ReportProgress,
-    SubmitJobs,
     UpdateJobs,
 )
 from allocator.v1 import job_service_pb2 as job_pb
@@ -34,20 +37,35 @@ _READ_OUTPUT = Method("JobService", "ReadOutput", job_pb.ReadOutputResponse)
 _WATCH_JOBS = Method("JobService", "WatchJobs", job_pb.WatchJobsResponse)
 
 
-def submit(specs: Iterable[JobSpec], request_id: str | None, *, allow_infeasible: bool) -> Call[tuple[ItemResult, ...]]:
+def submit(
+    specs: Iterable[JobSpec], request_id: str | None, *, allow_infeasible: bool
+) -> Batches[tuple[ItemResult, ...]]:
     """Without a request id it makes one, so that a submit can always be repeated."""
-    command = SubmitJobs(tuple(specs), request_id or str(uuid4()), feasible_only=not allow_infeasible)
-    return Call(_SUBMIT, lambda: wire.submit_jobs_to_proto(command), _results, repeatable=True)
+    wanted, root = tuple(specs), request_id or str(uuid4())
+    results: tuple[ItemResult, ...] = ()
+    while not results or len(results) < len(wanted):
+        request = submission(wanted, results, root, allow_infeasible=allow_infeasible)
+        answers = yield Call(_SUBMIT, partial(_itself, request), _results, repeatable=True)
+        results += seen_from("jobs", len(results), answers)
+        if not wanted:
+            break
+    return results
 
 
-def cancel(job_ids: Iterable[str], message: str) -> Call[tuple[ItemResult, ...]]:
-    command = CancelJobs(tuple(job_ids), message)
-    return Call(_CANCEL, lambda: wire.cancel_jobs_to_proto(command), _results)
+def cancel(job_ids: Iterable[str], message: str) -> Batches[tuple[ItemResult, ...]]:
+    results: tuple[ItemResult, ...] = ()
+    for command in (CancelJobs(ids, message) for ids in cut(job_ids)):
+        answers = yield Call(_CANCEL, partial(wire.cancel_jobs_to_proto, command), _results)
+        results += seen_from("job_ids", len(results), answers)
+    return results
 
 
-def update(updates: Iterable[JobUpdate]) -> Call[tuple[ItemResult, ...]]:
-    command = UpdateJobs(tuple(updates))
-    return Call(_UPDATE, lambda: wire.update_jobs_to_proto(command), _results)
+def update(updates: Iterable[JobUpdate]) -> Batches[tuple[ItemResult, ...]]:
+    results: tuple[ItemResult, ...] = ()
+    for command in (UpdateJobs(some) for some in cut(updates)):
+        answers = yield Call(_UPDATE, partial(wire.update_jobs_to_proto, command), _results)
+        results += seen_from("updates", len(results), answers)
+    return results
 
 
 def report_progress(job_id: str, throughput: float, epoch: Epoch | None) -> Call[Job]:
@@ -111,6 +129,10 @@ def read_output(
         wire_output.event_from_proto,
         resume,
     )
+
+
+def _itself(request: Message) -> Message:
+    return request
 
 
 def _results(reply: job_pb.SubmitJobsResponse) -> tuple[ItemResult, ...]:
