@@ -22,13 +22,13 @@ from typing import TypeVar
 from allocator.agent.ability import Ability, Patience
 from allocator.agent.hindrance import hindrance, said
 from allocator.agent.output import OutputReader
-from allocator.agent.plan import Begin, plan
+from allocator.agent.plan import Begin, leaving, plan
 from allocator.agent.records import boot_time
 from allocator.agent.runner import Runner
 from allocator.client import AsyncClient, Lease, RetryPolicy
 from allocator.domain.cluster import Node
 from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, NotFound
-from allocator.domain.placement import Epoch, NodeDesired
+from allocator.domain.placement import Epoch, JobStart, NodeDesired
 from allocator.intake.commands import ReplicaReport
 
 T = TypeVar("T")
@@ -44,6 +44,7 @@ _JITTER = 0.1
 _STEP_SECONDS = 0.5
 """About how long is worked at a stretch: then heartbeats get their turn."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
+_NOTHING_SEEN = Epoch(0, 0)
 _SAFETY = 0.2
 """Of the lease: the same share at its end in which supervisors stop what runs; nothing begins then."""
 
@@ -78,7 +79,8 @@ class Agent:
         self._lease = Lease(0.0, 1.0)
         self._deadline = 0.0
         self._work_to_do = asyncio.Event()
-        self._ended = asyncio.Event()
+        self._news = asyncio.Event()
+        """There is something that the daemon waits to hear."""
         self._ask_again = asyncio.Event()
         self._watched: dict[str, int] = {}
         self._backoff = RetryPolicy(first_delay=_FIRST_DELAY, longest_delay=_LONGEST_DELAY)
@@ -137,9 +139,16 @@ class Agent:
             if self._said != self._ability.trouble:
                 await self._register(announce=False)
             sent = boot_time()
+            # What is wanted is looked at before the runs are: nothing begins in between that a newer word forbids.
+            desired = self._desired
             try:
+                reports, leaving = await self._by_hand(self._look_around, desired)
                 lease = await self._client.heartbeat(
-                    self._node.name, await self._by_hand(self._reports), timeout=self._patience()
+                    self._node.name,
+                    reports,
+                    seen=_NOTHING_SEEN if desired is None else desired.epoch,
+                    leaving=leaving,
+                    timeout=self._patience(),
                 )
             except NotFound:
                 _log.warning("the daemon does not know this node (any more): registering again")
@@ -158,21 +167,23 @@ class Agent:
             failures = 0
             await self._pause()
 
-    def _reports(self) -> tuple[ReplicaReport, ...]:
-        return (*self._runner.reports(), *self._ability.reports())
+    def _look_around(self, desired: NodeDesired | None) -> tuple[tuple[ReplicaReport, ...], tuple[JobStart, ...]]:
+        """On the other thread. How everything is, and what is not wanted any more but still there."""
+        reports = (*self._runner.reports(), *self._ability.reports())
+        return reports, () if desired is None else leaving(desired, self._runner.runs())
 
     def _patience(self) -> float:
         """Seconds to wait for an answer: some attempts must fit into a lease."""
         return max(1.0, self._lease.lease_seconds / 4)
 
     async def _pause(self) -> None:
-        """Until the next heartbeat is due, or a run has ended."""
+        """Until the next heartbeat is due, or there is news."""
         await asyncio.sleep(_REPORT_GAP_SECONDS)
         interval = self._lease.heartbeat_interval_seconds * self._rng.uniform(1 - _JITTER, 1)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, interval - _REPORT_GAP_SECONDS)):
-                await self._ended.wait()
-        self._ended.clear()
+                await self._news.wait()
+        self._news.clear()
 
     async def _renew(self, sent: float, lease: Lease) -> None:
         if self._deadline and boot_time() > self._last_beginning():
@@ -225,6 +236,8 @@ class Agent:
                 self._newest = desired.epoch
                 self._desired = desired
                 self._work_to_do.set()
+                if desired.awaited:
+                    self._news.set()
 
     # --- what is printed
 
@@ -262,7 +275,7 @@ class Agent:
         while True:
             news, more = await self._by_hand(self._attempt, self._desired, self._last_beginning())
             if news:
-                self._ended.set()
+                self._news.set()
             if more:
                 self._work_to_do.set()
             self._watch_supervisors()

@@ -3,7 +3,8 @@
 A run is one start of one replica's command on this machine. Wanted replicas and runs belong together by job and start
 epoch: what runs since the wanted start goes on, whatever its number and limits are now. A run that no wanted replica
 belongs to is stopped, and forgotten when it has ended. A wanted replica without a run begins, as soon as those that
-are being stopped leave it the room: what two jobs were given one after the other they never use at the same time.
+are being stopped leave it the room: what two jobs were given one after the other they never use at the same time. Of a
+job that waits (`NodeDesired.waiting`) nothing begins: an earlier start of it may still run on another node.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
+from allocator.domain.placement import DesiredReplica, Epoch, JobStart, NodeDesired
 from allocator.domain.resources import GPU_MILLIS, Resources, total
 
 
@@ -93,8 +94,15 @@ def plan(desired: NodeDesired, runs: Sequence[Run], capacity: Resources) -> tupl
     changes = [Adjust(run.id, kept[run.id]) for run in runs if run.id in kept and kept[run.id] != run.replica]
     leaving = [run for run in runs if run.alive and run.id not in kept]
     standing = [kept[run.id] for run in runs if run.alive and run.id in kept]
-    wanted = [replica for replica, run in belonging.items() if run is None]
+    wanted = [replica for replica, run in belonging.items() if run is None and replica.job_id not in desired.waiting]
     return (*ending, *changes, *_beginning(wanted, standing, leaving, capacity))
+
+
+def leaving(desired: NodeDesired, runs: Sequence[Run]) -> tuple[JobStart, ...]:
+    """The starts of which something is alive that is not wanted, each once: the job must not begin elsewhere yet."""
+    kept = {run.id for run in _belonging(desired.replicas, runs).values() if run is not None}
+    found = {JobStart(run.replica.job_id, run.replica.start_epoch) for run in runs if run.alive and run.id not in kept}
+    return tuple(sorted(found))
 
 
 def _belonging(replicas: Iterable[DesiredReplica], runs: Sequence[Run]) -> dict[DesiredReplica, Run | None]:

@@ -38,7 +38,9 @@ _REAP_SECONDS = 0.02
 _ROOM = 8192
 """Bytes, for a file that must be written even if the disk is full."""
 _LEASE_SHARE = 0.2
-"""Of the lease, at its end, is the grace for what is fenced: when the daemon gives the node up, nothing runs here."""
+"""Of the lease, at its end, is for what is fenced: when the daemon gives the node up, nothing runs here."""
+_MARGIN_SHARE = 0.04
+"""Of the lease, the last part of that, is for killing what did not end by itself: its jobs may begin elsewhere then."""
 
 
 def main(folder: str, lock: int) -> None:
@@ -114,8 +116,9 @@ class _Watch:
         if lease is None:
             self._next_time = float("inf")
             return
-        left = lease["deadline"] - time.clock_gettime(time.CLOCK_BOOTTIME)
-        grace = min(self._orders["grace_seconds"], lease["lease_seconds"] * _LEASE_SHARE)
+        margin = lease["lease_seconds"] * _MARGIN_SHARE
+        left = lease["deadline"] - margin - time.clock_gettime(time.CLOCK_BOOTTIME)
+        grace = min(self._orders["grace_seconds"], lease["lease_seconds"] * _LEASE_SHARE - margin)
         self._next_time = time.monotonic() + left - grace
         if left <= grace:
             self._stop("fenced", self._orders["signal"], max(0.0, left))

@@ -37,7 +37,7 @@ from allocator.client.views import JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.output import OutputEnd, OutputEvent
-from allocator.domain.placement import Epoch, NodeDesired
+from allocator.domain.placement import Epoch, JobStart, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.explain.answers import JobExplanation, QueueExplanation
@@ -233,9 +233,15 @@ class AsyncClient:
         return await self._call(calls.register_node(node), timeout)
 
     async def heartbeat(
-        self, node: str, reports: Iterable[ReplicaReport] = (), *, timeout: float | None = None
+        self,
+        node: str,
+        reports: Iterable[ReplicaReport] = (),
+        *,
+        seen: Epoch | None = None,
+        leaving: Iterable[JobStart] = (),
+        timeout: float | None = None,
     ) -> Lease:
-        return await self._call(calls.heartbeat(node, reports), timeout)
+        return await self._call(calls.heartbeat(node, reports, seen, leaving), timeout)
 
     def watch_allocations(self, node: str) -> AsyncIterator[NodeDesired]:
         return self._watch(calls.watch_allocations(node))

@@ -10,7 +10,7 @@ from allocator.client.views import JobEvent, Lease, QueueStatus, Registration
 from allocator.domain.cluster import Node
 from allocator.domain.job import Job, JobSpec, JobState
 from allocator.domain.output import OutputEnd, OutputEvent
-from allocator.domain.placement import Epoch, NodeDesired
+from allocator.domain.placement import Epoch, JobStart, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.intake.commands import ItemResult, JobUpdate, ReplicaReport
@@ -265,12 +265,22 @@ class Client(Questions):
         """
         return self._call(calls.register_node(node), timeout)
 
-    def heartbeat(self, node: str, reports: Iterable[ReplicaReport] = (), *, timeout: float | None = None) -> Lease:
-        """For agents: the node lives, and how its replicas are. Repeat an end until it was answered.
+    def heartbeat(
+        self,
+        node: str,
+        reports: Iterable[ReplicaReport] = (),
+        *,
+        seen: Epoch | None = None,
+        leaving: Iterable[JobStart] = (),
+        timeout: float | None = None,
+    ) -> Lease:
+        """For agents: the node lives, and how its replicas are. Repeat an end until it was answered. `seen`, `leaving`:
+        the epoch of the desired state that the agent goes by, and the starts of jobs of which something still runs
+        although that state does not name them; what moves here from elsewhere begins when those have ended.
 
         NotFound: register first.
         """
-        return self._call(calls.heartbeat(node, reports), timeout)
+        return self._call(calls.heartbeat(node, reports, seen, leaving), timeout)
 
     def watch_allocations(self, node: str) -> Iterator[NodeDesired]:
         """For agents: what the node shall run now, then each newer state, and after a reconnection what holds then.

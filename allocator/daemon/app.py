@@ -20,7 +20,7 @@ from allocator.daemon.noticed import Noticed
 from allocator.daemon.scheduler import Scheduler
 from allocator.domain.errors import AllocatorError, FailedPrecondition, NotFound
 from allocator.metrics import Metrics, MetricsServer
-from allocator.rpc import Hub, RpcServer, RpcSettings
+from allocator.rpc import Departures, Hub, RpcServer, RpcSettings
 from allocator.solvers import ChainSolver
 from allocator.store.sql import SqlStore
 
@@ -46,7 +46,8 @@ class Daemon:
             on_batch=self.metrics.observe_store_batch,
         )
         self.liveness = Liveness(settings.nodes.heartbeat_timeout_seconds)
-        self.ledger = ObservedLedger(self.store, self.liveness, self.metrics)
+        self.departures = Departures(self.store, self.hub, settings.nodes.heartbeat_timeout_seconds)
+        self.ledger = ObservedLedger(self.store, self.liveness, self.metrics, self.departures.hear)
         policy = settings.policy.policy()
         self.rpc = RpcServer(
             self.ledger,
@@ -64,11 +65,12 @@ class Daemon:
             on_request=self.metrics.rpc_request,
             policy=lambda: policy,
             rest=self._rest,
+            shown=self.departures.shown,
         )
         self.metrics_server = MetricsServer(self.metrics.registry, settings.metrics.host, settings.metrics.port)
         self.scheduler = Scheduler(
             store=self.store,
-            pusher=self.hub,
+            pusher=self.departures,
             observers=[self.metrics, self.hub, FinishedJobs(self.store, self.metrics), Noticed()],
             solver=ChainSolver(),
             policy=lambda: policy,
@@ -84,6 +86,7 @@ class Daemon:
             await asyncio.to_thread(self.store.open)
             exits.push_async_callback(asyncio.to_thread, self.store.close)
             self.liveness.begin(self.store.nodes())
+            self.departures.begin()
             self.metrics.set_push_source(self.hub.stream_counts)
             self.metrics.set_node_source(lambda: self.liveness.longest_silence(self.store.nodes()))
             self.metrics_server.start()
@@ -117,6 +120,7 @@ class Daemon:
         """Turn silence into LoseNode, once a second."""
         while True:
             await asyncio.sleep(LIVENESS_CHECK_SECONDS)
+            self.departures.expire()
             for command in self.liveness.silent(self.store.nodes()):
                 if not self.liveness.is_silent(command.node):
                     continue  # it spoke while others were being marked
@@ -133,9 +137,11 @@ class Daemon:
     def _after_broken_round(self) -> None:
         """It broke perhaps between its commit and its push: tell every node what it shall run."""
         self.metrics.count_broken_round()
+        states = []
         for node in self.store.nodes():
             with contextlib.suppress(NotFound):  # removed meanwhile
-                self.hub.push((self.store.desired(node.name),))
+                states.append(self.store.desired(node.name))
+        self.departures.push(tuple(states))
 
 
 def serve(settings: Settings) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,10 +17,14 @@ from allocator.metrics import Metrics, command_kind, error_code
 class ObservedLedger:
     """Implements `intake.ports.Ledger` by passing everything on to another one."""
 
-    def __init__(self, ledger: Ledger, liveness: Liveness, metrics: Metrics) -> None:
+    def __init__(
+        self, ledger: Ledger, liveness: Liveness, metrics: Metrics, took_effect: Callable[[Command], None]
+    ) -> None:
+        """`took_effect` is told of every command that did, before who sent it is answered."""
         self._ledger = ledger
         self._liveness = liveness
         self._metrics = metrics
+        self._took_effect = took_effect
 
     def execute(self, command: Command, now: float) -> Future[Any]:
         self._liveness.hear(command)  # before it is answered: an outage of the store is no silence of the agents
@@ -37,6 +42,7 @@ class ObservedLedger:
             self._metrics.count_command(kind, "internal")
             return
         self._metrics.count_command(kind)
+        self._took_effect(command)
         if isinstance(command, SubmitJobs):
             admitted = sum(isinstance(item, Job) for item in future.result())
             self._metrics.count_submitted(admitted, len(command.specs) - admitted)

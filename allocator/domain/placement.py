@@ -111,6 +111,14 @@ class DesiredReplica:
     queue: str = ""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class JobStart:
+    """One start of a job: what runs of it since then belongs together, through every resize."""
+
+    job_id: str
+    start_epoch: Epoch
+
+
 @dataclass(frozen=True, slots=True)
 class NodeDesired:
     """Everything that shall run on a node; whatever else runs there shall stop. The newest epoch wins."""
@@ -118,3 +126,7 @@ class NodeDesired:
     node: str
     epoch: Epoch
     replicas: tuple[DesiredReplica, ...]
+    waiting: frozenset[str] = frozenset()
+    """Ids of jobs of which nothing may begin there yet, because an earlier start may still run elsewhere."""
+    awaited: bool = False
+    """Whether somebody waits for word that what was there before has ended."""

@@ -12,7 +12,7 @@ from allocator.domain.applied_policy import PolicyDocument
 from allocator.domain.cluster import Labels, Node, NodeAvailability
 from allocator.domain.errors import AllocatorError, InvalidInput
 from allocator.domain.job import Job, JobSpec
-from allocator.domain.placement import Epoch
+from allocator.domain.placement import Epoch, JobStart
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 
@@ -178,6 +178,11 @@ class Heartbeat:
 
     node: str
     reports: tuple[ReplicaReport, ...] = ()
+    seen: Epoch | None = None
+    """Epoch of the desired state that the agent goes by; 0.0 if it knows of none, None if it does not say. No fact
+    depends on this and on `leaving`: they are for whoever carries desired state to nodes."""
+    leaving: tuple[JobStart, ...] = ()
+    """Of what something runs there although that state does not name it."""
 
 
 @dataclass(frozen=True, slots=True)

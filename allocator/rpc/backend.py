@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from grpc import aio
 
+from allocator.domain.placement import NodeDesired
 from allocator.intake.commands import Command
 from allocator.intake.ports import Ledger
 from allocator.rpc.hub import Draining, Hub
@@ -38,9 +39,17 @@ class Backend:
     """Shared by the services of one server; used on its event loop."""
 
     def __init__(
-        self, ledger: Ledger, reads: Reads, hub: Hub, clock_now: Callable[[], float], settings: RpcSettings
+        self,
+        ledger: Ledger,
+        reads: Reads,
+        hub: Hub,
+        clock_now: Callable[[], float],
+        settings: RpcSettings,
+        shown: Callable[[NodeDesired], NodeDesired] = lambda desired: desired,
     ) -> None:
         self.reads = reads
+        self.shown = shown
+        """A node's desired state as its agent shall see it now."""
         self.hub = hub
         self.settings = settings
         self.outputs = OutputRelay(settings.most_output_readers)

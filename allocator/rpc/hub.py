@@ -166,7 +166,7 @@ class Hub:
         with self._lock:
             for state in desired:
                 known = self._pending_desired.get(state.node)
-                if known is None or known.epoch < state.epoch:
+                if known is None or known.epoch <= state.epoch:
                     self._pending_desired[state.node] = state
             self._schedule()
 
@@ -291,7 +291,7 @@ class Hub:
             self._scheduled = False
         for state in desired.values():
             for slot in self._node_slots.get(state.node, ()):
-                if slot.waiting is None or slot.waiting.epoch < state.epoch:
+                if slot.waiting is None or slot.waiting.epoch <= state.epoch:
                     slot.put(state)
         if revision is not None:
             for revisions in self._job_slots:

@@ -51,13 +51,16 @@ class NodeService(pb_grpc.NodeServiceServicer):
         # Listen first, then look: what is pushed in between is in the slot, and its epoch tells whether it is news.
         with self._backend.hub.allocations(request.node) as slot:
             desired = self._backend.reads.desired(request.node)
+            shown: NodeDesired | None = None
             while True:
-                for message in _told(desired, in_parts=request.in_parts):
-                    yield message
+                # Also what was pushed before tells that it may be time to look again at who has to wait.
+                before, shown = shown, self._backend.shown(desired)
+                if shown != before:
+                    for message in _told(shown, in_parts=request.in_parts):
+                        yield message
                 newest = await slot.take()
-                while newest.epoch <= desired.epoch:
-                    newest = await slot.take()
-                desired = newest
+                if newest.epoch >= desired.epoch:
+                    desired = newest
 
     async def OfferOutput(
         self, requests: AsyncIterator[pb.OfferOutputRequest], context: Context

@@ -10,6 +10,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped] # ships no stubs
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped] # ships no stubs
 
+from allocator.domain.placement import NodeDesired
 from allocator.domain.policy import Policy
 from allocator.intake.ports import Ledger
 from allocator.rpc.backend import Backend
@@ -67,7 +68,8 @@ class RpcServer:
     `clock_now` gives seconds since the epoch for the commands. `hub` is also the daemon's Pusher and one of its
     Observers. `on_request` is called when a call of our services ends.
     `policy` is that of the rounds while none was applied. `rest` waits, at most for so many seconds, until no round
-    is under way: what replays rounds goes on between them.
+    is under way: what replays rounds goes on between them. `shown`: a node's desired state as its agent shall see it
+    now (`Departures.shown`).
     """
 
     def __init__(
@@ -80,8 +82,9 @@ class RpcServer:
         on_request: OnRequest | None = None,
         policy: Callable[[], Policy] = Policy,
         rest: Callable[[float], object] = lambda _: None,
+        shown: Callable[[NodeDesired], NodeDesired] = lambda desired: desired,
     ) -> None:
-        self._backend = Backend(ledger, reads, hub, clock_now, settings)
+        self._backend = Backend(ledger, reads, hub, clock_now, settings, shown)
         self._explaining = ExplainService(self._backend, rest)
         self._simulating = SimulateService(self._backend, policy, rest)
         self._arranging = PolicyService(self._backend, policy)

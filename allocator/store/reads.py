@@ -26,6 +26,10 @@ class Reads(Protocol):
         """Live or final."""
         ...
 
+    def live_job(self, job_id: str) -> Job | None:
+        """From memory; None if it has ended, or there never was one."""
+        ...
+
     def list_jobs(
         self, queue: str | None = None, states: Collection[JobState] = (), after_sequence: int = 0, limit: int = 1000
     ) -> tuple[Job, ...]:
@@ -103,6 +107,9 @@ class LiveReads:
     """The methods of `Reads` that are answered from the image alone, whatever the store."""
 
     _image: Image
+
+    def live_job(self, job_id: str) -> Job | None:
+        return self._image.live_job(job_id)
 
     def current_revision(self) -> int:
         return self._image.current_revision()

@@ -393,8 +393,12 @@ class NodeDesired(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    AWAITED_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node's name."""
+    awaited: _builtins.bool
+    """Whether somebody waits for word that what was here before has ended: a heartbeat shall be sent at once."""
     @_builtins.property
     def epoch(self) -> _epoch_pb2.Epoch:
         """When this was decided; the newest wins."""
@@ -403,20 +407,56 @@ class NodeDesired(_message.Message):
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___DesiredReplica]:
         """The replicas that shall run."""
 
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of jobs of which nothing may begin here yet: something of an earlier start may still run on another node. What
+        runs of them goes on. When they may begin, this state is sent again, with the same epoch or a newer one.
+        """
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         epoch: _epoch_pb2.Epoch | None = ...,
         replicas: _abc.Iterable[Global___DesiredReplica] | None = ...,
+        waiting: _abc.Iterable[_builtins.str] | None = ...,
+        awaited: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "node", b"node", "replicas", b"replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "epoch", b"epoch", "node", b"node", "replicas", b"replicas", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeDesired: _TypeAlias = NodeDesired  # noqa: Y015
+
+@_typing.final
+class JobStart(_message.Message):
+    """One start of a job: what runs of it since then belongs together, through every resize."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    START_EPOCH_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job's id."""
+    @_builtins.property
+    def start_epoch(self) -> _epoch_pb2.Epoch:
+        """Epoch at which it started."""
+
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        start_epoch: _epoch_pb2.Epoch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_epoch", b"start_epoch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "start_epoch", b"start_epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobStart: _TypeAlias = JobStart  # noqa: Y015
 
 @_typing.final
 class ReplicaReport(_message.Message):

@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from allocator.v1 import epoch_pb2 as allocator_dot_v1_dot_epoch__pb2
 from allocator.v1 import node_pb2 as allocator_dot_v1_dot_node__pb2
 from allocator.v1 import output_pb2 as allocator_dot_v1_dot_output__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61llocator/v1/node_service.proto\x12\x0c\x61llocator.v1\x1a\x17\x61llocator/v1/node.proto\x1a\x19\x61llocator/v1/output.proto\"7\n\x13RegisterNodeRequest\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\"s\n\x14RegisterNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\x12\x15\n\rlease_seconds\x18\x02 \x01(\x01\x12\"\n\x1aheartbeat_interval_seconds\x18\x03 \x01(\x01\"N\n\x10HeartbeatRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12,\n\x07reports\x18\x02 \x03(\x0b\x32\x1b.allocator.v1.ReplicaReport\"N\n\x11HeartbeatResponse\x12\x15\n\rlease_seconds\x18\x01 \x01(\x01\x12\"\n\x1aheartbeat_interval_seconds\x18\x02 \x01(\x01\"9\n\x17WatchAllocationsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08in_parts\x18\x02 \x01(\x08\"w\n\x18WatchAllocationsResponse\x12*\n\x07\x64\x65sired\x18\x01 \x01(\x0b\x32\x19.allocator.v1.NodeDesired\x12\x11\n\tcontinues\x18\x02 \x01(\x08\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\x0e\n\x06shared\x18\x04 \x03(\x05\"\x1c\n\x0bOutputOffer\x12\r\n\x05nodes\x18\x01 \x03(\t\"y\n\x12OfferOutputRequest\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x19.allocator.v1.OutputOfferH\x00\x12,\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1a.allocator.v1.OutputAnswerH\x00\x42\t\n\x07message\"g\n\x13OfferOutputResponse\x12\x30\n\x08question\x18\x01 \x01(\x0b\x32\x1c.allocator.v1.OutputQuestionH\x00\x12\x13\n\twithdrawn\x18\x02 \x01(\x03H\x00\x42\t\n\x07message\" \n\x10\x44rainNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"5\n\x11\x44rainNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\"3\n\x11\x43ordonNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x02 \x01(\x08\"6\n\x12\x43ordonNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\"\xa1\x01\n\x10TaintNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12:\n\x06taints\x18\x02 \x03(\x0b\x32*.allocator.v1.TaintNodeRequest.TaintsEntry\x12\x14\n\x0cremoved_keys\x18\x03 \x03(\t\x1a-\n\x0bTaintsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"5\n\x11TaintNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x0fGetNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListNodesResponse\x12!\n\x05nodes\x18\x01 \x03(\x0b\x32\x12.allocator.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11RemoveNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12RemoveNodeResponse2\xf5\x06\n\x0bNodeService\x12Z\n\x0cRegisterNode\x12!.allocator.v1.RegisterNodeRequest\x1a\".allocator.v1.RegisterNodeResponse\"\x03\x90\x02\x02\x12Q\n\tHeartbeat\x12\x1e.allocator.v1.HeartbeatRequest\x1a\x1f.allocator.v1.HeartbeatResponse\"\x03\x90\x02\x02\x12h\n\x10WatchAllocations\x12%.allocator.v1.WatchAllocationsRequest\x1a&.allocator.v1.WatchAllocationsResponse\"\x03\x90\x02\x01\x30\x01\x12[\n\x0bOfferOutput\x12 .allocator.v1.OfferOutputRequest\x1a!.allocator.v1.OfferOutputResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12Q\n\tDrainNode\x12\x1e.allocator.v1.DrainNodeRequest\x1a\x1f.allocator.v1.DrainNodeResponse\"\x03\x90\x02\x02\x12T\n\nCordonNode\x12\x1f.allocator.v1.CordonNodeRequest\x1a .allocator.v1.CordonNodeResponse\"\x03\x90\x02\x02\x12Q\n\tTaintNode\x12\x1e.allocator.v1.TaintNodeRequest\x1a\x1f.allocator.v1.TaintNodeResponse\"\x03\x90\x02\x02\x12K\n\x07GetNode\x12\x1c.allocator.v1.GetNodeRequest\x1a\x1d.allocator.v1.GetNodeResponse\"\x03\x90\x02\x01\x12Q\n\tListNodes\x12\x1e.allocator.v1.ListNodesRequest\x1a\x1f.allocator.v1.ListNodesResponse\"\x03\x90\x02\x01\x12T\n\nRemoveNode\x12\x1f.allocator.v1.RemoveNodeRequest\x1a .allocator.v1.RemoveNodeResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61llocator/v1/node_service.proto\x12\x0c\x61llocator.v1\x1a\x18\x61llocator/v1/epoch.proto\x1a\x17\x61llocator/v1/node.proto\x1a\x19\x61llocator/v1/output.proto\"7\n\x13RegisterNodeRequest\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\"s\n\x14RegisterNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\x12\x15\n\rlease_seconds\x18\x02 \x01(\x01\x12\"\n\x1aheartbeat_interval_seconds\x18\x03 \x01(\x01\"\xa0\x01\n\x10HeartbeatRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12,\n\x07reports\x18\x02 \x03(\x0b\x32\x1b.allocator.v1.ReplicaReport\x12\'\n\nseen_epoch\x18\x03 \x01(\x0b\x32\x13.allocator.v1.Epoch\x12\'\n\x07leaving\x18\x04 \x03(\x0b\x32\x16.allocator.v1.JobStart\"N\n\x11HeartbeatResponse\x12\x15\n\rlease_seconds\x18\x01 \x01(\x01\x12\"\n\x1aheartbeat_interval_seconds\x18\x02 \x01(\x01\"9\n\x17WatchAllocationsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08in_parts\x18\x02 \x01(\x08\"w\n\x18WatchAllocationsResponse\x12*\n\x07\x64\x65sired\x18\x01 \x01(\x0b\x32\x19.allocator.v1.NodeDesired\x12\x11\n\tcontinues\x18\x02 \x01(\x08\x12\x0c\n\x04more\x18\x03 \x01(\x08\x12\x0e\n\x06shared\x18\x04 \x03(\x05\"\x1c\n\x0bOutputOffer\x12\r\n\x05nodes\x18\x01 \x03(\t\"y\n\x12OfferOutputRequest\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x19.allocator.v1.OutputOfferH\x00\x12,\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1a.allocator.v1.OutputAnswerH\x00\x42\t\n\x07message\"g\n\x13OfferOutputResponse\x12\x30\n\x08question\x18\x01 \x01(\x0b\x32\x1c.allocator.v1.OutputQuestionH\x00\x12\x13\n\twithdrawn\x18\x02 \x01(\x03H\x00\x42\t\n\x07message\" \n\x10\x44rainNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"5\n\x11\x44rainNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\"3\n\x11\x43ordonNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ordoned\x18\x02 \x01(\x08\"6\n\x12\x43ordonNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\"\xa1\x01\n\x10TaintNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12:\n\x06taints\x18\x02 \x03(\x0b\x32*.allocator.v1.TaintNodeRequest.TaintsEntry\x12\x14\n\x0cremoved_keys\x18\x03 \x03(\t\x1a-\n\x0bTaintsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"5\n\x11TaintNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x0fGetNodeResponse\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.allocator.v1.Node\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListNodesResponse\x12!\n\x05nodes\x18\x01 \x03(\x0b\x32\x12.allocator.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11RemoveNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12RemoveNodeResponse2\xf5\x06\n\x0bNodeService\x12Z\n\x0cRegisterNode\x12!.allocator.v1.RegisterNodeRequest\x1a\".allocator.v1.RegisterNodeResponse\"\x03\x90\x02\x02\x12Q\n\tHeartbeat\x12\x1e.allocator.v1.HeartbeatRequest\x1a\x1f.allocator.v1.HeartbeatResponse\"\x03\x90\x02\x02\x12h\n\x10WatchAllocations\x12%.allocator.v1.WatchAllocationsRequest\x1a&.allocator.v1.WatchAllocationsResponse\"\x03\x90\x02\x01\x30\x01\x12[\n\x0bOfferOutput\x12 .allocator.v1.OfferOutputRequest\x1a!.allocator.v1.OfferOutputResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12Q\n\tDrainNode\x12\x1e.allocator.v1.DrainNodeRequest\x1a\x1f.allocator.v1.DrainNodeResponse\"\x03\x90\x02\x02\x12T\n\nCordonNode\x12\x1f.allocator.v1.CordonNodeRequest\x1a .allocator.v1.CordonNodeResponse\"\x03\x90\x02\x02\x12Q\n\tTaintNode\x12\x1e.allocator.v1.TaintNodeRequest\x1a\x1f.allocator.v1.TaintNodeResponse\"\x03\x90\x02\x02\x12K\n\x07GetNode\x12\x1c.allocator.v1.GetNodeRequest\x1a\x1d.allocator.v1.GetNodeResponse\"\x03\x90\x02\x01\x12Q\n\tListNodes\x12\x1e.allocator.v1.ListNodesRequest\x1a\x1f.allocator.v1.ListNodesResponse\"\x03\x90\x02\x01\x12T\n\nRemoveNode\x12\x1f.allocator.v1.RemoveNodeRequest\x1a .allocator.v1.RemoveNodeResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,50 +56,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODESERVICE'].methods_by_name['ListNodes']._serialized_options = b'\220\002\001'
   _globals['_NODESERVICE'].methods_by_name['RemoveNode']._loaded_options = None
   _globals['_NODESERVICE'].methods_by_name['RemoveNode']._serialized_options = b'\220\002\002'
-  _globals['_REGISTERNODEREQUEST']._serialized_start=101
-  _globals['_REGISTERNODEREQUEST']._serialized_end=156
-  _globals['_REGISTERNODERESPONSE']._serialized_start=158
-  _globals['_REGISTERNODERESPONSE']._serialized_end=273
-  _globals['_HEARTBEATREQUEST']._serialized_start=275
-  _globals['_HEARTBEATREQUEST']._serialized_end=353
-  _globals['_HEARTBEATRESPONSE']._serialized_start=355
-  _globals['_HEARTBEATRESPONSE']._serialized_end=433
-  _globals['_WATCHALLOCATIONSREQUEST']._serialized_start=435
-  _globals['_WATCHALLOCATIONSREQUEST']._serialized_end=492
-  _globals['_WATCHALLOCATIONSRESPONSE']._serialized_start=494
-  _globals['_WATCHALLOCATIONSRESPONSE']._serialized_end=613
-  _globals['_OUTPUTOFFER']._serialized_start=615
-  _globals['_OUTPUTOFFER']._serialized_end=643
-  _globals['_OFFEROUTPUTREQUEST']._serialized_start=645
-  _globals['_OFFEROUTPUTREQUEST']._serialized_end=766
-  _globals['_OFFEROUTPUTRESPONSE']._serialized_start=768
-  _globals['_OFFEROUTPUTRESPONSE']._serialized_end=871
-  _globals['_DRAINNODEREQUEST']._serialized_start=873
-  _globals['_DRAINNODEREQUEST']._serialized_end=905
-  _globals['_DRAINNODERESPONSE']._serialized_start=907
-  _globals['_DRAINNODERESPONSE']._serialized_end=960
-  _globals['_CORDONNODEREQUEST']._serialized_start=962
-  _globals['_CORDONNODEREQUEST']._serialized_end=1013
-  _globals['_CORDONNODERESPONSE']._serialized_start=1015
-  _globals['_CORDONNODERESPONSE']._serialized_end=1069
-  _globals['_TAINTNODEREQUEST']._serialized_start=1072
-  _globals['_TAINTNODEREQUEST']._serialized_end=1233
-  _globals['_TAINTNODEREQUEST_TAINTSENTRY']._serialized_start=1188
-  _globals['_TAINTNODEREQUEST_TAINTSENTRY']._serialized_end=1233
-  _globals['_TAINTNODERESPONSE']._serialized_start=1235
-  _globals['_TAINTNODERESPONSE']._serialized_end=1288
-  _globals['_GETNODEREQUEST']._serialized_start=1290
-  _globals['_GETNODEREQUEST']._serialized_end=1320
-  _globals['_GETNODERESPONSE']._serialized_start=1322
-  _globals['_GETNODERESPONSE']._serialized_end=1373
-  _globals['_LISTNODESREQUEST']._serialized_start=1375
-  _globals['_LISTNODESREQUEST']._serialized_end=1432
-  _globals['_LISTNODESRESPONSE']._serialized_start=1434
-  _globals['_LISTNODESRESPONSE']._serialized_end=1513
-  _globals['_REMOVENODEREQUEST']._serialized_start=1515
-  _globals['_REMOVENODEREQUEST']._serialized_end=1548
-  _globals['_REMOVENODERESPONSE']._serialized_start=1550
-  _globals['_REMOVENODERESPONSE']._serialized_end=1570
-  _globals['_NODESERVICE']._serialized_start=1573
-  _globals['_NODESERVICE']._serialized_end=2458
+  _globals['_REGISTERNODEREQUEST']._serialized_start=127
+  _globals['_REGISTERNODEREQUEST']._serialized_end=182
+  _globals['_REGISTERNODERESPONSE']._serialized_start=184
+  _globals['_REGISTERNODERESPONSE']._serialized_end=299
+  _globals['_HEARTBEATREQUEST']._serialized_start=302
+  _globals['_HEARTBEATREQUEST']._serialized_end=462
+  _globals['_HEARTBEATRESPONSE']._serialized_start=464
+  _globals['_HEARTBEATRESPONSE']._serialized_end=542
+  _globals['_WATCHALLOCATIONSREQUEST']._serialized_start=544
+  _globals['_WATCHALLOCATIONSREQUEST']._serialized_end=601
+  _globals['_WATCHALLOCATIONSRESPONSE']._serialized_start=603
+  _globals['_WATCHALLOCATIONSRESPONSE']._serialized_end=722
+  _globals['_OUTPUTOFFER']._serialized_start=724
+  _globals['_OUTPUTOFFER']._serialized_end=752
+  _globals['_OFFEROUTPUTREQUEST']._serialized_start=754
+  _globals['_OFFEROUTPUTREQUEST']._serialized_end=875
+  _globals['_OFFEROUTPUTRESPONSE']._serialized_start=877
+  _globals['_OFFEROUTPUTRESPONSE']._serialized_end=980
+  _globals['_DRAINNODEREQUEST']._serialized_start=982
+  _globals['_DRAINNODEREQUEST']._serialized_end=1014
+  _globals['_DRAINNODERESPONSE']._serialized_start=1016
+  _globals['_DRAINNODERESPONSE']._serialized_end=1069
+  _globals['_CORDONNODEREQUEST']._serialized_start=1071
+  _globals['_CORDONNODEREQUEST']._serialized_end=1122
+  _globals['_CORDONNODERESPONSE']._serialized_start=1124
+  _globals['_CORDONNODERESPONSE']._serialized_end=1178
+  _globals['_TAINTNODEREQUEST']._serialized_start=1181
+  _globals['_TAINTNODEREQUEST']._serialized_end=1342
+  _globals['_TAINTNODEREQUEST_TAINTSENTRY']._serialized_start=1297
+  _globals['_TAINTNODEREQUEST_TAINTSENTRY']._serialized_end=1342
+  _globals['_TAINTNODERESPONSE']._serialized_start=1344
+  _globals['_TAINTNODERESPONSE']._serialized_end=1397
+  _globals['_GETNODEREQUEST']._serialized_start=1399
+  _globals['_GETNODEREQUEST']._serialized_end=1429
+  _globals['_GETNODERESPONSE']._serialized_start=1431
+  _globals['_GETNODERESPONSE']._serialized_end=1482
+  _globals['_LISTNODESREQUEST']._serialized_start=1484
+  _globals['_LISTNODESREQUEST']._serialized_end=1541
+  _globals['_LISTNODESRESPONSE']._serialized_start=1543
+  _globals['_LISTNODESRESPONSE']._serialized_end=1622
+  _globals['_REMOVENODEREQUEST']._serialized_start=1624
+  _globals['_REMOVENODEREQUEST']._serialized_end=1657
+  _globals['_REMOVENODERESPONSE']._serialized_start=1659
+  _globals['_REMOVENODERESPONSE']._serialized_end=1679
+  _globals['_NODESERVICE']._serialized_start=1682
+  _globals['_NODESERVICE']._serialized_end=2567
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from allocator.v1 import epoch_pb2 as _epoch_pb2
 from allocator.v1 import node_pb2 as _node_pb2
 from allocator.v1 import output_pb2 as _output_pb2
 from collections import abc as _abc
@@ -84,21 +85,37 @@ class HeartbeatRequest(_message.Message):
 
     NODE_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
+    SEEN_EPOCH_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node's name."""
     @_builtins.property
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.ReplicaReport]:
         """How its replicas are: at most 10000. An end (SUCCEEDED, FAILED) is repeated until a heartbeat with it was answered."""
 
+    @_builtins.property
+    def seen_epoch(self) -> _epoch_pb2.Epoch:
+        """Epoch of the newest desired state that the agent goes by; empty if it knows of none. Absent: the agent does not say
+        what is leaving, and sees to it by itself that nothing begins before what it follows on has ended.
+        """
+
+    @_builtins.property
+    def leaving(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.JobStart]:
+        """Starts of jobs of which something still runs on the node although that state does not name them: at most 10000.
+        With `seen_epoch` this is all that is left: of a start that is neither here nor in that state, nothing runs.
+        """
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         reports: _abc.Iterable[_node_pb2.ReplicaReport] | None = ...,
+        seen_epoch: _epoch_pb2.Epoch | None = ...,
+        leaving: _abc.Iterable[_node_pb2.JobStart] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["seen_epoch", b"seen_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "reports", b"reports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaving", b"leaving", "node", b"node", "reports", b"reports", "seen_epoch", b"seen_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -109,8 +109,9 @@ class NodeServiceServicer:
 
     def WatchAllocations(self, request, context):
         """Streams what a node shall run: first the state that holds now, then each newer one. A slow reader skips to the
-        newest; an older epoch never follows a newer one. A state comes whole, or in parts of some 4 MiB if that is asked for.
-        The stream ends with UNAVAILABLE when the server drains. Errors: NOT_FOUND.
+        newest; an older epoch never follows a newer one, and the same one comes again when other jobs may begin. A state
+        comes whole, or in parts of some 4 MiB if that is asked for. The stream ends with UNAVAILABLE when the server drains.
+        Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,8 +42,9 @@ class NodeServiceStub:
     """Says that a node lives and how its replicas are. Errors: INVALID_ARGUMENT, NOT_FOUND (register first)."""
     WatchAllocations: _grpc.UnaryStreamMultiCallable[_node_service_pb2.WatchAllocationsRequest, _node_service_pb2.WatchAllocationsResponse]
     """Streams what a node shall run: first the state that holds now, then each newer one. A slow reader skips to the
-    newest; an older epoch never follows a newer one. A state comes whole, or in parts of some 4 MiB if that is asked for.
-    The stream ends with UNAVAILABLE when the server drains. Errors: NOT_FOUND.
+    newest; an older epoch never follows a newer one, and the same one comes again when other jobs may begin. A state
+    comes whole, or in parts of some 4 MiB if that is asked for. The stream ends with UNAVAILABLE when the server drains.
+    Errors: NOT_FOUND.
     """
     OfferOutput: _grpc.StreamStreamMultiCallable[_node_service_pb2.OfferOutputRequest, _node_service_pb2.OfferOutputResponse]
     """Offers to read what replicas on some nodes print, for as long as the stream lives: the server asks, the agent answers,
@@ -78,8 +79,9 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Says that a node lives and how its replicas are. Errors: INVALID_ARGUMENT, NOT_FOUND (register first)."""
     WatchAllocations: _aio.UnaryStreamMultiCallable[_node_service_pb2.WatchAllocationsRequest, _node_service_pb2.WatchAllocationsResponse]  # type: ignore[assignment]
     """Streams what a node shall run: first the state that holds now, then each newer one. A slow reader skips to the
-    newest; an older epoch never follows a newer one. A state comes whole, or in parts of some 4 MiB if that is asked for.
-    The stream ends with UNAVAILABLE when the server drains. Errors: NOT_FOUND.
+    newest; an older epoch never follows a newer one, and the same one comes again when other jobs may begin. A state
+    comes whole, or in parts of some 4 MiB if that is asked for. The stream ends with UNAVAILABLE when the server drains.
+    Errors: NOT_FOUND.
     """
     OfferOutput: _aio.StreamStreamMultiCallable[_node_service_pb2.OfferOutputRequest, _node_service_pb2.OfferOutputResponse]  # type: ignore[assignment]
     """Offers to read what replicas on some nodes print, for as long as the stream lives: the server asks, the agent answers,
@@ -129,8 +131,9 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_service_pb2.WatchAllocationsResponse], _abc.AsyncIterator[_node_service_pb2.WatchAllocationsResponse]]:
         """Streams what a node shall run: first the state that holds now, then each newer one. A slow reader skips to the
-        newest; an older epoch never follows a newer one. A state comes whole, or in parts of some 4 MiB if that is asked for.
-        The stream ends with UNAVAILABLE when the server drains. Errors: NOT_FOUND.
+        newest; an older epoch never follows a newer one, and the same one comes again when other jobs may begin. A state
+        comes whole, or in parts of some 4 MiB if that is asked for. The stream ends with UNAVAILABLE when the server drains.
+        Errors: NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -7,6 +7,8 @@ other items are not harmed.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from allocator.domain.bounds import text_violations
 from allocator.domain.cluster import MOST_TAINTS
@@ -17,7 +19,14 @@ from allocator.v1 import job_service_pb2, node_service_pb2, queue_service_pb2
 from allocator.wire.errors import error_from_status, error_to_status
 from allocator.wire.fields import MAX_REQUEST_ID, MAX_TEXT, bounded, labels_from_proto, valid, within
 from allocator.wire.jobs import job_from_proto, job_to_proto, spec_to_proto, valid_spec_from_proto
-from allocator.wire.nodes import node_to_proto, registered_node_from_proto, report_from_proto, report_to_proto
+from allocator.wire.nodes import (
+    job_start_from_proto,
+    job_start_to_proto,
+    node_to_proto,
+    registered_node_from_proto,
+    report_from_proto,
+    report_to_proto,
+)
 from allocator.wire.queues import (
     discipline_from_proto,
     discipline_to_proto,
@@ -27,6 +36,9 @@ from allocator.wire.queues import (
     quotas_to_proto,
 )
 from allocator.wire.resources import epoch_from_proto, epoch_to_proto
+
+Message = TypeVar("Message")
+Value = TypeVar("Value")
 
 # --- jobs ---------------------------------------------------------------------------------------------------------
 
@@ -224,20 +236,34 @@ def register_node_from_proto(message: node_service_pb2.RegisterNodeRequest) -> c
 
 def heartbeat_to_proto(command: c.Heartbeat) -> node_service_pb2.HeartbeatRequest:
     return node_service_pb2.HeartbeatRequest(
-        node=command.node, reports=[report_to_proto(report) for report in command.reports]
+        node=command.node,
+        reports=[report_to_proto(report) for report in command.reports],
+        seen_epoch=None if command.seen is None else epoch_to_proto(command.seen),
+        leaving=[job_start_to_proto(start) for start in command.leaving],
     )
 
 
 def heartbeat_from_proto(message: node_service_pb2.HeartbeatRequest) -> c.Heartbeat:
-    """Raises InvalidInput with every violation of every report: an agent that sends nonsense is broken as a whole."""
+    """Raises InvalidInput with every violation of every item: an agent that sends nonsense is broken as a whole."""
     bounded("reports", len(message.reports))
-    reports = []
+    bounded("leaving", len(message.leaving))
     found: list[Violation] = []
-    for index, report in enumerate(message.reports):
-        try:
-            reports.append(report_from_proto(report))
-        except InvalidInput as error:
-            found += within(error, f"reports[{index}]").violations
+    reports = _each("reports", message.reports, report_from_proto, found)
+    leaving = _each("leaving", message.leaving, job_start_from_proto, found)
     if found:
         raise InvalidInput(*found)
-    return c.Heartbeat(message.node, tuple(reports))
+    seen = epoch_from_proto(message.seen_epoch) if message.HasField("seen_epoch") else None
+    return c.Heartbeat(message.node, reports, seen, leaving)
+
+
+def _each(
+    name: str, messages: Iterable[Message], translate: Callable[[Message], Value], found: list[Violation]
+) -> tuple[Value, ...]:
+    """What can be translated; what is wrong with the others is added to `found`."""
+    values = []
+    for index, message in enumerate(messages):
+        try:
+            values.append(translate(message))
+        except InvalidInput as error:
+            found += within(error, f"{name}[{index}]").violations
+    return tuple(values)

@@ -75,4 +75,4 @@ class Parts:
             else:
                 self._replicas.append(replica)
         self._goes_on = part.more
-        return None if part.more else NodeDesired(found.node, found.epoch, tuple(self._replicas))
+        return None if part.more else replace(found, replicas=tuple(self._replicas))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from allocator.domain.bounds import printable
 from allocator.domain.cluster import MOST_TAINTS, EngineCapability, Node, NodeAvailability, NodeHealth
 from allocator.domain.errors import InvalidInput, Violation
-from allocator.domain.placement import WHOLE, DesiredReplica, NodeDesired
+from allocator.domain.placement import WHOLE, DesiredReplica, JobStart, NodeDesired
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.v1 import node_pb2
 from allocator.wire.fields import MAX_TEXT, Enumeration, labels_from_proto, within
@@ -103,6 +103,8 @@ def desired_to_proto(desired: NodeDesired) -> node_pb2.NodeDesired:
             )
             for replica in desired.replicas
         ],
+        waiting=sorted(desired.waiting),
+        awaited=desired.awaited,
     )
 
 
@@ -129,7 +131,25 @@ def desired_from_proto(message: node_pb2.NodeDesired) -> NodeDesired:
             )
             for replica in message.replicas
         ),
+        frozenset(message.waiting),
+        message.awaited,
     )
+
+
+def job_start_to_proto(start: JobStart) -> node_pb2.JobStart:
+    return node_pb2.JobStart(job_id=start.job_id, start_epoch=epoch_to_proto(start.start_epoch))
+
+
+def job_start_from_proto(message: node_pb2.JobStart) -> JobStart:
+    """Raises InvalidInput without a job or an epoch."""
+    found = []
+    if not message.job_id:
+        found.append(Violation("job_id", "must name a job"))
+    if not message.HasField("start_epoch"):
+        found.append(Violation("start_epoch", "must be the epoch at which the job started"))
+    if found:
+        raise InvalidInput(*found)
+    return JobStart(message.job_id, epoch_from_proto(message.start_epoch))
 
 
 def report_to_proto(report: ReplicaReport) -> node_pb2.ReplicaReport:

@@ -121,7 +121,7 @@ def test_agents_are_heard_while_the_store_is_away() -> None:
     clock = Monotonic()
     liveness = Liveness(10.0, clock)
     liveness.begin([ONE])
-    ledger = ObservedLedger(Away(), liveness, Metrics(version="test", round_interval=1.0))
+    ledger = ObservedLedger(Away(), liveness, Metrics(version="test", round_interval=1.0), lambda _: None)
     listen(liveness, clock, 9.0)
     with pytest.raises(StoreUnavailable):
         ledger.execute(Heartbeat("n1"), 0.0).result()

@@ -8,7 +8,7 @@ from typing import Any
 from allocator.client.exchange import PAGE_SIZE, Call, Method, Pages, Stream
 from allocator.client.views import Lease, QueueStatus, Registration
 from allocator.domain.cluster import Node
-from allocator.domain.placement import NodeDesired
+from allocator.domain.placement import Epoch, JobStart, NodeDesired
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.intake.commands import (
@@ -159,8 +159,10 @@ def register_node(new: Node) -> Call[Registration]:
     )
 
 
-def heartbeat(name: str, reports: Iterable[ReplicaReport]) -> Call[Lease]:
-    command = Heartbeat(name, tuple(reports))
+def heartbeat(
+    name: str, reports: Iterable[ReplicaReport], seen: Epoch | None, leaving: Iterable[JobStart]
+) -> Call[Lease]:
+    command = Heartbeat(name, tuple(reports), seen, tuple(leaving))
     return Call(_HEARTBEAT, lambda: wire.heartbeat_to_proto(command), _lease)
 
 

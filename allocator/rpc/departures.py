@@ -1,0 +1,247 @@
+"""What is leaving which node, and so which jobs may not begin elsewhere yet.
+
+A job that is stopped on one node and placed anew on another must not begin there while its old replicas still write
+their checkpoints. So whatever a commit takes off a node counts as leaving, until the node's agent says that it has seen
+that and that nothing of it is left, or until the node is lost: then its lease is over, and its supervisors have stopped
+what ran there. Desired states are shown to agents with the jobs that have to wait (`NodeDesired.waiting`).
+
+Only in memory: after a restart every node that was ready may still run anything, until it has been heard of.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Protocol
+
+from allocator.domain.cluster import Node, NodeHealth
+from allocator.domain.errors import NotFound
+from allocator.domain.job import Job
+from allocator.domain.placement import DesiredReplica, Epoch, JobStart, NodeDesired
+from allocator.intake.commands import Command, Heartbeat, LoseNode, RemoveNode
+from allocator.rounds.ports import Pusher
+
+
+class Facts(Protocol):
+    """What has to be known of the store; answered from memory."""
+
+    def nodes(self) -> tuple[Node, ...]: ...
+
+    def get_node(self, name: str) -> Node: ...
+
+    def live_job(self, job_id: str) -> Job | None:
+        """None if it has ended, or there never was one."""
+        ...
+
+    def desired(self, node: str) -> NodeDesired: ...
+
+
+class Departures:
+    """Implements `rounds.ports.Pusher` in front of `pusher`, which is told again when jobs may begin.
+
+    Whoever shows a desired state to an agent has it judged by `shown` at that moment. Agents that do not say what is
+    leaving (`Heartbeat.seen` is None) are taken to have nothing that others must wait for. `lease_seconds`: how long
+    agents of nodes that somebody removes may go on. Methods may be called from any thread.
+    """
+
+    def __init__(
+        self, facts: Facts, pusher: Pusher, lease_seconds: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._facts = facts
+        self._pusher = pusher
+        self._lease_seconds = lease_seconds
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._told: dict[str, tuple[DesiredReplica, ...]] = {}
+        """By node, what it was last told to run."""
+        self._newest = Epoch(0, 0)
+        """Of everything that was pushed: what was decided later is not known here yet."""
+        self._leaving: dict[str, dict[JobStart, Epoch]] = {}
+        """By node, what may still run there, and since when it shall not."""
+        self._nodes: dict[str, set[tuple[str, Epoch]]] = {}
+        """The same by job: nodes and starts."""
+        self._unheard: dict[str, Epoch] = {}
+        """Nodes that may run anything, and what has to be seen there before they are believed."""
+        self._silent: set[str] = set()
+        """Nodes whose agents do not say what is leaving."""
+        self._removed: dict[str, float] = {}
+        """Nodes that somebody removed while something was leaving, and when their leases are over."""
+        self._waiting: defaultdict[str, set[str]] = defaultdict(set)
+        """By job, the nodes that were shown that it waits."""
+
+    def begin(self) -> None:
+        """Before anybody is shown anything: what earlier processes told the nodes."""
+        with self._lock:
+            for node in self._facts.nodes():
+                desired = self._facts.desired(node.name)
+                self._told[node.name] = desired.replicas
+                self._newest = max(self._newest, desired.epoch)
+                if node.health is NodeHealth.READY:
+                    self._unheard[node.name] = desired.epoch
+
+    # --- what is decided
+
+    def push(self, desired: tuple[NodeDesired, ...]) -> None:
+        """Take note of what leaves, of all nodes before any of them is told."""
+        with self._lock:
+            for state in desired:
+                self._note(state)
+                self._newest = max(self._newest, state.epoch)
+        self._pusher.push(desired)
+
+    def _note(self, state: NodeDesired) -> None:
+        before = self._told.pop(state.node, ())
+        if state.replicas:
+            self._told[state.node] = state.replicas
+        here = set(map(id, state.replicas))
+        gone = _starts(replica for replica in before if id(replica) not in here)
+        if gone:
+            gone -= _starts(state.replicas)
+        for start in gone:
+            if self._may_linger(state.node) and self._facts.live_job(start.job_id) is not None:
+                self._add(state.node, start, state.epoch)
+
+    def _may_linger(self, node: str) -> bool:
+        """Not on a node that is lost: there nothing runs any more."""
+        if node in self._silent:
+            return False
+        try:
+            return self._facts.get_node(node).health is NodeHealth.READY
+        except NotFound:  # removed, since this was decided
+            self._removed[node] = self._lease_end()
+            return True
+
+    def _lease_end(self) -> float:
+        """Of who is told from now on that nobody knows it."""
+        return self._monotonic() + self._lease_seconds
+
+    # --- what is heard
+
+    def hear(self, command: Command) -> None:
+        """Take note of a command that has taken effect."""
+        with self._lock:
+            match command:
+                case Heartbeat():
+                    freed = self._heartbeat(command)
+                case LoseNode():
+                    freed = self._empty(command.node)
+                case RemoveNode():
+                    if command.node in self._leaving or command.node in self._unheard:
+                        self._removed[command.node] = self._lease_end()
+                    return
+                case _:
+                    return
+            nodes = self._may_begin(freed)
+        self._tell(nodes)
+
+    def expire(self) -> None:
+        """Let go of nodes that were removed and whose leases are over by now. To be called now and then."""
+        with self._lock:
+            now = self._monotonic()
+            over = [node for node, time_ in self._removed.items() if now > time_]
+            nodes = self._may_begin({job_id for node in over for job_id in self._empty(node)})
+        self._tell(nodes)
+
+    def _heartbeat(self, heartbeat: Heartbeat) -> set[str]:
+        node, seen = heartbeat.node, heartbeat.seen
+        if seen is None:
+            self._silent.add(node)
+            return self._empty(node)
+        self._silent.discard(node)
+        self._removed.pop(node, None)
+        freed: set[str] = set()
+        if node in self._unheard and seen >= self._unheard[node]:
+            del self._unheard[node]
+            freed |= self._waiting.keys() if len(self._unheard) <= 1 else set()
+        still = frozenset(heartbeat.leaving)
+        known = self._leaving.get(node, {})
+        for start in [start for start, since in known.items() if seen >= since and start not in still]:
+            self._drop(node, start)
+            freed.add(start.job_id)
+        for start in still:
+            if start not in known and self._facts.live_job(start.job_id) is not None:
+                self._add(node, start, seen)
+        return freed
+
+    def _empty(self, node: str) -> set[str]:
+        """Nothing is left there. Returns the jobs that may be concerned."""
+        freed = {start.job_id for start in self._leaving.get(node, ())}
+        for start in list(self._leaving.get(node, ())):
+            self._drop(node, start)
+        if self._unheard.pop(node, None) is not None and len(self._unheard) <= 1:
+            freed |= self._waiting.keys()
+        self._removed.pop(node, None)
+        return freed
+
+    def _add(self, node: str, start: JobStart, since: Epoch) -> None:
+        self._leaving.setdefault(node, {})[start] = since
+        self._nodes.setdefault(start.job_id, set()).add((node, start.start_epoch))
+
+    def _drop(self, node: str, start: JobStart) -> None:
+        del self._leaving[node][start]
+        if not self._leaving[node]:
+            del self._leaving[node]
+        self._nodes[start.job_id].discard((node, start.start_epoch))
+        if not self._nodes[start.job_id]:
+            del self._nodes[start.job_id]
+
+    # --- what may begin
+
+    def shown(self, desired: NodeDesired) -> NodeDesired:
+        """The desired state as its agent shall see it now."""
+        with self._lock:
+            # What was committed and is about to be pushed waits for that: only then is it known what leaves for it.
+            waiting = {
+                replica.job_id
+                for replica in (desired.replicas if desired.epoch > self._newest else ())
+                if replica.start_epoch > self._newest
+            }
+            if self._nodes or self._unheard:
+                for start in _starts(desired.replicas):
+                    if self._waits(start, desired.node):
+                        self._waiting[start.job_id].add(desired.node)
+                        waiting.add(start.job_id)
+            awaited = desired.node in self._leaving or desired.node in self._unheard
+        return replace(desired, waiting=frozenset(waiting), awaited=awaited) if waiting or awaited else desired
+
+    def _waits(self, start: JobStart, node: str) -> bool:
+        """What ends on the node itself its agent sees, without anybody's help."""
+        others = self._nodes.get(start.job_id, ())
+        if any(other != node and earlier != start.start_epoch for other, earlier in others):
+            return True
+        return bool(self._unheard.keys() - {node}) and not self._is_first(start.job_id)
+
+    def _is_first(self, job_id: str) -> bool:
+        """Whether the job has never been stopped: then nothing of it can be left anywhere."""
+        job = self._facts.live_job(job_id)
+        return job is None or (job.preemption_count == 0 and job.failures == 0)
+
+    def _may_begin(self, job_ids: Iterable[str]) -> set[str]:
+        """Nodes that were shown that one of these jobs waits, where it does not any more."""
+        found = set()
+        for job_id in job_ids:
+            job = self._facts.live_job(job_id)
+            start = None if job is None or job.allocation is None else JobStart(job_id, job.allocation.start_epoch)
+            waiting = self._waiting.pop(job_id, set())
+            still = {node for node in waiting if start is not None and self._waits(start, node)}
+            if still:
+                self._waiting[job_id] = still
+            found |= waiting - still
+        return found
+
+    def _tell(self, nodes: Iterable[str]) -> None:
+        """What they shall run, once more: it is judged anew when it is shown."""
+        states = []
+        for node in sorted(nodes):
+            with suppress(NotFound):  # it was removed
+                states.append(self._facts.desired(node))
+        if states:
+            self._pusher.push(tuple(states))
+
+
+def _starts(replicas: Iterable[DesiredReplica]) -> set[JobStart]:
+    return {JobStart(replica.job_id, replica.start_epoch) for replica in replicas}
