@@ -236,7 +236,7 @@ class Agent:
                 self._newest = desired.epoch
                 self._desired = desired
                 self._work_to_do.set()
-                if desired.awaited:
+                if desired.is_awaited:
                     self._news.set()
 
     # --- what is printed

@@ -128,5 +128,5 @@ class NodeDesired:
     replicas: tuple[DesiredReplica, ...]
     waiting: frozenset[str] = frozenset()
     """Ids of jobs of which nothing may begin there yet, because an earlier start may still run elsewhere."""
-    awaited: bool = False
+    is_awaited: bool = False
     """Whether somebody waits for word that what was there before has ended."""

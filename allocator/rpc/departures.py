@@ -205,8 +205,8 @@ class Departures:
                     if self._waits(start, desired.node):
                         self._waiting[start.job_id].add(desired.node)
                         waiting.add(start.job_id)
-            awaited = desired.node in self._leaving or desired.node in self._unheard
-        return replace(desired, waiting=frozenset(waiting), awaited=awaited) if waiting or awaited else desired
+            is_awaited = desired.node in self._leaving or desired.node in self._unheard
+        return replace(desired, waiting=frozenset(waiting), is_awaited=is_awaited) if waiting or is_awaited else desired
 
     def _waits(self, start: JobStart, node: str) -> bool:
         """What ends on the node itself its agent sees, without anybody's help."""

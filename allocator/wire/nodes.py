@@ -104,7 +104,7 @@ def desired_to_proto(desired: NodeDesired) -> node_pb2.NodeDesired:
             for replica in desired.replicas
         ],
         waiting=sorted(desired.waiting),
-        awaited=desired.awaited,
+        awaited=desired.is_awaited,
     )
 
 
