@@ -46,7 +46,7 @@ class Daemon:
             on_batch=self.metrics.observe_store_batch,
         )
         self.liveness = Liveness(settings.nodes.heartbeat_timeout_seconds)
-        self.departures = Departures(self.store, self.hub, settings.nodes.heartbeat_timeout_seconds)
+        self.departures = Departures(self.store, self.hub)
         self.ledger = ObservedLedger(self.store, self.liveness, self.metrics, self.departures.hear)
         policy = settings.policy.policy()
         self.rpc = RpcServer(
@@ -85,8 +85,9 @@ class Daemon:
         async with contextlib.AsyncExitStack() as exits:
             await asyncio.to_thread(self.store.open)
             exits.push_async_callback(asyncio.to_thread, self.store.close)
-            self.liveness.begin(self.store.nodes())
-            self.departures.begin()
+            longest_lease = await asyncio.to_thread(self._promise)
+            self.liveness.begin(self.store.nodes(), longest_lease)
+            self.departures.begin(longest_lease)
             self.metrics.set_push_source(self.hub.stream_counts)
             self.metrics.set_node_source(lambda: self.liveness.longest_silence(self.store.nodes()))
             self.metrics_server.start()
@@ -110,6 +111,13 @@ class Daemon:
         """Drain and close; nothing acknowledged is lost."""
         await self._exits.aclose()
 
+    def _promise(self) -> float:
+        """The longest lease that agents may hold: the one that they will be promised, or an earlier one."""
+        longest = max(self.liveness.timeout_seconds, self.store.promised_lease())
+        if longest != self.store.promised_lease():
+            self.store.promise_lease(longest)
+        return longest
+
     async def _listen(self) -> None:
         """On the loop that heartbeats come in on: while that stands still, nobody can be heard."""
         while True:
@@ -121,6 +129,7 @@ class Daemon:
         while True:
             await asyncio.sleep(LIVENESS_CHECK_SECONDS)
             self.departures.expire()
+            await self.forget_longer_leases()
             for command in self.liveness.silent(self.store.nodes()):
                 if not self.liveness.is_silent(command.node):
                     continue  # it spoke while others were being marked
@@ -129,6 +138,15 @@ class Daemon:
                     await asyncio.wrap_future(self.ledger.execute(command, time.time()))
                 except Exception as error:  # noqa: BLE001 the next second tries again, and the watch must go on
                     log.warning("node could not be marked as lost", node=command.node, error=str(error))
+
+    async def forget_longer_leases(self) -> None:
+        """Those that an earlier process promised, once they are over."""
+        lease = self.liveness.timeout_seconds
+        if self.store.promised_lease() > lease and self.liveness.earlier_leases_are_over:
+            try:
+                await asyncio.to_thread(self.store.promise_lease, lease)
+            except AllocatorError as error:
+                log.warning("that leases are shorter now could not be kept", error=str(error))
 
     def _rest(self, seconds: float) -> bool:
         """Wait until no round is under way, at most so long."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,8 @@ _HICCUP_SECONDS = 0.5
 class Liveness:
     """When each node was last heard of, by a monotonic clock: a jump of the wall clock loses no node.
 
-    Nodes known from before a restart get a full timeout from `begin`. A process that does not run hears nobody: for as
+    Nodes known from before a restart get a full timeout from `begin`, and whatever longer lease was promised to agents
+    before: they hold on to it for as long as they hear nothing else. A process that does not run hears nobody: for as
     long as `listening` was not called, from `begin` on, no node counts as silent, whichever method notices it first.
     Methods may be called from any thread.
     """
@@ -28,13 +30,20 @@ class Liveness:
         self._monotonic = monotonic
         self._heard: dict[str, float] = {}
         self._listened: float | None = None
+        self._leases_over = -math.inf
         self._lock = threading.Lock()
 
-    def begin(self, nodes: Iterable[Node]) -> None:
-        """Start the clock for nodes that registered with an earlier process."""
+    def begin(self, nodes: Iterable[Node], longest_lease: float = 0.0) -> None:
+        """Start the clock for nodes that registered with an earlier process, which promised no longer leases."""
         with self._lock:
             self._listened = now = self._monotonic()
+            self._leases_over = now + longest_lease
             self._heard = {node.name: now for node in nodes}
+
+    @property
+    def earlier_leases_are_over(self) -> bool:
+        """Whether no agent holds a lease of an earlier process any more."""
+        return self._monotonic() > self._leases_over
 
     def listening(self) -> None:
         """Nothing keeps this process from hearing, so far. To be called every LISTENING_SECONDS by whoever hears."""
@@ -75,7 +84,7 @@ class Liveness:
         """Whether the last word of the node is longer ago than the timeout."""
         with self._lock:
             now = self._listen()
-            return now - self._heard.get(node, now) > self.timeout_seconds
+            return now - self._heard.get(node, now) > self.timeout_seconds and now > self._leases_over
 
     def longest_silence(self, nodes: Iterable[Node]) -> float | None:
         """Seconds since the last heartbeat of the ready node that has been silent longest; None without ready nodes."""

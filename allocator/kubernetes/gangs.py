@@ -35,6 +35,8 @@ class Gang:
     newest: Epoch
     is_complete: bool
     """Whether all of the newest epoch is known: never start half of it."""
+    waits: bool = False
+    """An earlier start may still run on nodes that are not Kubernetes': it may not begin yet."""
 
     @property
     def current(self) -> tuple[Wanted, ...]:
@@ -55,10 +57,11 @@ def gangs_of(desired: Iterable[NodeDesired]) -> Mapping[Run, Gang]:
     for state in desired:
         for replica in state.replicas:
             found.setdefault(Run(replica.job_id, replica.start_epoch), []).append(Wanted(state.node, replica))
-    return {run: _gang(run, wanted, told) for run, wanted in found.items()}
+    waiting = frozenset[str]().union(*(state.waiting for state in desired))
+    return {run: _gang(run, wanted, told, waits=run.job_id in waiting) for run, wanted in found.items()}
 
 
-def _gang(run: Run, wanted: list[Wanted], told: Mapping[str, Epoch]) -> Gang:
+def _gang(run: Run, wanted: list[Wanted], told: Mapping[str, Epoch], *, waits: bool) -> Gang:
     """A rank that is missing has finished, if its node was told something since the gang was given its places."""
     newest = max((each.replica for each in wanted), key=lambda replica: replica.epoch)
     known = {each.replica.replica for each in wanted if each.replica.epoch == newest.epoch}
@@ -68,4 +71,4 @@ def _gang(run: Run, wanted: list[Wanted], told: Mapping[str, Epoch]) -> Gang:
         if rank not in known
     )
     in_order = sorted(wanted, key=lambda each: (each.node, each.replica.epoch, each.replica.replica))
-    return Gang(run, tuple(in_order), newest.epoch, complete)
+    return Gang(run, tuple(in_order), newest.epoch, complete, waits)

@@ -182,7 +182,7 @@ def _beginning(
         ranks = {each.replica.replica: names[each] for each in gang.current}
         peers = tuple(ranks.get(rank, "") for rank in range(current[0].replica.replicas))
         return [Create(gang.run, each, names[each], peers) for each in current if names[each] not in sight.refused]
-    if is_awaited or any(not _is_over(job) and job.node in sight.ready_nodes for job in earlier):
+    if gang.waits or is_awaited or any(not _is_over(job) and job.node in sight.ready_nodes for job in earlier):
         return []  # it may still be writing what this one reads
     return [
         Release(job) for job in theirs.values() if job is not None and job.is_suspended and not _has_come_to_end(job)

@@ -44,16 +44,14 @@ class Departures:
     """Implements `rounds.ports.Pusher` in front of `pusher`, which is told again when jobs may begin.
 
     Whoever shows a desired state to an agent has it judged by `shown` at that moment. Agents that do not say what is
-    leaving (`Heartbeat.seen` is None) are taken to have nothing that others must wait for. `lease_seconds`: how long
-    agents of nodes that somebody removes may go on. Methods may be called from any thread.
+    leaving (`Heartbeat.seen` is None) are taken to have nothing that others must wait for. Methods may be called from
+    any thread.
     """
 
-    def __init__(
-        self, facts: Facts, pusher: Pusher, lease_seconds: float, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, facts: Facts, pusher: Pusher, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._facts = facts
         self._pusher = pusher
-        self._lease_seconds = lease_seconds
+        self._lease_seconds = 0.0
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._told: dict[str, tuple[DesiredReplica, ...]] = {}
@@ -73,9 +71,12 @@ class Departures:
         self._waiting: defaultdict[str, set[str]] = defaultdict(set)
         """By job, the nodes that were shown that it waits."""
 
-    def begin(self) -> None:
-        """Before anybody is shown anything: what earlier processes told the nodes."""
+    def begin(self, lease_seconds: float) -> None:
+        """Before anybody is shown anything: what earlier processes told the nodes. `lease_seconds`: for how long, at
+        most, agents go on that nobody answers.
+        """
         with self._lock:
+            self._lease_seconds = lease_seconds
             for node in self._facts.nodes():
                 desired = self._facts.desired(node.name)
                 self._told[node.name] = desired.replicas

@@ -41,6 +41,8 @@ class Gang:
     run: Run
     replicas: tuple[tuple[str, DesiredReplica], ...]
     """(node, what it is asked to run)."""
+    waits: bool = False
+    """An earlier start may still run on nodes that are not Slurm's: it may not begin yet."""
 
     @property
     def is_complete(self) -> bool:
@@ -65,13 +67,18 @@ class Gang:
 def gangs_of(desired: Iterable[NodeDesired]) -> Mapping[Run, Gang]:
     """Everything that nodes are asked to run together; of two epochs of a run, the newer replicas."""
     found: dict[Run, dict[int, tuple[str, DesiredReplica]]] = {}
+    desired = tuple(desired)
+    waiting = frozenset[str]().union(*(state.waiting for state in desired))
     for state in desired:
         for replica in state.replicas:
             ranks = found.setdefault(Run(replica.job_id, replica.start_epoch), {})
             known = ranks.get(replica.replica)
             if known is None or known[1].epoch < replica.epoch:
                 ranks[replica.replica] = (state.node, replica)
-    return {run: Gang(run, tuple(ranks[rank] for rank in sorted(ranks))) for run, ranks in found.items()}
+    return {
+        run: Gang(run, tuple(ranks[rank] for rank in sorted(ranks)), run.job_id in waiting)
+        for run, ranks in found.items()
+    }
 
 
 def known_of(before: Mapping[Run, Gang], wanted: Mapping[Run, Gang]) -> Mapping[Run, Gang]:

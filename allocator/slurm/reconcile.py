@@ -146,7 +146,8 @@ def actions(
     for run, gang in sorted(wanted.items()):
         job = mine.get(run)
         lost = job is not None and job.state in GONE_WITH_ITS_NODE
-        if (job is None or lost) and run not in ended and gang.is_complete and unsuitable(gang) is None:
+        may_begin = gang.is_complete and not gang.waits and unsuitable(gang) is None
+        if (job is None or lost) and run not in ended and may_begin:
             waits = _waiting_for(gang, wanted, mine, suspension)
             if waits is not None:
                 found.append(Resume(waits, run))

@@ -24,6 +24,7 @@ from allocator.store.summaries import read_summary
 from allocator.store.tables import (
     ENDED,
     ONLY,
+    AgentLeaseRow,
     EstimateRow,
     JobRow,
     MemoryRow,
@@ -184,6 +185,9 @@ def load(connection: Connection, archive: Archive, feed_limit: int) -> State:
     )
     overlay.position = read_position(connection)
     state.merge(overlay)
+    lease = connection.execute(select(table(AgentLeaseRow)).where(AgentLeaseRow.id == ONLY)).one_or_none()
+    if lease is not None:
+        state.lease_seconds = lease.seconds
     memory = connection.execute(select(table(MemoryRow)).where(MemoryRow.id == ONLY)).one_or_none()
     if memory is not None:
         sequences = {job.id: job.sequence for job in state.jobs.values()}

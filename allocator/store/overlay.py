@@ -56,12 +56,14 @@ class Overlay:
         self.replaced: set[str] = set()
         self.told: dict[str, tuple[DesiredReplica, ...] | None] = {}
         self.pushed = False
+        self.lease_seconds: float | None = None
         self.round: tuple[RoundSummary, Memory] | None = None
 
     @property
     def changed(self) -> bool:
         """Whether there is anything to make durable."""
-        return self.position != self.state.position or bool(self.receipts) or self.round is not None
+        beside = bool(self.receipts) or self.round is not None or self.lease_seconds is not None
+        return self.position != self.state.position or beside
 
     # --- facts ---
 

@@ -139,6 +139,18 @@ class SqlStore(LiveReads):
     def memory(self) -> Memory:
         return self._image.memory()
 
+    # --- leases ---
+
+    def promised_lease(self) -> float:
+        """Seconds of the longest lease that any agent may hold; 0 if none was promised yet."""
+        return self._image.state.lease_seconds
+
+    def promise_lease(self, seconds: float) -> None:
+        """To be called before agents are promised longer ones, and when all that were longer are over. Durable when it
+        returns. Raises StoreUnavailable.
+        """
+        self._submit(Work(lambda overlay: steps.promise(overlay, seconds), urgent=True)).result()
+
     # --- Reads, the rest ---
 
     def get_job(self, job_id: str) -> Job:

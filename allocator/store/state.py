@@ -99,6 +99,8 @@ class State:
         self.unpushed: set[str] = set()
         self.replaced: set[str] = set()
         self.told: dict[str, tuple[DesiredReplica, ...]] = {}
+        self.lease_seconds = 0.0
+        """The longest lease that any agent may hold; 0 if none was promised yet."""
         self.memory = Memory()
         self.latest_round: RoundSummary | None = None
         self._queue_tuple: tuple[Queue, ...] | None = None
@@ -219,6 +221,8 @@ class State:
             self.replaced |= overlay.replaced
         if overlay.told:
             _update(self.told, overlay.told)
+        if overlay.lease_seconds is not None:
+            self.lease_seconds = overlay.lease_seconds
         if overlay.round is not None:
             self.latest_round, self.memory = overlay.round
 

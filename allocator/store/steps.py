@@ -41,6 +41,11 @@ def commit(overlay: Overlay, plan: Plan, now: float) -> Commit:
     return Commit(overlay.revision, plan.round, checked.applied, checked.rejected, desired)
 
 
+def promise(overlay: Overlay, lease_seconds: float) -> None:
+    """From now on no agent holds a longer lease."""
+    overlay.lease_seconds = lease_seconds
+
+
 def record(overlay: Overlay, summary: RoundSummary, memory: Memory) -> None:
     """Keep a round's record, and what it hands to the next one."""
     overlay.round = (summary, memory)

@@ -208,5 +208,14 @@ class PositionRow(Row):
     committed: Mapped[int]
 
 
+class AgentLeaseRow(Row):
+    """The longest lease that any agent may hold, in seconds: at most one row."""
+
+    __tablename__ = "agent_lease"
+
+    id: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
+    seconds: Mapped[float]
+
+
 ONLY = 1
 """The id in tables of one row."""

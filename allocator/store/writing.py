@@ -17,6 +17,7 @@ from allocator.store.overlay import Overlay
 from allocator.store.state import Position
 from allocator.store.tables import (
     ONLY,
+    AgentLeaseRow,
     EstimateRow,
     JobRow,
     MemoryRow,
@@ -50,6 +51,7 @@ class Statements:
         self._put_policy = self._put(PolicyRow)
         self._put_round = self._put(RoundRow)
         self._put_memory = self._put(MemoryRow)
+        self._put_lease = self._put(AgentLeaseRow)
         self._end_job = _Change(MUTABLE_JOB_COLUMNS)
         # Which index a job is in depends on its end time: while that is not mentioned, no index is touched.
         self._change_live_job = _Change(tuple(name for name in MUTABLE_JOB_COLUMNS if name != "end_time"))
@@ -75,6 +77,8 @@ class Statements:
         _remove(connection, EstimateRow, "name", estimates)
         _many(connection, self._put_receipt, [mapping.receipt_row(found) for found in overlay.receipts.values()])
         _many(connection, self._put_policy, [mapping.policy_row(found) for found in overlay.policies])
+        if overlay.lease_seconds is not None:
+            connection.execute(self._put_lease, {"id": ONLY, "seconds": overlay.lease_seconds})
 
     def write_round(self, connection: Connection, row: Row, memory: Row) -> None:
         """One round's record."""

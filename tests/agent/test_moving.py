@@ -60,7 +60,7 @@ class Site:
         return job
 
     def checkpointing(self) -> Process:
-        """Tells the diary when it begins, and when its checkpoint, which takes until `write_checkpoints`, is written."""
+        """Tells the diary when it begins, and when its checkpoint is written: that takes until `write_checkpoints`."""
         names = {"diary": str(self.folder / "diary"), "written": str(self.folder / "written")}
         return python(*(line.format(**names) for line in _LINES), grace=PATIENCE)
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allocator.agent.plan import Adjust, Begin, Forget, Phase, Run, Stop, plan
-from allocator.domain.placement import DesiredReplica, NodeDesired
+from allocator.agent.plan import Adjust, Begin, Forget, Phase, Run, Stop, leaving, plan
+from allocator.domain.placement import DesiredReplica, JobStart, NodeDesired
 from allocator.domain.resources import Resources
 from tests.agent.wanted import desired, replica
 
@@ -43,6 +43,28 @@ def test_a_new_start_is_another_run() -> None:
     before, after = replica(epoch=1), replica(epoch=2)
     assert plan(desired(after), [run("a", before)], ROOM) == (Stop("a"),), "its folder is still in use"
     assert plan(desired(after), [run("a", before, Phase.ENDED)], ROOM) == (Forget("a"), Begin(after))
+
+
+def test_a_job_that_waits_begins_nothing_and_what_runs_of_it_goes_on() -> None:
+    waiting, other = replica("j1", epoch=2), replica("j2", epoch=2)
+    told = replace(desired(waiting, other, epoch=2), waiting=frozenset({"j1"}))
+    assert plan(told, [], ROOM) == (Begin(other),)
+    assert plan(replace(told, waiting=frozenset()), [], ROOM) == (Begin(waiting), Begin(other))
+    assert plan(told, [run("a", waiting), run("b", other)], ROOM) == ()
+    assert plan(told, [run("a", replica("j1", epoch=1)), run("b", other)], ROOM) == (Stop("a"),)
+
+
+def test_what_is_leaving_is_what_lives_and_is_not_wanted() -> None:
+    wanted, old = replica("j1", epoch=2), replica("j1", epoch=1)
+    first, second = (replica("j2", number=n, replicas=2) for n in (0, 1))
+    runs = [run("a", wanted), run("b", old, Phase.STOPPING), run("c", first), run("d", second, Phase.STOPPING)]
+    assert leaving(desired(wanted, epoch=2), runs) == (
+        JobStart("j1", old.start_epoch),
+        JobStart("j2", first.start_epoch),
+    )
+    assert leaving(desired(wanted, first, epoch=2), runs[2:]) == (JobStart("j2", first.start_epoch),), "one of two"
+    for over in (Phase.ENDED, Phase.LOST):
+        assert leaving(desired(epoch=2), [run("a", wanted, over)]) == ()
 
 
 def test_a_resize_renames_what_runs() -> None:

@@ -67,6 +67,20 @@ def test_nodes_of_an_earlier_process_get_a_full_timeout() -> None:
     assert liveness.silent([ONE]) == [LoseNode("n1")]
 
 
+def test_a_longer_lease_of_an_earlier_process_is_honoured() -> None:
+    """Its agents may not have heard yet that leases are shorter now, and run what they run until theirs are over."""
+    clock = Monotonic()
+    liveness = Liveness(10.0, clock)
+    liveness.begin([ONE, TWO], longest_lease=45.0)
+    liveness.hear(Heartbeat("n2"))
+    listen(liveness, clock, 45.0)
+    assert liveness.silent([ONE, TWO]) == []
+    assert not liveness.earlier_leases_are_over
+    listen(liveness, clock, 46.0)
+    assert liveness.silent([ONE, TWO]) == [LoseNode("n1"), LoseNode("n2")]
+    assert liveness.earlier_leases_are_over
+
+
 def test_longest_silence() -> None:
     clock = Monotonic()
     liveness = Liveness(10.0, clock)

@@ -107,6 +107,17 @@ def test_a_gang_is_made_suspended_and_released_when_all_of_it_is_there() -> None
     assert actions({RUN: replace(gang[RUN], is_complete=False)}, sight()) == ()
 
 
+def test_what_may_still_run_on_nodes_of_others_is_waited_for() -> None:
+    """The daemon knows of those. All else is prepared meanwhile."""
+    gang = {RUN: replace(wanted("a", "b")[RUN], waits=True)}
+    assert [type(each) for each in actions(gang, sight())] == [Create, Create]
+    held = [job("a", 0, is_suspended=True), job("b", 1, is_suspended=True)]
+    assert actions(gang, sight(*held)) == ()
+    told = NodeDesired("a", EPOCH, (replica(0, 1),), frozenset({"j1"}))
+    assert gangs_of([told])[RUN].waits
+    assert not gangs_of([replace(told, waiting=frozenset())])[RUN].waits
+
+
 def test_it_waits_until_an_earlier_run_is_gone_from_nodes_that_can_tell() -> None:
     gang, held = wanted("a"), job("a", 0, is_suspended=True)
     before = job("b", 0, run=Run("j1", OLD))

@@ -120,8 +120,8 @@ class Cluster:
     def restart(self) -> None:
         """The daemon dies with all it had in memory, and comes again."""
         self.unpushed.clear()
-        self.departures = Departures(self.store, self, LEASE, lambda: self.now)
-        self.departures.begin()
+        self.departures = Departures(self.store, self, lambda: self.now)
+        self.departures.begin(LEASE)
         for agent in self.agents.values():
             agent.watch, agent.heartbeat = None, None  # what was sent may still arrive
 

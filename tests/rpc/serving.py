@@ -91,13 +91,14 @@ async def serving(
     ledger: Callable[[MemoryStore], Ledger] = lambda store: store,
     on_request: OnRequest | None = None,
     channel_options: tuple[tuple[str, int], ...] = (),
+    shown: Callable[[NodeDesired], NodeDesired] = lambda desired: desired,
 ) -> AsyncIterator[Served]:
     if store is None:
         store = MemoryStore()
         store.execute(c.CreateQueue(Queue("q")), START).result(timeout=60)
         store.execute(c.RegisterNode(node("n1", cpu=1000)), START).result(timeout=60)
     hub = Hub()
-    server = RpcServer(ledger(store), store, hub, lambda: START, settings, on_request)
+    server = RpcServer(ledger(store), store, hub, lambda: START, settings, on_request, shown=shown)
     port = await server.start("127.0.0.1:0")
     channel = aio.insecure_channel(
         f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1), *channel_options]

@@ -95,6 +95,12 @@ CASES: list[tuple[str, Any, grpc.StatusCode, list[str]]] = [
         INVALID,
         ["reports[0].state"],
     ),
+    (
+        "nodes.Heartbeat",
+        of(nodes.HeartbeatRequest, node="n1", reports=[{"epoch": {}}], leaving=[{"job_id": "j1"}, {"start_epoch": {}}]),
+        INVALID,
+        ["reports[0].job_id", "leaving[0].start_epoch", "leaving[1].job_id"],
+    ),
     ("nodes.GetNode", of(nodes.GetNodeRequest, name="n9"), MISSING, []),
     ("nodes.DrainNode", of(nodes.DrainNodeRequest, name="n9"), MISSING, []),
     ("nodes.CordonNode", of(nodes.CordonNodeRequest, name="n9"), MISSING, []),

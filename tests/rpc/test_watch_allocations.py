@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,30 @@ async def test_what_was_pushed_before_is_not_sent_again(served: Served) -> None:
     assert desired_from_proto((await asyncio.wait_for(anext(stream), PATIENCE)).desired).epoch.round == (
         now.epoch.round + 5
     )
+
+
+async def test_the_same_state_comes_again_only_when_others_may_begin() -> None:
+    waiting = {"j1", "j2"}
+
+    def shown(state: NodeDesired) -> NodeDesired:
+        return replace(state, waiting=frozenset(waiting))
+
+    async with serving(shown=shown) as served:
+        stream = aiter(served.nodes.WatchAllocations(pb.WatchAllocationsRequest(node="n1")))
+
+        async def next_one() -> NodeDesired:
+            return desired_from_proto((await asyncio.wait_for(anext(stream), PATIENCE)).desired)
+
+        first = await next_one()
+        assert first.waiting == {"j1", "j2"}
+        served.hub.push((served.store.desired("n1"),))
+        await asyncio.sleep(0)
+        waiting.remove("j1")
+        served.hub.push((served.store.desired("n1"),))
+        assert await next_one() == replace(first, waiting=frozenset({"j2"}))
+        waiting.clear()
+        served.hub.push((NodeDesired("n1", Epoch(0, 0), ()),))  # older than what the watcher has: a reason to look
+        assert await next_one() == replace(first, waiting=frozenset())
 
 
 async def test_a_slow_reader_skips_to_the_newest() -> None:

@@ -94,6 +94,19 @@ def test_a_whole_gang_is_submitted_once_and_then_named() -> None:
         assert actions(wanted, [job(1, state)], {}, NODES, NODES, frozenset("1")) == ()
 
 
+def test_what_may_still_run_on_nodes_of_others_is_waited_for() -> None:
+    """The daemon knows of those, and says so to any node of the gang."""
+    states = [
+        NodeDesired("a", Epoch(2, 7), (replica(0),), frozenset({"j1"})),
+        NodeDesired("b", Epoch(2, 7), (replica(1),)),
+    ]
+    assert actions(gangs_of(states), [], {}, NODES, NODES) == ()
+    (running,) = [job(1, "RUNNING", nodes=("a", "b"))]
+    assert actions(gangs_of(states), [running], {}, NODES, NODES, frozenset("1")) == (), "what runs goes on"
+    free = gangs_of([replace(state, waiting=frozenset()) for state in states])
+    assert actions(free, [], {}, NODES, NODES) == (Submit(free[RUN]),)
+
+
 def test_what_has_ended_and_is_forgotten_is_not_run_again() -> None:
     assert actions({RUN: gang("a", "b")}, [], {RUN: Ended(ReplicaState.SUCCEEDED)}, NODES, NODES) == ()
 

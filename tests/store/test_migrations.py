@@ -75,6 +75,7 @@ def without_quotas(url: str) -> None:
     """Make a database as version 0003 of the schema left it."""
     execute(url, "DROP TABLE policy")
     execute(url, "DROP TABLE estimate")
+    execute(url, "DROP TABLE agent_lease")
     promises = ("job_class", "deadline", "minimum_throughput", "work_done_seconds", "work_counted_time")
     processes = ("process", "retries", "after", "waits_for", "array_index", "failures", "not_before")
     for name in (*promises, *processes):

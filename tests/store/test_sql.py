@@ -43,6 +43,19 @@ class SqlContract(DurableContract):
 
         return close_and_open
 
+    def test_the_longest_lease_that_was_promised_is_known_after_a_restart(
+        self, store: SqlStore, reopen: Reopen
+    ) -> None:
+        assert store.promised_lease() == 0.0
+        revision = store.current_revision()
+        for seconds in (45.0, 15.0):
+            store.promise_lease(seconds)
+            assert store.promised_lease() == seconds
+        assert store.current_revision() == revision, "it is no fact that rounds see"
+        again = reopen(store)
+        assert isinstance(again, SqlStore)
+        assert again.promised_lease() == 15.0
+
 
 class TestSqlite(SqlContract):
     @pytest.fixture

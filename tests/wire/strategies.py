@@ -19,7 +19,15 @@ from allocator.domain.errors import (
     Violation,
 )
 from allocator.domain.job import PRIORITY_CLASSES, Configuration, Job, JobSpec, JobState
-from allocator.domain.placement import Allocation, DesiredReplica, Epoch, NodeDesired, Placement, ReplicaPlacement
+from allocator.domain.placement import (
+    Allocation,
+    DesiredReplica,
+    Epoch,
+    JobStart,
+    NodeDesired,
+    Placement,
+    ReplicaPlacement,
+)
 from allocator.domain.queue import Discipline, Queue
 from allocator.domain.quota import Quota
 from allocator.domain.reason import (
@@ -206,7 +214,10 @@ desired = st.builds(
         ),
         max_size=3,
     ).map(tuple),
+    st.frozensets(names, max_size=3),
+    st.booleans(),
 )
+job_starts = st.builds(JobStart, names, epochs)
 reports = st.builds(
     ReplicaReport,
     *(names, counts, epochs, st.sampled_from(ReplicaState), written),

@@ -118,7 +118,13 @@ COMMANDS: dict[type, tuple[st.SearchStrategy[Any], Callable[[Any], Message], Cal
         commands.cordon_queue_from_proto,
     ),
     c.Heartbeat: (
-        st.builds(c.Heartbeat, some.names, st.lists(some.reports, max_size=3).map(tuple)),
+        st.builds(
+            c.Heartbeat,
+            some.names,
+            st.lists(some.reports, max_size=3).map(tuple),
+            st.none() | some.epochs,
+            st.lists(some.job_starts, max_size=3).map(tuple),
+        ),
         commands.heartbeat_to_proto,
         commands.heartbeat_from_proto,
     ),
