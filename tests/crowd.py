@@ -1,7 +1,8 @@
 """Node agents by the hundreds, as coroutines that speak the real protocol, each over a connection of its own.
 
 They register, hold their watch, and report with each heartbeat what they were told to run. Nothing really runs: a
-replica goes on until `end` says that it has ended. Unlike machines, they note what happened to them.
+replica goes on until `end` says that it has ended, and what shall leave is gone at once. Unlike machines, they note
+what happened to them.
 
 As a program (`python -m tests.crowd ADDRESS FIRST COUNT`) it takes one order per line as JSON on its standard input,
 and answers each with one line (`orders`).
@@ -75,7 +76,7 @@ class CrowdAgent:
     async def beat(self) -> Lease:
         """One heartbeat. Raises AllocatorError."""
         sent = time.perf_counter()
-        lease = await self.client.heartbeat(self.node.name, self._reports(), timeout=10.0)
+        lease = await self.client.heartbeat(self.node.name, self._reports(), seen=self._newest, timeout=10.0)
         self._seen[0].beats.append(time.perf_counter() - sent)
         return lease
 
@@ -114,11 +115,18 @@ class CrowdAgent:
                     if desired.epoch >= self._newest:
                         self._newest = desired.epoch
                         self._follow(desired)
+                        if desired.is_awaited:
+                            self._wake.set()
             except AllocatorError:
                 await asyncio.sleep(self._backoff.delay(0, self._rng))
 
     def _follow(self, desired: NodeDesired) -> None:
-        wanted = {(each.job_id, each.start_epoch, each.replica): each for each in desired.replicas}
+        wanted = {
+            run: each
+            for each in desired.replicas
+            if (run := (each.job_id, each.start_epoch, each.replica)) in self.running
+            or each.job_id not in desired.waiting
+        }
         self._start_counts.update(wanted.keys() - self.running.keys())
         self.running = wanted
         self.ended &= wanted.keys()

@@ -65,6 +65,12 @@ def main(folder: str, lock: int) -> None:
     _finish({"exit_code": code, "why": watch.why, "message": ""})
 
 
+def fence(left: float, lease_seconds: float, grace_seconds: float) -> tuple[float, float]:
+    """In how many seconds the command is told to end, and killed, when the lease has so many left."""
+    killed = left - lease_seconds * _MARGIN_SHARE
+    return killed - min(grace_seconds, lease_seconds * (_LEASE_SHARE - _MARGIN_SHARE)), killed
+
+
 class _Watch:
     """From the start of the command until nothing of it is left."""
 
@@ -116,12 +122,11 @@ class _Watch:
         if lease is None:
             self._next_time = float("inf")
             return
-        margin = lease["lease_seconds"] * _MARGIN_SHARE
-        left = lease["deadline"] - margin - time.clock_gettime(time.CLOCK_BOOTTIME)
-        grace = min(self._orders["grace_seconds"], lease["lease_seconds"] * _LEASE_SHARE - margin)
-        self._next_time = time.monotonic() + left - grace
-        if left <= grace:
-            self._stop("fenced", self._orders["signal"], max(0.0, left))
+        left = lease["deadline"] - time.clock_gettime(time.CLOCK_BOOTTIME)
+        told, killed = fence(left, lease["lease_seconds"], self._orders["grace_seconds"])
+        self._next_time = time.monotonic() + told
+        if told <= 0:
+            self._stop("fenced", self._orders["signal"], max(0.0, killed))
 
     def _stop(self, why: str, name: str, grace_seconds: float) -> None:
         self.why = why

@@ -19,6 +19,7 @@ import pytest
 
 from allocator.agent.hindrance import hindrance
 from allocator.agent.runner import NOTHING_TO_RUN
+from allocator.agent.supervise import fence
 from allocator.domain.process import Process
 from allocator.domain.resources import Resources
 from allocator.intake.commands import ReplicaState
@@ -422,6 +423,11 @@ def test_without_the_daemons_word_it_stops_and_begins_again_when_it_is_back(mach
     assert machine.runner.reports() == (), "it has not failed"
     machine.want(wanted)
     machine.until(lambda: machine.printed().count("begun") == 2)
+
+
+@pytest.mark.parametrize(("grace", "told"), [(0.0, 96.0), (5.0, 91.0), (600.0, 80.0)])
+def test_what_is_fenced_is_killed_before_its_jobs_may_begin_elsewhere(grace: float, told: float) -> None:
+    assert fence(100.0, 100.0, grace) == pytest.approx((told, 96.0))
 
 
 def test_it_stops_even_if_what_the_lease_was_written_in_is_gone(machine: Machine) -> None:
