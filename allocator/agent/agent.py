@@ -142,12 +142,12 @@ class Agent:
             # What is wanted is looked at before the runs are: nothing begins in between that a newer word forbids.
             desired = self._desired
             try:
-                reports, leaving = await self._by_hand(self._look_around, desired)
+                reports, still_there = await self._by_hand(self._look_around, desired)
                 lease = await self._client.heartbeat(
                     self._node.name,
                     reports,
                     seen=_NOTHING_SEEN if desired is None else desired.epoch,
-                    leaving=leaving,
+                    leaving=still_there,
                     timeout=self._patience(),
                 )
             except NotFound:
@@ -233,6 +233,8 @@ class Agent:
         """Reconnects by itself, with growing delays."""
         async for desired in self._client.watch_allocations(self._node.name):
             if desired.epoch >= self._newest and not self._ask_again.is_set():  # else it was said before the doubt
+                if desired.waiting and (self._desired is None or desired.waiting != self._desired.waiting):
+                    _log.info("jobs that may still run elsewhere wait: %s", ", ".join(sorted(desired.waiting)))
                 self._newest = desired.epoch
                 self._desired = desired
                 self._work_to_do.set()

@@ -22,7 +22,7 @@ from allocator.domain.cluster import Node, NodeHealth
 from allocator.domain.errors import NotFound
 from allocator.domain.job import Job
 from allocator.domain.placement import DesiredReplica, Epoch, JobStart, NodeDesired
-from allocator.intake.commands import Command, Heartbeat, LoseNode, RemoveNode
+from allocator.intake.commands import Command, Heartbeat, LoseNode, RegisterNode, RemoveNode
 from allocator.rounds.ports import Pusher
 
 
@@ -87,7 +87,9 @@ class Departures:
     # --- what is decided
 
     def push(self, desired: tuple[NodeDesired, ...]) -> None:
-        """Take note of what leaves, of all nodes before any of them is told."""
+        """Take note of what leaves, of all nodes before any of them is told. Every commit has to come this way, in order:
+        what one of them took off a node is not known otherwise.
+        """
         with self._lock:
             for state in desired:
                 self._note(state)
@@ -133,6 +135,9 @@ class Departures:
                 case RemoveNode():
                     if command.node in self._leaving or command.node in self._unheard:
                         self._removed[command.node] = self._lease_end()
+                    return
+                case RegisterNode():
+                    self._removed.pop(command.node.name, None)  # its agent has a lease again
                     return
                 case _:
                     return
