@@ -90,6 +90,7 @@ class Daemon:
             self.departures.begin(longest_lease)
             self.metrics.set_push_source(self.hub.stream_counts)
             self.metrics.set_node_source(lambda: self.liveness.longest_silence(self.store.nodes()))
+            self.metrics.set_departure_source(self.departures.waiting_jobs)
             self.metrics_server.start()
             exits.callback(self.metrics_server.stop)
             server = self.settings.server

@@ -33,7 +33,7 @@ OK = "ok"
 STORE_UNAVAILABLE = error_code(StoreUnavailable())
 """There from the start for every kind of command: an alert must see the first one."""
 
-_PUSH, _NODES = "push", "nodes"
+_PUSH, _NODES, _DEPARTURES = "push", "nodes", "departures"
 _EVENT_FAMILIES = (
     names.BROKEN_ROUNDS,
     names.SUBMITTED,
@@ -68,6 +68,9 @@ PushSource = Callable[[], Mapping[str, StreamCounts]]
 NodeSource = Callable[[], float | None]
 """Seconds since the last heartbeat of the ready node that has been silent longest; None without ready nodes."""
 
+DepartureSource = Callable[[], int]
+"""Jobs that were placed and may not begin yet."""
+
 
 class Metrics:
     """Everything on /metrics. Methods may be called from any thread and cost microseconds, except `observe`.
@@ -94,6 +97,7 @@ class Metrics:
         self._methods = BoundedLabel(METHOD_LIMIT)
         self._push_source: PushSource | None = None
         self._node_source: NodeSource | None = None
+        self._departure_source: DepartureSource | None = None
         self._constants = [
             gauge(names.ROUND_INTERVAL, [((), round_interval)]),
             gauge(names.BUILD, [((version, platform.python_version()), 1.0)]),
@@ -108,7 +112,7 @@ class Metrics:
         for state in JobState:
             if state.is_final:
                 self._events.add(names.FINISHED, (state.value,), 0)
-        for source in (_PUSH, _NODES):
+        for source in (_PUSH, _NODES, _DEPARTURES):
             self._events.add(names.SOURCE_FAILURES, (source,), 0)
         for result in ("admitted", "refused"):
             self._events.add(names.SUBMITTED, (result,), 0)
@@ -171,6 +175,10 @@ class Metrics:
         """Ask `source` for the age of the oldest heartbeat at each scrape."""
         self._node_source = source
 
+    def set_departure_source(self, source: DepartureSource) -> None:
+        """Ask `source` for jobs that wait for their earlier starts to end, at each scrape."""
+        self._departure_source = source
+
     # What Prometheus gets (prometheus_client's Collector).
 
     def describe(self) -> Iterator[Metric]:
@@ -184,7 +192,7 @@ class Metrics:
         if market is not None:
             found += market.metrics()
         found += [*self._asked(_PUSH, self._streams), *self._asked(_NODES, self._heartbeats), *self._constants]
-        found += self._events.collect()
+        found += [*self._asked(_DEPARTURES, self._departures), *self._events.collect()]
         by_name = {metric.name: metric for metric in found if metric.samples}
         return (by_name[name] for name in _ORDER if name in by_name)
 
@@ -208,3 +216,7 @@ class Metrics:
     def _heartbeats(self) -> list[Metric]:
         age = None if self._node_source is None else self._node_source()
         return [] if age is None else [gauge(names.HEARTBEAT_AGE, [((), age)])]
+
+    def _departures(self) -> list[Metric]:
+        source = self._departure_source
+        return [] if source is None else [gauge(names.WAITING_FOR_DEPARTURE, [((), source())])]

@@ -354,6 +354,13 @@ HEARTBEAT_AGE = _gauge(
     "Since the last heartbeat of the ready node that has been silent longest.",
 )
 
+WAITING_FOR_DEPARTURE = _gauge(
+    "jobs_waiting_for_departure",
+    "jobs",
+    (),
+    "Jobs that were placed and may not begin, because an earlier start of them may still run on other nodes.",
+)
+
 COMMANDS = _counter("commands", "commands", ("kind", "code"), "Commands by what became of them; code ok is success.")
 BATCH_COMMANDS = _histogram(
     "store_batch_commands", "commands", (), "Commands that were made durable by one commit.", BATCH_BUCKETS
@@ -395,7 +402,7 @@ SECTIONS: Mapping[str, tuple[Family, ...]] = {
         ROUNDS, BROKEN_ROUNDS, LAST_ROUND, ROUND_INTERVAL, ROUND_DURATION, STAGE_DURATION, SOLVES, ITERATIONS,
         OBJECTIVE, BOUND, GAP, BUDGETS_MOVED, ROUNDING_LOSS, POLICY_VERSION,
     ),
-    "Nodes": (NODES, NODES_IN_TROUBLE, HEARTBEAT_AGE),
+    "Nodes": (NODES, NODES_IN_TROUBLE, HEARTBEAT_AGE, WAITING_FOR_DEPARTURE),
     "Intake, store, push and API": (
         COMMANDS, BATCH_COMMANDS, BATCH_DURATION, WATCHERS, PUSHES, COALESCED, RPCS, RPC_DURATION,
     ),
@@ -427,6 +434,6 @@ LABEL_MEANINGS: Mapping[str, str] = {
     "method": f"`service/method`; `{OTHER}` for methods that do not exist",
     "version": "version of this program",
     "python": "version of Python",
-    "source": "part that was asked: `push` or `nodes`",
+    "source": "part that was asked: `push`, `nodes` or `departures`",
 }
 """What the values of each label are: the README prints it, and a label that is not here is a defect."""

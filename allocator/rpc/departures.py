@@ -87,8 +87,9 @@ class Departures:
     # --- what is decided
 
     def push(self, desired: tuple[NodeDesired, ...]) -> None:
-        """Take note of what leaves, of all nodes before any of them is told. Every commit has to come this way, in order:
-        what one of them took off a node is not known otherwise.
+        """Take note of what leaves, of all nodes before any of them is told.
+
+        Every commit has to come this way, in order: what it took off a node is not known otherwise.
         """
         with self._lock:
             for state in desired:
@@ -213,6 +214,11 @@ class Departures:
                         waiting.add(start.job_id)
             is_awaited = desired.node in self._leaving or desired.node in self._unheard
         return replace(desired, waiting=frozenset(waiting), is_awaited=is_awaited) if waiting or is_awaited else desired
+
+    def waiting_jobs(self) -> int:
+        """How many jobs agents were shown to wait that still do."""
+        with self._lock:
+            return len(self._waiting)
 
     def _waits(self, start: JobStart, node: str) -> bool:
         """What ends on the node itself its agent sees, without anybody's help."""

@@ -451,6 +451,11 @@ INTAKE = (
         unit="s",
     ),
     Chart(
+        "Waiting for departure",
+        "Jobs that were placed, and begin when what runs of them elsewhere has ended.",
+        (Query(series(names.WAITING_FOR_DEPARTURE), "jobs"),),
+    ),
+    Chart(
         "Calls",
         "Per second, by method.",
         (Query(rate(names.RPCS, "method"), "{{method}}"),),

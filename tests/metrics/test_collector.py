@@ -356,7 +356,9 @@ def test_what_other_parts_know_is_asked_for_at_each_scrape(metrics: Metrics) -> 
     ages = iter([3.5, None])
     metrics.set_push_source(lambda: {"jobs": Streams(2, 10, 1)})
     metrics.set_node_source(lambda: next(ages))
+    metrics.set_departure_source(lambda: 7)
     samples = scrape(metrics)
+    assert value(samples, "allocator_jobs_waiting_for_departure") == 7
     assert value(samples, "allocator_watchers", stream="jobs") == 2
     assert value(samples, "allocator_pushes_total", stream="jobs") == 10
     assert value(samples, "allocator_pushes_coalesced_total", stream="jobs") == 1

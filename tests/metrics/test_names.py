@@ -18,6 +18,7 @@ _WITHOUT_UNIT = {
     names.JOBS, names.WAITING, names.NODES, names.NODES_IN_TROUBLE, names.WATCHERS, names.QUEUE_WEIGHT, names.PRICE,
     names.QUOTA_PRICE, names.LIMIT_PRICE, names.PIECES_PRICE, names.NODES_PRICE, names.OBJECTIVE, names.BOUND,
     names.BATCH_COMMANDS, names.BUILD, names.PROMISES, names.MISDECLARED, names.POLICY_VERSION,
+    names.WAITING_FOR_DEPARTURE,
 }  # fmt: skip
 _FORBIDDEN_LABELS = {"job", "job_id", "node", "request", "user", "le", "quantile", "instance"}
 

@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 
 from allocator.agent.plan import Adjust, Begin, Forget, Phase, Run, Stop, leaving, plan
+from allocator.domain.cluster import NodeAvailability
 from allocator.domain.job import Job
 from allocator.domain.placement import Epoch, NodeDesired, Placement, ReplicaPlacement
 from allocator.domain.plan import Change, Move, Plan, Preempt, Resize, Start
@@ -113,6 +114,8 @@ class Cluster:
         for name in self.agents:
             self.do(c.RegisterNode(node(name, cpu=1000)))
         self.unpushed: list[tuple[NodeDesired, ...]] = []
+        self.removed: dict[str, float] = {}
+        """Nodes of which the daemon knows nothing any more, and their agents not yet that it does not; since when."""
         self.restart()
 
     # --- the daemon
@@ -181,7 +184,7 @@ class Cluster:
 
     def connect(self, name: str) -> bool:
         agent = self.agents[name]
-        if agent.watch is not None:
+        if agent.watch is not None or name in self.removed:
             return False
         agent.watch = Watch(self.store.desired(name))
         agent.coming.clear()
@@ -226,14 +229,37 @@ class Cluster:
     def arrive(self, name: str) -> bool:
         agent = self.agents[name]
         heartbeat, agent.heartbeat = agent.heartbeat, None
-        if heartbeat is not None:
+        if heartbeat is not None and name in self.removed:
+            self.register_again(name)
+        elif heartbeat is not None:
             self.do(heartbeat)
             agent.answered()
         return heartbeat is not None
 
+    def register_again(self, name: str) -> None:
+        """Its agent has heard that nobody knows the node: what it was told counts no more."""
+        agent = self.agents[name]
+        agent.desired, agent.watch, agent.has_lease = None, None, True
+        agent.coming.clear()
+        del self.removed[name]
+        self.do(c.RegisterNode(node(name, cpu=1000)))
+
     def lose(self, name: str) -> None:
         self.agents[name].fence()
         self.do(c.LoseNode(name))
+
+    def remove(self, name: str) -> None:
+        self.do(c.SetNodeAvailability(name, NodeAvailability.DRAINING))
+        self.do(c.RemoveNode(name))
+        self.removed[name] = self.now
+
+    def let_pass(self, seconds: float) -> None:
+        """Leases that nobody renews come to their end."""
+        self.now += seconds
+        for name, since in self.removed.items():
+            if self.now > since + LEASE:
+                self.agents[name].fence()
+        self.departures.expire()
 
     def calm_down(self) -> None:
         """Nothing new happens, and all that is on its way arrives, until nothing is left to do."""
