@@ -14,7 +14,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -54,8 +53,8 @@ class Departures:
         self._lease_seconds = 0.0
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._told: dict[str, tuple[DesiredReplica, ...]] = {}
-        """By node, what it was last told to run."""
+        self._told: dict[str, NodeDesired] = {}
+        """By node, what was last pushed, unless that is nothing."""
         self._newest = Epoch(0, 0)
         """Of everything that was pushed: what was decided later is not known here yet."""
         self._leaving: dict[str, dict[JobStart, Epoch]] = {}
@@ -79,7 +78,7 @@ class Departures:
             self._lease_seconds = lease_seconds
             for node in self._facts.nodes():
                 desired = self._facts.desired(node.name)
-                self._told[node.name] = desired.replicas
+                self._told[node.name] = desired
                 self._newest = max(self._newest, desired.epoch)
                 if node.health is NodeHealth.READY:
                     self._unheard[node.name] = desired.epoch
@@ -98,11 +97,11 @@ class Departures:
         self._pusher.push(desired)
 
     def _note(self, state: NodeDesired) -> None:
-        before = self._told.pop(state.node, ())
+        before = self._told.pop(state.node, state)
         if state.replicas:
-            self._told[state.node] = state.replicas
-        here = set(map(id, state.replicas))
-        gone = _starts(replica for replica in before if id(replica) not in here)
+            self._told[state.node] = state
+        here = set(map(id, state.replicas))  # most of them are the same objects
+        gone = _starts(replica for replica in before.replicas if id(replica) not in here)
         if gone:
             gone -= _starts(state.replicas)
         for start in gone:
@@ -134,6 +133,7 @@ class Departures:
                 case LoseNode():
                     freed = self._empty(command.node)
                 case RemoveNode():
+                    self._silent.discard(command.node)
                     if command.node in self._leaving or command.node in self._unheard:
                         self._removed[command.node] = self._lease_end()
                     return
@@ -142,16 +142,14 @@ class Departures:
                     return
                 case _:
                     return
-            nodes = self._may_begin(freed)
-        self._tell(nodes)
+            self._tell(self._may_begin(freed))
 
     def expire(self) -> None:
         """Let go of nodes that were removed and whose leases are over by now. To be called now and then."""
         with self._lock:
             now = self._monotonic()
             over = [node for node, time_ in self._removed.items() if now > time_]
-            nodes = self._may_begin({job_id for node in over for job_id in self._empty(node)})
-        self._tell(nodes)
+            self._tell(self._may_begin({job_id for node in over for job_id in self._empty(node)}))
 
     def _heartbeat(self, heartbeat: Heartbeat) -> set[str]:
         node, seen = heartbeat.node, heartbeat.seen
@@ -159,7 +157,6 @@ class Departures:
             self._silent.add(node)
             return self._empty(node)
         self._silent.discard(node)
-        self._removed.pop(node, None)
         freed: set[str] = set()
         if node in self._unheard and seen >= self._unheard[node]:
             del self._unheard[node]
@@ -208,7 +205,9 @@ class Departures:
                 if replica.start_epoch > self._newest
             }
             if self._nodes or self._unheard:
-                for start in _starts(desired.replicas):
+                everybody = bool(self._unheard)
+                concerned = [each for each in desired.replicas if everybody or each.job_id in self._nodes]
+                for start in _starts(concerned):
                     if self._waits(start, desired.node):
                         self._waiting[start.job_id].add(desired.node)
                         waiting.add(start.job_id)
@@ -225,7 +224,8 @@ class Departures:
         others = self._nodes.get(start.job_id, ())
         if any(other != node and earlier != start.start_epoch for other, earlier in others):
             return True
-        return bool(self._unheard.keys() - {node}) and not self._is_first(start.job_id)
+        others_unheard = len(self._unheard) > (node in self._unheard)
+        return others_unheard and not self._is_first(start.job_id)
 
     def _is_first(self, job_id: str) -> bool:
         """Whether the job has never been stopped: then nothing of it can be left anywhere."""
@@ -246,11 +246,8 @@ class Departures:
         return found
 
     def _tell(self, nodes: Iterable[str]) -> None:
-        """What they shall run, once more: it is judged anew when it is shown."""
-        states = []
-        for node in sorted(nodes):
-            with suppress(NotFound):  # it was removed
-                states.append(self._facts.desired(node))
+        """What they were told, once more: who shows it judges it anew, and so what is newer by now."""
+        states = [self._told[node] for node in sorted(nodes) if node in self._told]
         if states:
             self._pusher.push(tuple(states))
 

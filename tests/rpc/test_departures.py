@@ -152,6 +152,15 @@ def test_a_node_that_was_never_heard_of_is_waited_for_until_it_says_that_it_says
     assert not waits(cluster, job, "y")
 
 
+def test_a_node_that_is_removed_and_comes_back_may_have_another_agent() -> None:
+    cluster, job = running("y", silent=("x",), others=("z",))
+    cluster.remove("x")
+    cluster.register_again("x")
+    cluster.place(job, "x")
+    cluster.place(job, "z")
+    assert cluster.departures.shown(cluster.store.desired("x")).is_awaited
+
+
 def test_whoever_looks_between_commit_and_push_waits_for_the_push() -> None:
     """Only the push tells what leaves for it."""
     cluster, job = running("x")
