@@ -29,6 +29,7 @@ from allocator.client import (
 )
 from allocator.domain.cluster import NodeAvailability, NodeHealth
 from allocator.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound, ResourceExhausted
+from allocator.domain.placement import Epoch, JobStart
 from allocator.intake import commands as c
 from tests.builders import configuration, node, resources, spec
 from tests.client.served import Served
@@ -189,7 +190,8 @@ def test_nodes_and_their_agents(served: Served, client: Client) -> None:
     (replica,) = desired.replicas
     assert (replica.job_id, replica.replica, replica.replicas) == (job.id, 0, 1)
     report = ReplicaReport(job.id, 0, replica.epoch, ReplicaState.SUCCEEDED)
-    assert client.heartbeat("n1", [report]) == registration.lease
+    still_there = [JobStart("j7", Epoch(0, 1))]
+    assert client.heartbeat("n1", [report], seen=desired.epoch, leaving=still_there) == registration.lease
     assert client.job(job.id).state is JobState.SUCCEEDED
     assert client.cordon_node("n1").availability is NodeAvailability.CORDONED
     assert client.cordon_node("n1", cordoned=False).availability is NodeAvailability.OPEN
