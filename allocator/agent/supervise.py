@@ -107,26 +107,29 @@ class _Watch:
 
     def _look(self, *, terminated: bool) -> None:
         stop = _read_json("stop.json")
-        if stop == self._stop_order and self.why != "ended":
-            return
-        if stop is not None:
+        if stop is not None and stop != self._stop_order:
             self._stop_order = stop
             self._stop("stopped", stop["signal"], stop["grace_seconds"])
-        elif terminated:
+        elif terminated and self.why == "ended":
             self._stop("terminated", self._orders["signal"], self._orders["grace_seconds"])
-        else:
-            self._look_at_lease()
+        self._look_at_lease()
 
     def _look_at_lease(self) -> None:
         lease = self._lease = _read_json(self._orders["lease"]) or self._lease  # one that is lost is not for ever
         if lease is None:
-            self._next_time = float("inf")
+            self._next_time = self._kill_time or float("inf")
             return
         left = lease["deadline"] - time.clock_gettime(time.CLOCK_BOOTTIME)
         told, killed = fence(left, lease["lease_seconds"], self._orders["grace_seconds"])
-        self._next_time = time.monotonic() + told
-        if told <= 0:
-            self._stop("fenced", self._orders["signal"], max(0.0, killed))
+        now = time.monotonic()
+        if self._kill_time is None:
+            self._next_time = now + told
+            if told <= 0:
+                self._stop("fenced", self._orders["signal"], max(0.0, killed))
+        else:  # its grace may be longer than the lease; which may be renewed meanwhile
+            if killed <= 0:
+                self._kill_time = min(self._kill_time, now)
+            self._next_time = min(self._kill_time, now + killed)
 
     def _stop(self, why: str, name: str, grace_seconds: float) -> None:
         self.why = why

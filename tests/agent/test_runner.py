@@ -430,6 +430,20 @@ def test_what_is_fenced_is_killed_before_its_jobs_may_begin_elsewhere(grace: flo
     assert fence(100.0, 100.0, grace) == pytest.approx((told, 96.0))
 
 
+def test_the_lease_bounds_the_grace_of_what_is_being_stopped(machine: Machine) -> None:
+    """Where nobody hears of it any more, its job may begin elsewhere when the lease is over."""
+    machine.want(replica(process=shell("trap 'echo told' TERM; echo begun; while :; do sleep 0.02; done", grace=600.0)))
+    machine.says("begun")
+    machine.want()
+    machine.says("told")
+    machine.runner.close()
+    machine.renew(3.0)
+    machine.until(lambda: bool(list((machine.state / "runs").glob("*/exit.json"))))
+    assert machine.printed().count("told") == 1
+    machine.runner = machine.make()
+    machine.runner.open()
+
+
 def test_it_stops_even_if_what_the_lease_was_written_in_is_gone(machine: Machine) -> None:
     machine.renew(8.0)
     machine.want(replica(process=shell("trap 'echo told; exit 0' TERM; echo begun; while :; do sleep 0.02; done")))
