@@ -118,6 +118,21 @@ async def test_a_gang_that_changes_nodes_begins_when_all_of_it_has_ended(site: S
     site.write_checkpoints()
     await until(lambda: len(site.diary()) == 6, PATIENCE)
     assert site.diary() == ["begin"] * 2 + ["end"] * 2 + ["begin"] * 2
+    await who_has_left_already_keeps_nobody_waiting(site, job)
+
+
+async def who_has_left_already_keeps_nobody_waiting(site: Site, job: Job) -> None:
+    """A try that failed leaves nothing to wait for, and the machine says so before its next heartbeat is due."""
+    site.client.cancel([job.id])
+    script = f"[ -e {site.folder}/tried ] && exit; touch {site.folder}/tried; exit 3"
+    (again,) = site.client.submit(
+        [spec("q", configuration(gpu=0, cpu=600), process=shell(script), retries=Retries(1, 1.0))]
+    )
+    assert isinstance(again, Job)
+    await until(lambda: site.client.job(again.id).failures == 1, PATIENCE)
+    (tried,) = [name for name in ("n2", "n3") if (site.folder / name / "work" / again.id).exists()]
+    site.client.cordon_node(tried)
+    await until(lambda: site.client.job(again.id).state is JobState.SUCCEEDED, PATIENCE)
 
 
 async def test_a_daemon_that_restarts_meanwhile_waits_for_who_was_leaving(site: Site) -> None:
@@ -134,17 +149,3 @@ async def test_a_daemon_that_restarts_meanwhile_waits_for_who_was_leaving(site: 
     site.write_checkpoints()
     await until(lambda: len(site.diary()) == 3, PATIENCE)
     assert site.diary() == ["begin", "end", "begin"]
-
-
-async def test_who_has_left_already_keeps_nobody_waiting(site: Site) -> None:
-    """A try that failed leaves nothing to wait for, and the machine says so before its next heartbeat is due."""
-    await site.add("n1")
-    script = f"[ -e {site.folder}/tried ] && exit; touch {site.folder}/tried; exit 3"
-    (job,) = site.client.submit(
-        [spec("q", configuration(gpu=0, cpu=600), process=shell(script), retries=Retries(1, 0.5))]
-    )
-    assert isinstance(job, Job)
-    await until(lambda: site.client.job(job.id).failures == 1, PATIENCE)
-    site.client.cordon_node("n1")
-    await site.add("n2")
-    await until(lambda: site.client.job(job.id).state is JobState.SUCCEEDED, PATIENCE)
