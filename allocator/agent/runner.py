@@ -13,22 +13,23 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from allocator.agent import instructions, progress, records, supervise, sweeping
 from allocator.agent.bandwidth import Shaper
-from allocator.agent.confinement import Confinement, Enclosure, Limits, Usage
-from allocator.agent.disk import DiskUse
+from allocator.agent.confinement import Confinement, Enclosure, Usage
 from allocator.agent.endings import binary, failure_message, has_failed
 from allocator.agent.hindrance import OF_THE_MACHINE, said
 from allocator.agent.instructions import RunnerSettings
+from allocator.agent.limits import Holding
 from allocator.agent.plan import Action, Adjust, Begin, Forget, Phase, Run, Stop
 from allocator.agent.progress import Meter, Progress
 from allocator.agent.records import Record
+from allocator.agent.sweeping import Sweeper
 from allocator.domain.placement import DesiredReplica
 from allocator.domain.process import Process
 from allocator.intake.commands import ReplicaReport, ReplicaState
@@ -41,8 +42,6 @@ _FOLDERS = (
 )  # fmt: skip
 """In the state folder; those that others may pass through hold what is a job's own."""
 _END_LOOK_SECONDS = 0.05
-_PRUNE_SECONDS = 3600.0
-"""How often old folders are looked for."""
 UNSAFE_NAME = "could not be started: the job's id cannot be the name of a folder"
 
 
@@ -69,20 +68,14 @@ class Runner:
 
     def __init__(self, settings: RunnerSettings, confinement: Confinement, shaper: Shaper) -> None:
         self._settings = settings
-        self._confinement = confinement
-        self._shaper = shaper
+        self._holding = Holding(settings, confinement, shaper)
         self._known: dict[str, _Known] = {}
         self._boot = records.boot_id()
         self._next = 0
         self._lock = -1
-        self._unremoved: set[str] = set()
-        self._prune_time = 0.0
         self._children: list[subprocess.Popen[bytes]] = []
         self._refusal = ""
-        self._sweeper: threading.Thread | None = None
-        self._beginning = threading.Lock()
-        """Held while a run's folders are made."""
-        self._disk: DiskUse | None = None
+        self._sweeper = Sweeper(settings.state, settings.keep_seconds, self._used)
 
     @property
     def settings(self) -> RunnerSettings:
@@ -98,30 +91,28 @@ class Runner:
             (state / name).mkdir(parents=True, exist_ok=True)
             (state / name).chmod(mode)
         self._lock = records.locked(state)
-        self._disk = DiskUse(state, self._settings.disk_look_seconds)
+        self._holding.open()
         self._next = (records.read_json(state / "counter.json") or {}).get("next", 0)
         for folder in sorted((state / "runs").iterdir()):
             record = records.load(folder)
             if record is None:
                 _log.warning("run %s cannot be read and is removed", folder.name)
-                sweeping.end_remains(folder, self._confinement.enclose(folder.name))
-                self._confinement.remove(folder.name)
+                sweeping.end_remains(folder, self._holding.enclose(folder.name))
+                self._holding.remove_groups(folder.name)
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             self._next = max(self._next, record.number + 1)
             self._known[record.run_id] = self._adopted(_Known(record, folder))
-        for run_id in self._confinement.known() - self._known.keys():
-            self._remove_groups(run_id)
+        for run_id in self._holding.strangers(self._known):
+            self._holding.remove_groups(run_id)
         for counted in (state / "progress").iterdir():
             if counted.name not in self._known:
                 counted.unlink(missing_ok=True)
         self.look()
-        self._prune()
 
     def close(self) -> None:
         """Let go of everything; what runs goes on."""
-        if self._disk is not None:
-            self._disk.close()
+        self._holding.close()
         for known in self._known.values():
             known.close()
         for child in self._children:
@@ -134,7 +125,7 @@ class Runner:
     def _adopted(self, known: _Known) -> _Known:
         record = known.record
         if record.phase in {Phase.RUNNING, Phase.STOPPING} and record.boot == self._boot:
-            known.enclosure = self._confinement.enclose(record.run_id)
+            known.enclosure = self._holding.enclose(record.run_id)
             self._limit(known)
             known.descriptor = records.supervisor(known.folder)
         return known
@@ -156,7 +147,7 @@ class Runner:
         for known in self._known.values():
             record = known.record
             if record.phase is Phase.RUNNING:
-                usage = self._confinement.usage(record.run_id)
+                usage = self._holding.usage(record.run_id)
                 found.append(_report(record, ReplicaState.RUNNING, usage.cpu_seconds, usage.peak_memory_bytes))
             elif record.phase is Phase.ENDED:
                 state = ReplicaState.FAILED if has_failed(record) else ReplicaState.SUCCEEDED
@@ -179,12 +170,8 @@ class Runner:
     def look(self) -> bool:
         """Take note of what has happened; whether a run has ended since."""
         self._children = [child for child in self._children if child.poll() is None]
-        if records.boot_time() > self._prune_time:
-            self._prune()
-        for run_id in list(self._unremoved):
-            self._remove_groups(run_id)
-        if self._disk is not None:
-            self._disk.watch(self._disk_limits())
+        self._sweeper.look()
+        self._holding.look(self._records())
         ended = False
         for known in list(self._known.values()):
             if known.record.phase in {Phase.RUNNING, Phase.STOPPING}:
@@ -198,7 +185,7 @@ class Runner:
             self._look_at_limits(known)
             return False
         exit_ = exit_ or records.read_exit(known.folder)  # written since the first look
-        usage = self._confinement.usage(record.run_id) if record.boot == self._boot else Usage()
+        usage = self._holding.usage(record.run_id) if record.boot == self._boot else Usage()
         if exit_ is None:
             exit_ = self._unseen_end(known)
         told = exit_["message"] or (records.read_json(known.folder / "stop.json") or {}).get("message", "")
@@ -208,7 +195,7 @@ class Runner:
             record,
             phase=Phase.LOST if lost else Phase.ENDED,
             exit_code=code,
-            message=failure_message(self._limits(record.replica).memory_bytes, code, told, usage),
+            message=failure_message(self._holding.limits(record.replica).memory_bytes, code, told, usage),
             cpu_seconds=usage.cpu_seconds,
             peak_memory_bytes=usage.peak_memory_bytes,
         )
@@ -218,7 +205,7 @@ class Runner:
             _log.error("the end of run %s cannot be written down: %s", record.run_id, error)
         _log.info("run %s ended: %s, exit code %s %s", record.run_id, exit_["why"], code, known.record.message)
         known.close()
-        self._release(known)
+        self._holding.release(known.record)
         return True
 
     def _unseen_end(self, known: _Known) -> dict[str, Any]:
@@ -235,12 +222,15 @@ class Runner:
         record = known.record
         if not record.limited:
             self._limit(known)
-        if record.phase is Phase.RUNNING and self._confinement.usage(record.run_id).memory_kills:
+        if record.phase is Phase.RUNNING and self._holding.usage(record.run_id).memory_kills:
             self._order(known, signal.SIGKILL, 0.0)  # half a job is worth nothing
-        job_id = record.replica.job_id
-        if record.phase is Phase.RUNNING and self._disk is not None and job_id in self._disk.over():
-            most = binary(self._disk_limits().get(job_id, 0))
-            self._order(known, signal.SIGKILL, 0.0, f"killed: its files grew beyond its limit of {most} together")
+        most = self._holding.over_disk_limit(record.replica.job_id, self._records())
+        if record.phase is Phase.RUNNING and most is not None:
+            why = f"killed: its files grew beyond its limit of {binary(most)} together"
+            self._order(known, signal.SIGKILL, 0.0, why)
+
+    def _records(self) -> Iterator[Record]:
+        return (known.record for known in self._known.values())
 
     # --- what shall be
 
@@ -293,14 +283,13 @@ class Runner:
                 self._forget(known)
             else:
                 self._save(known, replace(known.record, phase=Phase.ENDED, message=f"could not be started: {why}"))
-                self._release(known)
+                self._holding.release(known.record)
 
     def _launch(self, known: _Known, process: Process) -> None:
         record = known.record
-        known.enclosure = self._confinement.enclose(record.run_id)
-        self._confinement.limit(record.run_id, self._limits(record.replica))
-        self._limit_bandwidth(known)
-        with self._beginning:
+        known.enclosure = self._holding.enclose(record.run_id)
+        self._holding.limit(record, known.enclosure)
+        with self._sweeper.beginning:
             given = instructions.write(self._settings, record, known.enclosure, process)
         self._save(known, given)
         lock = records.locked(known.folder)
@@ -330,30 +319,9 @@ class Runner:
         self._save(known, known.record)
 
     def _limit(self, known: _Known) -> None:
-        record = known.record
-        limited = True
-        try:
-            self._confinement.limit(record.run_id, self._limits(record.replica))
-        except OSError as error:
-            limited = False
-            if record.limited:
-                _log.warning("limits of run %s not yet in force: %s", record.run_id, error)
-        try:
-            self._limit_bandwidth(known)
-        except OSError as error:
-            limited = False
-            _log.warning("bandwidth of run %s not yet limited: %s", record.run_id, error)
-        if limited != record.limited:
+        limited = self._holding.limit_as_far_as_possible(known.record, known.enclosure)
+        if limited != known.record.limited:
             self._save(known, replace(known.record, limited=limited))
-
-    def _limits(self, replica: DesiredReplica) -> Limits:
-        demand = replica.demand
-        memory = demand.memory_bytes or self._settings.most_memory_bytes
-        return Limits(demand.cpu_millicores, memory, self._settings.most_processes)
-
-    def _limit_bandwidth(self, known: _Known) -> None:
-        demand = known.record.replica.demand.bandwidth_bytes_per_second
-        self._shaper.limit(known.record.number, known.enclosure.unified, demand)
 
     def _stop(self, known: _Known) -> None:
         process = known.record.replica.process
@@ -386,17 +354,6 @@ class Runner:
                 until += most_seconds
             time.sleep(_END_LOOK_SECONDS)
 
-    def _disk_limits(self) -> dict[str, int]:
-        """Bytes by job: what its replicas here asked for together, but no more than is given to anybody."""
-        asked: dict[str, int] = {}
-        for known in self._known.values():
-            replica = known.record.replica
-            if known.record.phase is Phase.RUNNING and records.is_folder_name(replica.job_id):
-                asked[replica.job_id] = asked.get(replica.job_id, 0) + replica.demand.disk_bytes
-        most = self._settings.most_disk_bytes
-        limits = {job_id: min(filter(None, (most, disk)), default=None) for job_id, disk in asked.items()}
-        return {job_id: limit for job_id, limit in limits.items() if limit is not None}
-
     def _order(self, known: _Known, signal_: signal.Signals, grace_seconds: float, message: str = "") -> None:
         """`message`: why, for the job's owner."""
         order = {"signal": signal_.name, "grace_seconds": grace_seconds, "message": message}
@@ -415,43 +372,18 @@ class Runner:
 
     def _forget(self, known: _Known) -> None:
         known.close()
-        self._release(known)
+        self._holding.release(known.record)
         with contextlib.suppress(OSError):
             (self._settings.state / "progress" / known.record.run_id).unlink()
         sweeping.keep_record(self._settings.state, known.record)
         shutil.rmtree(known.folder, ignore_errors=True)
-        del self._known[known.record.run_id]
         if records.is_folder_name(known.record.replica.job_id):
             sweeping.drop_empty(self._settings.state, known.record.replica.job_id, known.record.run_id)
-
-    def _prune(self) -> None:
-        self._prune_time = records.boot_time() + _PRUNE_SECONDS
-        if self._sweeper is None or not self._sweeper.is_alive():
-            self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
-            self._sweeper.start()
-
-    def _sweep(self) -> None:
-        """On its own thread."""
-        try:
-            sweeping.prune(self._settings.state, self._used, self._settings.keep_seconds, self._beginning)
-        except OSError as error:
-            _log.warning("old folders could not be removed: %s", error)
+        del self._known[known.record.run_id]
 
     def _used(self) -> frozenset[str]:
         """Jobs whose folders are in use; for any thread."""
         return frozenset(known.record.replica.job_id for known in tuple(self._known.values()))
-
-    def _release(self, known: _Known) -> None:
-        with contextlib.suppress(OSError):
-            self._shaper.remove(known.record.number)
-        self._remove_groups(known.record.run_id)
-
-    def _remove_groups(self, run_id: str) -> None:
-        """The kernel may need a moment until the last process is out: then it is tried again at the next look."""
-        if self._confinement.remove(run_id):
-            self._unremoved.discard(run_id)
-        else:
-            self._unremoved.add(run_id)
 
     def _save(self, known: _Known, record: Record) -> None:
         known.record = record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -10,15 +11,47 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 from allocator.agent import records
 from allocator.agent.confinement import Enclosure
 from allocator.agent.plan import Phase
 from allocator.agent.records import Record
 
+_log = logging.getLogger(__name__)
+
+_PRUNE_SECONDS = 3600.0
+"""How often old folders are looked for."""
 _CAN_END_SECONDS = 5.0
 """How long it may take the kernel to end what was killed."""
+
+
+class Sweeper:
+    """Removes what nobody has used for long, every hour, on a thread of its own."""
+
+    def __init__(self, state: Path, keep_seconds: float, used: Callable[[], frozenset[str]]) -> None:
+        """`used`: jobs whose folders are in use; for any thread."""
+        self._state, self._keep_seconds, self._used = state, keep_seconds, used
+        self.beginning = Lock()
+        """To be held while a run's folders are made."""
+        self._next = 0.0
+        self._thread: Thread | None = None
+
+    def look(self) -> None:
+        """Returns at once."""
+        if records.boot_time() <= self._next:
+            return
+        self._next = records.boot_time() + _PRUNE_SECONDS
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = Thread(target=self._sweep, name="sweeper", daemon=True)
+            self._thread.start()
+
+    def _sweep(self) -> None:
+        """On its own thread."""
+        try:
+            prune(self._state, self._used, self._keep_seconds, self.beginning)
+        except OSError as error:
+            _log.warning("old folders could not be removed: %s", error)
 
 
 def end_remains(folder: Path, enclosure: Enclosure) -> None:

@@ -21,10 +21,11 @@ from allocator.domain.cluster import Node, NodeAvailability
 from allocator.domain.errors import AllocatorError, FailedPrecondition, InvalidInput, NotFound
 from allocator.domain.placement import Epoch, NodeDesired
 from allocator.domain.resources import NOTHING, Resources
+from allocator.engine.runs import Run
 from allocator.intake.commands import ReplicaReport
 from allocator.kubernetes import observed, reconcile, translation
 from allocator.kubernetes.api import NODES, OUR_JOBS, PODS, Server, ServerAway, ServerRefused
-from allocator.kubernetes.gangs import Run, gangs_of
+from allocator.kubernetes.gangs import gangs_of
 from allocator.kubernetes.manifest import Surroundings, called, job_manifest, resize_patch
 from allocator.kubernetes.mirror import Mirror
 from allocator.kubernetes.observed import KubeJob, KubeNode, KubePod

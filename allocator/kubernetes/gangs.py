@@ -5,23 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Run:
-    """One start of one job."""
-
-    job_id: str
-    start: Epoch
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One replica, and the node it belongs on."""
-
-    node: str
-    replica: DesiredReplica
+from allocator.domain.placement import Epoch, NodeDesired
+from allocator.engine.runs import Run, Wanted, waiting_of, wanted_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +38,8 @@ def gangs_of(desired: Iterable[NodeDesired]) -> Mapping[Run, Gang]:
     """Everything that nodes are asked to run together."""
     desired = tuple(desired)
     told = {state.node: state.epoch for state in desired}
-    found: dict[Run, list[Wanted]] = {}
-    for state in desired:
-        for replica in state.replicas:
-            found.setdefault(Run(replica.job_id, replica.start_epoch), []).append(Wanted(state.node, replica))
-    waiting = frozenset[str]().union(*(state.waiting for state in desired))
-    return {run: _gang(run, wanted, told, waits=run.job_id in waiting) for run, wanted in found.items()}
+    waiting = waiting_of(desired)
+    return {run: _gang(run, wanted, told, waits=run.job_id in waiting) for run, wanted in wanted_of(desired).items()}
 
 
 def _gang(run: Run, wanted: list[Wanted], told: Mapping[str, Epoch], *, waits: bool) -> Gang:

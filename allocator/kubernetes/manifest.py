@@ -20,7 +20,7 @@ from typing import Any
 from allocator.domain.placement import DesiredReplica
 from allocator.domain.process import Process
 from allocator.domain.resources import GPU_MILLIS, Resources
-from allocator.kubernetes.gangs import Run, Wanted
+from allocator.engine.runs import Run, Wanted
 from allocator.kubernetes.observed import (
     CONTAINER,
     EPOCH,

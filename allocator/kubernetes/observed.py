@@ -11,7 +11,7 @@ from typing import Any
 
 from allocator.domain.placement import Epoch
 from allocator.domain.resources import NOTHING, Resources, is_resource_name
-from allocator.kubernetes.gangs import Run
+from allocator.engine.runs import Run
 from allocator.kubernetes.quantity import amount
 
 Object = Mapping[str, Any]

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from allocator.domain.resources import Resources
+from allocator.engine.runs import Run, Wanted
 from allocator.intake.commands import ReplicaReport, ReplicaState
-from allocator.kubernetes.gangs import Gang, Run, Wanted
+from allocator.kubernetes.gangs import Gang
 from allocator.kubernetes.manifest import name_of, unsuitable
 from allocator.kubernetes.observed import KubeJob, KubePod
 from allocator.kubernetes.template import Template

@@ -15,7 +15,7 @@ from pathlib import Path
 from allocator.domain.placement import DesiredReplica
 from allocator.domain.process import CHECKPOINT_SIGNALS
 from allocator.domain.resources import GPU_MILLIS
-from allocator.slurm.gangs import Gang
+from allocator.slurm.gangs import Gang, comment_of
 from allocator.slurm.holders import holder_file, looks_every
 from allocator.slurm.observed import MIB
 
@@ -53,7 +53,7 @@ def submission(
     arguments = [
         "--parsable", "--no-requeue",
         f"--job-name={replica.job_id}",
-        f"--comment={gang.run.comment}",
+        f"--comment={comment_of(gang.run)}",
         f"--nodes={len(set(nodes))}",
         f"--ntasks={len(nodes)}",
         "--distribution=arbitrary",

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from allocator.client import AsyncClient
 from allocator.domain.errors import AllocatorError, NotFound
+from allocator.engine.runs import Run
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.slurm import reconcile
 from allocator.slurm.batch import submission
 from allocator.slurm.control import Control, SlurmAway, SlurmRefused
-from allocator.slurm.gangs import Gang, Run, gangs_of, known_of, run_of
+from allocator.slurm.gangs import Gang, comment_of, gangs_of, known_of, run_of
 from allocator.slurm.holders import Holders
 from allocator.slurm.nodes import Nodes, Seen, together
 from allocator.slurm.observed import SlurmJob, SlurmNode
@@ -325,7 +326,7 @@ class Bridge:
         await asyncio.to_thread(self._holders.pass_on, run, job.id)
         if job.state == "SUSPENDED":
             await self._control.resume(job.id)
-        await self._control.rename(job.id, run.comment)
+        await self._control.rename(job.id, comment_of(run))
         log.info("slurm job %s goes on as another run of %s", job.id, run.job_id)
 
     async def _stop(self, job: SlurmJob, run: Run) -> None:

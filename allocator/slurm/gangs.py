@@ -7,25 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
+from allocator.engine.runs import Run, Wanted, waiting_of, wanted_of
 
 _COMMENT = re.compile(r"allocator:([A-Za-z0-9_.\-]+):(\d+)\.(\d+)(?::(\d+))?\Z")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Run:
-    """One start of one job: Slurm runs it at most once."""
-
-    job_id: str
-    start: Epoch
-
-    @property
-    def comment(self) -> str:
-        """By which its Slurm job is known again, by whoever asks the controller."""
-        return f"allocator:{self.job_id}:{self.start}"
-
-    @property
-    def file_name(self) -> str:
-        return f"{self.job_id}-{self.start}"
+def comment_of(run: Run) -> str:
+    """By which its Slurm job is known again, by whoever asks the controller."""
+    return f"allocator:{run.job_id}:{run.start}"
 
 
 def run_of(comment: str) -> Run | None:
@@ -39,8 +28,7 @@ class Gang:
     """`replicas` by rank, those that have finished left out."""
 
     run: Run
-    replicas: tuple[tuple[str, DesiredReplica], ...]
-    """(node, what it is asked to run)."""
+    replicas: tuple[Wanted, ...]
     waits: bool = False
     """An earlier start may still run on nodes that are not Slurm's: it may not begin yet."""
 
@@ -66,19 +54,18 @@ class Gang:
 
 def gangs_of(desired: Iterable[NodeDesired]) -> Mapping[Run, Gang]:
     """Everything that nodes are asked to run together; of two epochs of a run, the newer replicas."""
-    found: dict[Run, dict[int, tuple[str, DesiredReplica]]] = {}
     desired = tuple(desired)
-    waiting = frozenset[str]().union(*(state.waiting for state in desired))
-    for state in desired:
-        for replica in state.replicas:
-            ranks = found.setdefault(Run(replica.job_id, replica.start_epoch), {})
-            known = ranks.get(replica.replica)
-            if known is None or known[1].epoch < replica.epoch:
-                ranks[replica.replica] = (state.node, replica)
-    return {
-        run: Gang(run, tuple(ranks[rank] for rank in sorted(ranks)), run.job_id in waiting)
-        for run, ranks in found.items()
-    }
+    waiting = waiting_of(desired)
+    return {run: Gang(run, _newest(wanted), run.job_id in waiting) for run, wanted in wanted_of(desired).items()}
+
+
+def _newest(wanted: Iterable[Wanted]) -> tuple[Wanted, ...]:
+    ranks: dict[int, Wanted] = {}
+    for each in wanted:
+        known = ranks.get(each.replica.replica)
+        if known is None or known.replica.epoch < each.replica.epoch:
+            ranks[each.replica.replica] = each
+    return tuple(ranks[rank] for rank in sorted(ranks))
 
 
 def known_of(before: Mapping[Run, Gang], wanted: Mapping[Run, Gang]) -> Mapping[Run, Gang]:

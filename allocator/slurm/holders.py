@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from allocator.slurm.gangs import Run
+from allocator.engine.runs import Run
 
 NOBODY = "none"
 

@@ -61,10 +61,6 @@ class SlurmJob:
     comment: str
 
     @property
-    def is_held(self) -> bool:
-        return self.state == "PENDING" and self.reason.startswith("JobHeld")
-
-    @property
     def is_live(self) -> bool:
         """Whether Slurm still has something to do for it; a state that is new to us counts as such."""
         return self.state not in _ENDED

@@ -11,7 +11,8 @@ from pathlib import Path
 from allocator.client.printed import piece_of, waiting
 from allocator.domain.output import OutputFault, OutputMissing, OutputPiece, OutputQuestion
 from allocator.domain.placement import Epoch
-from allocator.slurm.gangs import Gang, Run
+from allocator.engine.runs import Run
+from allocator.slurm.gangs import Gang
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _LOG = re.compile(r"(\d+)\.(\d+)\.log\Z")

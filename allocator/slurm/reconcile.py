@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from allocator.engine.runs import Run
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.slurm.batch import unsuitable
-from allocator.slurm.gangs import Gang, Run, run_of
+from allocator.slurm.gangs import Gang, run_of
 from allocator.slurm.observed import SlurmJob
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from allocator.slurm.gangs import Run
+from allocator.engine.runs import Run
 
 _CLOSED = "closed-nodes"
 

@@ -16,7 +16,7 @@ from allocator.domain.errors import InvalidInput
 from allocator.domain.placement import DesiredReplica, Epoch
 from allocator.domain.process import Process
 from allocator.domain.resources import NOTHING, Resources
-from allocator.kubernetes.gangs import Run, Wanted
+from allocator.engine.runs import Run, Wanted
 from allocator.kubernetes.manifest import Surroundings, job_manifest, name_of, resize_patch, unsuitable
 from allocator.kubernetes.template import Template, template_of
 from tests.kubernetes_api import check_job

@@ -10,7 +10,7 @@ import pytest
 from allocator.domain.cluster import NodeAvailability
 from allocator.domain.placement import Epoch
 from allocator.domain.resources import NOTHING, Resources
-from allocator.kubernetes.gangs import Run
+from allocator.engine.runs import Run
 from allocator.kubernetes.observed import asked_by, job_of, node_of, pod_of
 from allocator.kubernetes.quantity import amount, of_millis
 from allocator.kubernetes.translation import Kinds, availability_of, foreign_use

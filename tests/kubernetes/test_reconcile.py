@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
 from allocator.domain.process import Process
 from allocator.domain.resources import NOTHING, Resources
+from allocator.engine.runs import Run, Wanted
 from allocator.intake.commands import ReplicaState
 from allocator.kubernetes.bridge import overdue
-from allocator.kubernetes.gangs import Gang, Run, Wanted, gangs_of
+from allocator.kubernetes.gangs import Gang, gangs_of
 from allocator.kubernetes.manifest import name_of
 from allocator.kubernetes.observed import FINALIZER, KubeJob, KubePod
 from allocator.kubernetes.reconcile import (

@@ -17,10 +17,11 @@ from allocator.domain.errors import AllocatorError, FailedPrecondition, NotFound
 from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
 from allocator.domain.process import Process
 from allocator.domain.resources import Resources
+from allocator.engine.runs import Run
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.slurm.bridge import Bridge, Settings
 from allocator.slurm.control import Control
-from allocator.slurm.gangs import Run
+from allocator.slurm.gangs import comment_of
 
 PATIENCE = 60.0
 _PROGRAM = """#!/bin/sh
@@ -258,7 +259,7 @@ async def test_what_slurm_lost_with_its_node_may_begin_again(
     begun = tmp_path / "spool" / f"{run.file_name}.started"
     begun.mkdir(parents=True)
     (begun / "0").touch()
-    (slurm.folder / "squeue.says").write_text(f"6|NODE_FAIL|a|1|1|1|None|{run.comment}\n")
+    (slurm.folder / "squeue.says").write_text(f"6|NODE_FAIL|a|1|1|1|None|{comment_of(run)}\n")
     async with driving(tmp_path, slurm, daemon) as scene:
         await scene.until(lambda: slurm.called("sbatch"))
         (slurm.folder / "squeue.says").unlink()
@@ -272,7 +273,7 @@ async def test_a_node_that_never_answered_keeps_no_job_from_being_stopped(tmp_pa
     daemon = Daemon()
     daemon.unknown = {"b"}
     slurm.nodes(a="IDLE", b="DOWN*")
-    (slurm.folder / "squeue.says").write_text(f"6|PENDING||1|1|1|Resources|{Run('j1', Epoch(2, 0)).comment}\n")
+    (slurm.folder / "squeue.says").write_text(f"6|PENDING||1|1|1|Resources|{comment_of(Run('j1', Epoch(2, 0)))}\n")
     async with driving(tmp_path, slurm, daemon) as scene:
         await scene.until(lambda: "scancel 6" in slurm.called("scancel"))
     assert set(daemon.beats) == {"a"}

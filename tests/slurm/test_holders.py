@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from allocator.domain.placement import Epoch
-from allocator.slurm.gangs import Run
+from allocator.engine.runs import Run
 from allocator.slurm.holders import Holders, holder_file, looks_every
 
 FIRST, AGAIN = Run("j1", Epoch(2, 7)), Run("j1", Epoch(9, 30))

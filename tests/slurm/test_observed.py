@@ -78,7 +78,7 @@ def test_jobs() -> None:
     )
     first, second, third = jobs_of(text)
     assert (first.id, first.nodes, first.comment, first.is_live) == ("17", ("n1", "n2", "x7"), "allocator:j5:3.9", True)
-    assert (second.is_held, second.nodes) == (True, ())
+    assert (second.state, second.reason, second.nodes) == ("PENDING", "JobHeldUser", ())
     assert (third.comment, third.is_live) == ("a|b", False)
 
 

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from allocator.domain.placement import DesiredReplica, Epoch, NodeDesired
 from allocator.domain.process import Process
 from allocator.domain.resources import Resources
+from allocator.engine.runs import Run, Wanted
 from allocator.intake.commands import ReplicaState
 from allocator.slurm.batch import script, submission
-from allocator.slurm.gangs import Gang, Run, gangs_of, known_of, run_of
+from allocator.slurm.gangs import Gang, comment_of, gangs_of, known_of, run_of
 from allocator.slurm.holders import Holders
 from allocator.slurm.observed import SlurmJob
 from allocator.slurm.reconcile import (
@@ -46,12 +47,12 @@ def replica(rank: int, of: int = 2, run: Run = RUN, process: Process | None = TR
 
 
 def gang(*nodes: str, of: int = 0, process: Process | None = TRUE) -> Gang:
-    ranked = ((node, replica(rank, of or len(nodes), process=process)) for rank, node in enumerate(nodes))
+    ranked = (Wanted(node, replica(rank, of or len(nodes), process=process)) for rank, node in enumerate(nodes))
     return Gang(RUN, tuple(ranked))
 
 
 def job(number: int, state: str, run: Run = RUN, reason: str = "None", nodes: tuple[str, ...] = ("a",)) -> SlurmJob:
-    return SlurmJob(str(number), state, nodes, reason, run.comment)
+    return SlurmJob(str(number), state, nodes, reason, comment_of(run))
 
 
 def test_gangs_are_put_together_from_what_nodes_are_asked_to_run() -> None:
@@ -62,7 +63,7 @@ def test_gangs_are_put_together_from_what_nodes_are_asked_to_run() -> None:
         ]
     )
     assert found[RUN].nodes == ("a", "b", "b")
-    assert run_of(RUN.comment) == RUN
+    assert run_of(comment_of(RUN)) == RUN
     assert run_of("allocator: somebody's own words") is None
     assert run_of("(null)") is None
 
@@ -123,7 +124,7 @@ def test_what_ended_with_its_node_is_run_again() -> None:
 def test_the_next_start_of_a_job_waits_until_the_last_one_has_ended() -> None:
     """It may still be writing what the next one reads, on whatever node."""
     again = Run(RUN.job_id, Epoch(3, 1))
-    wanted = {again: Gang(again, (("b", replica(0, 1, again)),))}
+    wanted = {again: Gang(again, (Wanted("b", replica(0, 1, again)),))}
     leaving = job(1, "RUNNING")
     assert actions(wanted, [leaving], {}, NODES, NODES) == (Stop(leaving, RUN),)
     assert actions(wanted, [job(1, "COMPLETING")], {}, NODES, NODES) == ()
@@ -133,7 +134,7 @@ def test_the_next_start_of_a_job_waits_until_the_last_one_has_ended() -> None:
 def test_nobody_waits_for_an_end_on_a_node_that_does_not_answer() -> None:
     """There the fence keeps the last start and the next one apart."""
     again = Run(RUN.job_id, Epoch(3, 1))
-    wanted = {again: Gang(again, (("b", replica(0, 1, again)),))}
+    wanted = {again: Gang(again, (Wanted("b", replica(0, 1, again)),))}
     there = job(1, "RUNNING")
     found = actions(wanted, [there], {}, NODES, NODES, silent=frozenset("a"))
     assert found == (Submit(wanted[again]), Stop(there, RUN))
@@ -143,9 +144,9 @@ def test_a_suspended_job_goes_on_where_it_was_and_nowhere_else() -> None:
     again = Run(RUN.job_id, Epoch(3, 1))
     asleep = job(1, "SUSPENDED", nodes=("a", "b"))
     former = Suspension(frozenset((RUN.job_id,)), NODES, {RUN: gang("a", "b")})
-    here = {again: Gang(again, (("a", replica(0, 2, again)), ("b", replica(1, 2, again))))}
+    here = {again: Gang(again, (Wanted("a", replica(0, 2, again)), Wanted("b", replica(1, 2, again))))}
     assert actions(here, [asleep], {}, NODES, NODES, suspension=former) == (Resume(asleep, again),)
-    elsewhere = {again: Gang(again, (("c", replica(0, 2, again)), ("b", replica(1, 2, again))))}
+    elsewhere = {again: Gang(again, (Wanted("c", replica(0, 2, again)), Wanted("b", replica(1, 2, again))))}
     assert actions(elsewhere, [asleep], {}, NODES, NODES, suspension=former) == (Stop(asleep, RUN),), "and then starts"
     assert actions({}, [asleep], {}, NODES, NODES, suspension=former) == ()
 
@@ -202,7 +203,7 @@ def test_how_it_ended() -> None:
     assert nothing is not None
     assert "give it a command" in nothing.message
     part = replica(0, 1)
-    half = Gang(RUN, (("a", replace(part, demand=Resources(cpu_millicores=500))),))
+    half = Gang(RUN, (Wanted("a", replace(part, demand=Resources(cpu_millicores=500))),))
     assert actions({RUN: half}, [], {}, NODES, NODES) == ()
     assert "whole ones" in (outcome(half, None, None) or Ended(ReplicaState.RUNNING)).message
 
@@ -237,7 +238,7 @@ def test_variables_of_a_job_are_for_its_command_only(tmp_path: Path, replicas: i
     process = Process((sys.executable, "-c", told), tuple(sorted(wanted.items())))
     first, *others = gang(*"ab"[:replicas], process=process).replicas
     assert Holders(tmp_path, 10.0).claim(RUN, "17")
-    text = script(Gang(RUN, ((first[0], replace(first[1], failures=0)), *others)), tmp_path, 10.0)
+    text = script(Gang(RUN, (Wanted(first[0], replace(first[1], failures=0)), *others)), tmp_path, 10.0)
     environment = SLURMS | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     ran = subprocess.run(["/bin/sh", "-c", text], capture_output=True, text=True, check=True, env=environment)
     assert (ran.stdout, ran.stderr) == ("True\n", "")
@@ -280,7 +281,7 @@ def test_what_is_submitted() -> None:
     assert {"--no-requeue", "--nodes=2", "--ntasks=3", "--cpus-per-task=2", "--mem-per-cpu=50M"} <= set(
         wanted.arguments
     )
-    assert {"--partition=gpu", "--chdir=/srv/w", "--licenses=net_gbps:5", f"--comment={RUN.comment}"} <= set(
+    assert {"--partition=gpu", "--chdir=/srv/w", "--licenses=net_gbps:5", f"--comment={comment_of(RUN)}"} <= set(
         wanted.arguments
     )
     assert wanted.hosts == "a\na\nb\n"
