@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +31,8 @@ def hindrance(state: Path) -> str:
     probe = state / "probe"
     try:
         with probe.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, _ROOM)
+            file.write(bytes(_ROOM))
+            file.flush()
             subprocess.run(
                 [sys.executable, "-I", "-S", "-c", ""], stdin=subprocess.DEVNULL, stdout=file, env={}, check=False
             )

@@ -84,7 +84,10 @@ class Client(Questions):
     def cancel(
         self, job_ids: Iterable[str], *, message: str = "", timeout: float | None = None
     ) -> tuple[ItemResult, ...]:
-        """Per id the job or why it was refused. A cancelled job stays so; other final ones: FailedPrecondition."""
+        """Per id the job or why it was refused. A cancelled job stays so; other final ones: FailedPrecondition.
+
+        More than 200 ids are sent as several requests, each within `timeout`; so it is with updates.
+        """
         return self._batches(calls.cancel(job_ids, message), timeout)
 
     def update(self, updates: Iterable[JobUpdate], *, timeout: float | None = None) -> tuple[ItemResult, ...]:

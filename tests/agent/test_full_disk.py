@@ -56,6 +56,32 @@ def full(machine: Machine) -> bool:
     return os.statvfs(machine.state).f_bavail == 0
 
 
+def fill(disk: Path) -> Path:
+    """All of it; the file that does it."""
+    zeros = disk / "zeros"
+    with contextlib.suppress(OSError), zeros.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    return zeros
+
+
+@pytest.mark.parametrize("pages", [0, 2, 4, 6, 7, 8])
+def test_whatever_room_there_is_a_job_that_cannot_begin_has_not_failed(small: Machine, disk: Path, pages: int) -> None:
+    """Whichever of the files of a start is the first without room."""
+    zeros = fill(disk)
+    os.truncate(zeros, zeros.stat().st_size - pages * 4096)
+    small.want(replica(process=shell("true")))
+    small.gone()
+    assert [report.message for report in small.runner.reports() if report.state is ReplicaState.FAILED] == []
+    begun = [report.state for report in small.runner.reports()] == [ReplicaState.SUCCEEDED]
+    assert begun or small.runner.take_refusal()
+    zeros.unlink()
+    small.want(replica(process=shell("true")))
+    if not begun:
+        small.want(replica(process=shell("true")))  # what was lost is forgotten, and then begins
+    assert small.ended().state is ReplicaState.SUCCEEDED
+
+
 def test_the_end_of_who_filled_the_disk_is_known_and_the_lease_is_renewed(small: Machine, tmp_path: Path) -> None:
     small.want(replica(process=shell(_FILL.format(tmp_path / "go"))))
     small.until(lambda: full(small))
@@ -74,15 +100,6 @@ def test_who_filled_the_disk_can_be_stopped(small: Machine) -> None:
     small.want()
     (run,) = (small.state / "runs").iterdir()
     small.until((run / "exit.json").exists)
-
-
-def fill(disk: Path) -> Path:
-    """All of it; the file that does it."""
-    zeros = disk / "zeros"
-    with contextlib.suppress(OSError), zeros.open("wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
-    return zeros
 
 
 @contextlib.asynccontextmanager
