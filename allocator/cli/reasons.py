@@ -36,7 +36,7 @@ _CAUSES = {
     PendingCause.EXCEEDS_LIMIT: "never, as the policy is: it takes more of a side constraint than there may be in all",
     PendingCause.OVER_LIMIT: "it would bring all that runs beyond a side constraint",
     PendingCause.SCHEDULER_STALE: "the last round had no trustworthy solution and changed nothing; next round",
-    PendingCause.CHANGED_SINCE_SNAPSHOT: "it had a place, but the cluster changed before the commit; next round",
+    PendingCause.CHANGED_SINCE_SNAPSHOT: "it had a place, but the cluster changed before it began there; next round",
     PendingCause.DEPENDENCY: "it comes after jobs that have not ended yet",
     PendingCause.BACKOFF: "it has failed, and is tried again later",
 }

@@ -41,7 +41,7 @@ class _PendingCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PendingC
     PENDING_CAUSE_SCHEDULER_STALE: _PendingCause.ValueType  # 6
     """Next round: this one had no trustworthy solution and changed nothing."""
     PENDING_CAUSE_CHANGED_SINCE_SNAPSHOT: _PendingCause.ValueType  # 7
-    """Next round: it had a place, but the cluster changed before the commit."""
+    """Next round: it had a place, but the cluster changed before the commit, or before it began there."""
     PENDING_CAUSE_NO_MATCHING_NODE: _PendingCause.ValueType  # 8
     """Never, as the cluster is: no open node satisfies the job's constraints (labels, taints)."""
     PENDING_CAUSE_CONSTRAINED: _PendingCause.ValueType  # 9
@@ -79,7 +79,7 @@ PENDING_CAUSE_FRAGMENTED: PendingCause.ValueType  # 5
 PENDING_CAUSE_SCHEDULER_STALE: PendingCause.ValueType  # 6
 """Next round: this one had no trustworthy solution and changed nothing."""
 PENDING_CAUSE_CHANGED_SINCE_SNAPSHOT: PendingCause.ValueType  # 7
-"""Next round: it had a place, but the cluster changed before the commit."""
+"""Next round: it had a place, but the cluster changed before the commit, or before it began there."""
 PENDING_CAUSE_NO_MATCHING_NODE: PendingCause.ValueType  # 8
 """Never, as the cluster is: no open node satisfies the job's constraints (labels, taints)."""
 PENDING_CAUSE_CONSTRAINED: PendingCause.ValueType  # 9

@@ -131,17 +131,17 @@ def test_nobody_knows_until_when(served: Served, run: Run) -> None:
 
 def test_every_refusal_has_words() -> None:
     refused = tuple((refusal, 2) for refusal in Refusal)
-    found = Examined("t4", 21, refused, (("gpu", 2), ("memory", 1)), 4, 2, 0)
+    found = Examined("t4", 23, refused, (("gpu", 2), ("memory", 1)), 4, 2, 0)
     (line,) = reasons.examined(PendingReason(PendingCause.CONSTRAINED, examined=(found,)))
     assert line == (
-        "21 t4 nodes: 2 closed, 2 with a taint that it does not tolerate, "
+        "23 t4 nodes: 2 closed, 2 in trouble (see allocator nodes), 2 with a taint that it does not tolerate, "
         "2 with an engine that gives whole cores or GPUs only, 2 without the labels that it asks for, "
         "2 full (2 lack GPUs, 1 lack memory), 2 where a limit on who runs together is reached, "
         "2 away from what it must be near to, 2 where a side constraint leaves too little, 2 reserved, "
         "2 with room, but not all of it in one place, "
         "1 with room for 2 of its 4 replicas, its constraints leave places for none of its 4 replicas"
     )
-    (never,) = reasons.examined(PendingReason(PendingCause.EXCEEDS_NODE, examined=(replace(found, nodes=16),)))
+    (never,) = reasons.examined(PendingReason(PendingCause.EXCEEDS_NODE, examined=(replace(found, nodes=18),)))
     assert "2 too small (2 lack GPUs" in never
 
 
