@@ -47,7 +47,7 @@ def submit(
         request = submission(wanted, results, root, allow_infeasible=allow_infeasible)
         answers = yield Call(_SUBMIT, partial(_itself, request), _results, repeatable=True)
         results += seen_from("jobs", len(results), answers)
-        if not wanted:
+        if not answers:
             break
     return results
 
