@@ -66,8 +66,13 @@ class Table:
             raise ValueError(f"the columns of {self.name} differ in length: {lengths}")
 
     def widened(self, columns: Sequence[Column], values: Sequence[Sequence[str] | NDArray[Any]]) -> Table:
-        """The same rows, with these columns after the others. They are shared: nothing is to be added to this one."""
-        further = Table.of(self.name, columns, values)
+        """The same rows, with these columns after the others."""
+        return self.beside(Table.of(self.name, columns, values))
+
+    def beside(self, further: Table) -> Table:
+        """The same rows, with the columns of `further`, of as many rows, after the others. They are shared: nothing is
+        to be added to either of the two any more.
+        """
         wider = Table(self.name, (*self.columns, *further.columns))
         wider._take([*self._stored, *further._stored])
         wider._require_even()
@@ -75,6 +80,15 @@ class Table:
 
     def __len__(self) -> int:
         return len(self._stored[0])
+
+    def add_rows(self, *columns: NDArray[Any]) -> None:
+        """Many rows, one array per column, in order: for tables of numbers alone."""
+        for stored, values in zip(self._stored, columns, strict=True):
+            if not isinstance(stored, Numbers):
+                raise TypeError(f"{self.name} has columns of text")
+            stored.extend(values)
+        self._require_even()
+        self._take(self._stored)
 
     def add(self, *row: float | str) -> None:
         """One value per column, in order."""
@@ -106,10 +120,17 @@ class Table:
 
     def numbered(self, name: str) -> tuple[list[str], NDArray[np.int32]]:
         """Of a column of text: (each text once, in order of their first rows; (rows,) which of them each row has)."""
+        return self._texts(name).numbered()
+
+    def numbered_blocks(self, name: str) -> tuple[list[str], Iterator[NDArray[np.int32]]]:
+        """`numbered`, the second part of it `packed.BLOCK` rows at a time."""
+        return self._texts(name).numbered_blocks()
+
+    def _texts(self, name: str) -> Texts:
         stored = self._stored[self._index(name)]
         if not isinstance(stored, Texts):
             raise TypeError(f"{name} of {self.name} is a column of numbers")
-        return stored.numbered()
+        return stored
 
     def _numeric(self, name: str) -> Numbers:
         stored = self._stored[self._index(name)]

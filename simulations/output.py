@@ -150,10 +150,10 @@ def _row_groups(table: Table, schema: pa.Schema) -> Iterator[pa.Table]:
 def _texts_in_groups(table: Table, name: str) -> Iterator[pa.Array[Any]]:
     import pyarrow as pa  # noqa: PLC0415 - see require_pyarrow
 
-    texts, which = table.numbered(name)
+    texts, blocks = table.numbered_blocks(name)
     dictionary = pa.array(texts, pa.string())
-    for first in range(0, len(which), BLOCK):
-        yield pa.DictionaryArray.from_arrays(which[first : first + BLOCK], dictionary)
+    for which in blocks:
+        yield pa.DictionaryArray.from_arrays(which, dictionary)
 
 
 def _numbers_in_groups(table: Table, column: Column) -> Iterator[pa.Array[Any]]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from simulations.columns import Table
 from simulations.judging.evenness import jain_index
 from simulations.judging.judge import SIZES
 from simulations.measures import Measures
+from simulations.sums import Sum
 
 Floats = NDArray[np.float64]
 
@@ -71,11 +73,15 @@ def times_by(jobs: Table, column: str) -> dict[str, dict[str, Any]]:
 
 def _rows_by(table: Table, column: str) -> dict[str, NDArray[np.int64]]:
     """By text in a column, sorted: the rows that have it, in their order."""
-    texts, which = table.numbered(column)
+    return dict(sorted(_rows_with(*table.numbered(column)).items()))
+
+
+def _rows_with(texts: Sequence[str], which: NDArray[np.int32]) -> dict[str, NDArray[np.int64]]:
+    """By text that some row has: the rows, of which each has `texts[which]`, in their order."""
     order = np.argsort(which, kind="stable").astype(np.int64)
     bounds = np.searchsorted(which[order], np.arange(len(texts) + 1)).tolist()
     found = zip(texts, bounds[:-1], bounds[1:], strict=True)
-    return {text: order[first:last] for text, first, last in sorted(found)}
+    return {text: order[first:last] for text, first, last in found if last > first}
 
 
 def by_queue_summary(
@@ -89,18 +95,14 @@ def by_queue_summary(
     time. The error of the means compares |mean actual - mean fair| instead: what one round took and another gave back
     is no error there.
     """
-    at = np.searchsorted(rounds.numbers("round"), queues.numbers("round"))
-    live = queues.numbers("pending") + queues.numbers("running") > 0
-    fair, actual = queues.numbers("fair_share"), queues.numbers("actual_share")
-    seconds = np.where(live, weights[at], 0.0)
+    sums = _queue_sums(queues, rounds, weights)
     per_queue: dict[str, Any] = {}
     satisfactions, errors_of_means = [], []
-    error = np.abs(actual - fair)
     times, nothing = times_by(jobs, "queue"), distribution(np.zeros(0))
-    for name, mine in _rows_by(queues, "queue").items():
-        time = math.fsum(seconds[mine].tolist())
-        mean_fair = math.fsum((seconds[mine] * fair[mine]).tolist()) / time if time else 0.0
-        mean_actual = math.fsum((seconds[mine] * actual[mine]).tolist()) / time if time else 0.0
+    for name, mine in sorted(sums.items()):
+        time = mine.seconds.value
+        mean_fair = mine.fair.value / time if time else 0.0
+        mean_actual = mine.actual.value / time if time else 0.0
         satisfaction = mean_actual / mean_fair if mean_fair else math.nan
         if math.isfinite(satisfaction):
             satisfactions.append(satisfaction)
@@ -110,14 +112,41 @@ def by_queue_summary(
             "fair_share": number(mean_fair),
             "actual_share": number(mean_actual),
             "satisfaction": number(satisfaction),
-            "fairness_error": number(math.fsum((seconds[mine] * error[mine]).tolist()) / time) if time else 0.0,
+            "fairness_error": number(mine.error.value / time) if time else 0.0,
         } | times.get(name, {"jobs": 0} | dict.fromkeys(DISTRIBUTIONS, nothing))
-    total = math.fsum(seconds.data)
+    total = math.fsum(part for mine in sums.values() for part in mine.seconds.parts)
+    error = math.fsum(part for mine in sums.values() for part in mine.error.parts)
     return per_queue, {
         "jain_index": jain_index(satisfactions),
-        "fairness_error": number(math.fsum((seconds * error).data) / total) if total else 0.0,
+        "fairness_error": number(error / total) if total else 0.0,
         "fairness_error_of_means": number(math.fsum(errors_of_means) / total) if total else 0.0,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _QueueSums:
+    """Over the time in which a queue had live jobs: that time, and integrals over it."""
+
+    seconds: Sum = field(default_factory=Sum)
+    fair: Sum = field(default_factory=Sum)
+    actual: Sum = field(default_factory=Sum)
+    error: Sum = field(default_factory=Sum)
+
+
+def _queue_sums(queues: Table, rounds: Table, weights: Floats) -> dict[str, _QueueSums]:
+    """By name of the queue, some rows at a time: this table is the longest of all."""
+    numbers = rounds.numbers("round")
+    names, parts = queues.numbered_blocks("queue")
+    columns = [queues.blocks(name) for name in ("round", "pending", "running", "fair_share", "actual_share")]
+    found = {name: _QueueSums() for name in names}
+    for which, at, pending, running, fair, actual in zip(parts, *columns, strict=True):
+        seconds = np.where(pending + running > 0, weights[np.searchsorted(numbers, at)], 0.0)
+        values = (seconds, seconds * fair, seconds * actual, seconds * np.abs(actual - fair))
+        for name, mine in _rows_with(names, which).items():
+            sums = found[name]
+            for total, column in zip((sums.seconds, sums.fair, sums.actual, sums.error), values, strict=True):
+                total.add(column[mine])
+    return found
 
 
 def rounds_summary(rounds: Table, weights: Floats) -> dict[str, Any]:

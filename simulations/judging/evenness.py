@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulations.judging.shares import QueueShares
+from simulations.sums import Sum
 
 Floats = NDArray[np.float64]
 
@@ -31,57 +32,75 @@ def evenness(
     found: QueueShares, times: Floats, seconds: Floats, queues: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:
     """(over all queues, by queue) for rounds at `times` (T,) that last for `seconds` (T,)."""
-    wants = found.demand > 0
-    at, queue = found.at[wants], found.queue[wants]
-    lasted, held, entitled = seconds[at], found.held[wants], found.entitled[wants]
-    hour = ((times[at] - times[:1].sum()) // HOUR).astype(np.int64)
-    everything = np.zeros(len(at), dtype=np.int64)
-    altogether = _Windows(everything, queue, lasted, held, entitled, len(queues))
-    satisfaction = np.divide(
-        altogether.held, altogether.entitled, out=np.full(len(queues), np.nan), where=altogether.entitled > 0
-    )
-    total = math.fsum(lasted.data)
-    short = np.maximum(entitled - held, 0.0)
-    overall = {
-        "jain_index": jain_index(satisfaction[np.isfinite(satisfaction)].tolist()),
-        "error": _mean(np.abs(held - entitled), lasted, total),
-        "shortfall": _mean(short, lasted, total),
-        "error_hourly": _Windows(hour, queue, lasted, held, entitled, len(queues)).error,
-        "error_altogether": altogether.error,
-    }
-    busy = altogether.seconds
-    by_queue: dict[str, dict[str, float | None]] = {}
-    for number, name in enumerate(queues):
-        time = float(busy[number])
-        by_queue[name] = {
-            "entitled_share": float(altogether.entitled[number]) / time if time else None,
-            "held_share": float(altogether.held[number]) / time if time else None,
-            "held_over_entitled": float(satisfaction[number]) if np.isfinite(satisfaction[number]) else None,
+    made = Evenness(times, seconds, queues)
+    made.add(found)
+    return made.result()
+
+
+class Evenness:
+    """`evenness`, of shares that come in parts, one after another in order of rounds."""
+
+    def __init__(self, times: Floats, seconds: Floats, queues: Sequence[str]) -> None:
+        self._seconds = seconds
+        self._queues = queues
+        self._hour = ((times - times[:1].sum()) // HOUR).astype(np.int64)
+        self._hourly = _Windows(int(self._hour.max(initial=0)) + 1, len(queues))
+        self._altogether = _Windows(1, len(queues))
+        self._lasted, self._error, self._short = Sum(), Sum(), Sum()
+
+    def add(self, found: QueueShares) -> None:
+        """Of some rounds, that follow those that were added before."""
+        wants = found.demand > 0
+        at, queue = found.at[wants], found.queue[wants]
+        lasted, held, entitled = self._seconds[at], found.held[wants], found.entitled[wants]
+        self._hourly.add(self._hour[at], queue, lasted, held, entitled)
+        self._altogether.add(np.zeros(len(at), dtype=np.int64), queue, lasted, held, entitled)
+        self._lasted.add(lasted)
+        self._error.add(np.abs(held - entitled) * lasted)
+        self._short.add(np.maximum(entitled - held, 0.0) * lasted)
+
+    def result(self) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:
+        """(over all queues, by queue)"""
+        altogether = self._altogether
+        satisfaction = np.divide(
+            altogether.held, altogether.entitled, out=np.full(len(self._queues), np.nan), where=altogether.entitled > 0
+        )
+        overall = {
+            "jain_index": jain_index(satisfaction[np.isfinite(satisfaction)].tolist()),
+            "error": self._mean(self._error),
+            "shortfall": self._mean(self._short),
+            "error_hourly": self._hourly.error,
+            "error_altogether": altogether.error,
         }
-    return overall, by_queue
+        by_queue: dict[str, dict[str, float | None]] = {}
+        for number, name in enumerate(self._queues):
+            time = float(altogether.seconds[number])
+            by_queue[name] = {
+                "entitled_share": float(altogether.entitled[number]) / time if time else None,
+                "held_share": float(altogether.held[number]) / time if time else None,
+                "held_over_entitled": float(satisfaction[number]) if np.isfinite(satisfaction[number]) else None,
+            }
+        return overall, by_queue
 
-
-def _mean(values: Floats, weights: Floats, total: float) -> float | None:
-    return math.fsum((values * weights).data) / total if total else None
+    def _mean(self, total: Sum) -> float | None:
+        lasted = self._lasted.value
+        return total.value / lasted if lasted else None
 
 
 class _Windows:
     """Sums over windows of time and queues, flat: window x queues + queue."""
 
-    def __init__(
-        self,
-        window: NDArray[np.int64],
-        queue: NDArray[np.int64],
-        lasted: Floats,
-        held: Floats,
-        entitled: Floats,
-        count: int,
+    def __init__(self, windows: int, queues: int) -> None:
+        self._queues = queues
+        self.seconds, self.held, self.entitled = (np.zeros(windows * queues) for _ in range(3))
+
+    def add(
+        self, window: NDArray[np.int64], queue: NDArray[np.int64], lasted: Floats, held: Floats, entitled: Floats
     ) -> None:
-        key = window * count + queue
-        size = max(count, int(key.max(initial=-1)) + 1)
-        self.seconds = np.bincount(key, weights=lasted, minlength=size)
-        self.held = np.bincount(key, weights=lasted * held, minlength=size)
-        self.entitled = np.bincount(key, weights=lasted * entitled, minlength=size)
+        key = window * self._queues + queue
+        np.add.at(self.seconds, key, lasted)
+        np.add.at(self.held, key, lasted * held)
+        np.add.at(self.entitled, key, lasted * entitled)
 
     @property
     def error(self) -> float | None:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from allocator.domain.cluster import Node
 from allocator.domain.resources import Resources, display_unit
 from simulations.columns import Column, Kind, Table
+from simulations.judging.contention import Contention
 from simulations.judging.entitlement import dominant_shares
-from simulations.judging.evenness import evenness
+from simulations.judging.evenness import Evenness
 from simulations.judging.fragmentation import Popularity, fragmentation, instants_between, mean_of
 from simulations.judging.runs import RunLog, amounts_of
-from simulations.judging.shares import Holders, QueueShares, contention_over_lives, queue_shares
+from simulations.judging.shares import Holders, QueueShares, queue_shares_in_parts
 from simulations.workload import Arrival
 
 Floats = NDArray[np.float64]
@@ -102,7 +103,7 @@ def judge(replayed: Replayed, seconds: Floats) -> Judgement:
     log = replayed.log
     run_queue = np.array([number[queue_of[job_id]] for job_id in log.jobs], dtype=np.int64)
     taken = log.amounts(replayed.resources)
-    found = queue_shares(
+    parts = queue_shares_in_parts(
         times,
         replayed.capacity,
         names,
@@ -110,18 +111,25 @@ def judge(replayed: Replayed, seconds: Floats) -> Judgement:
         Holders(queue, submit[:admitted], np.where(np.isnan(end), np.inf, end)[:admitted], asked.amounts[:admitted]),
         Holders(run_queue, np.array(log.start, dtype=np.float64), log.ends(), taken),
     )
+    contended = Contention(times, seconds, len(names), queue, submit[:admitted], end[:admitted])
+    even = Evenness(times, seconds, names)
+    judged_queues = _JudgedQueues(replayed.queues, replayed.rounds, number)
+    for rounds, found in parts:
+        contended.add(rounds, found)
+        even.add(found)
+        judged_queues.add(rounds, found)
     contention = np.full(len(jobs), np.nan)
     done = np.isfinite(jobs.numbers("completion_s"))
-    contention[:admitted] = contention_over_lives(found, times, seconds, queue, submit[:admitted], end[:admitted])
+    contention[:admitted] = contended.means()
     contention[~done] = np.nan
     jobs = _judged_jobs(jobs, asked, contention)
-    overall, by_queue = evenness(found, times, seconds, names)
+    overall, by_queue = even.result()
     whole = amounts_of((node.capacity for node in replayed.nodes), replayed.resources).sum(axis=0)
     fragments, fragmented = _fragments(replayed, asked.popularity, whole)
     held = dominant_shares(taken[None], whole[None])[0] if len(taken) else np.zeros(0)
     return Judgement(
         jobs=jobs,
-        queues=_judged_queues(replayed.queues, replayed.rounds, found, number),
+        queues=judged_queues.table(),
         runs=log.table(queue_of, held),
         fragmentation=fragments,
         by_queue=by_queue,
@@ -179,21 +187,42 @@ def _judged_jobs(jobs: Table, asked: _Asked, contention: Floats) -> Table:
     return jobs.widened(JOB_MEASURES, ([SIZES[size] for size in sizes.tolist()], bounded, contention, rho))
 
 
-def _judged_queues(queues: Table, rounds: Table, found: QueueShares, number: Mapping[str, int]) -> Table:
-    """`queues` with QUEUE_MEASURES: zeros where a queue neither wants nor holds anything."""
-    width = max(len(number), 1)
-    at = np.searchsorted(rounds.numbers("round"), queues.numbers("round"))
-    names, name = queues.numbered("queue")
-    which = np.array([number.get(each, -1) for each in names], dtype=np.int64)[name]
-    key = np.where(which >= 0, at * width + which, -1)
-    known = found.at * width + found.queue
-    place = np.minimum(np.searchsorted(known, key), max(len(known) - 1, 0))
-    there = known[place] == key if len(known) else np.zeros(len(key), dtype=np.bool_)
-    columns = [
-        np.where(there, column[place], 0.0) if len(known) else np.zeros(len(key))
-        for column in (found.demand, found.entitled, found.held)
-    ]
-    return queues.widened(QUEUE_MEASURES, columns)
+class _JudgedQueues:
+    """`queues` with QUEUE_MEASURES: zeros where a queue neither wants nor holds anything. They come in parts, so that
+    not everything is in memory that is put away packed.
+    """
+
+    def __init__(self, queues: Table, rounds: Table, number: Mapping[str, int]) -> None:
+        self._queues = queues
+        self._further = Table(queues.name, QUEUE_MEASURES)
+        self._width = max(len(number), 1)
+        names, self._name = queues.numbered("queue")
+        self._number = np.array([number.get(each, -1) for each in names], dtype=np.int64)
+        numbers = rounds.numbers("round")
+        count = np.zeros(len(rounds), dtype=np.int64)
+        for block in queues.blocks("round"):
+            count += np.bincount(np.searchsorted(numbers, block), minlength=len(rounds))
+        self._count = count
+        """(T,) rows of each round; they are in order of rounds."""
+        self._first = np.append(0, np.cumsum(count))
+
+    def add(self, rounds: range, found: QueueShares) -> None:
+        """What there is to say of the rows of `rounds`, which follow those that were added before."""
+        at = np.repeat(np.arange(rounds.start, rounds.stop), self._count[rounds.start : rounds.stop])
+        which = self._number[self._name[self._first[rounds.start] : self._first[rounds.stop]]]
+        if not len(found.at):
+            self._further.add_rows(*np.zeros((len(QUEUE_MEASURES), len(at))))
+            return
+        key = np.where(which >= 0, at * self._width + which, -1)
+        known = found.at * self._width + found.queue
+        place = np.minimum(np.searchsorted(known, key), len(known) - 1)
+        there = known[place] == key
+        columns = (found.demand, found.entitled, found.held)
+        self._further.add_rows(*(np.where(there, column[place], 0.0) for column in columns))
+
+    def table(self) -> Table:
+        """When all rounds were added."""
+        return self._queues.beside(self._further)
 
 
 def _finish_times(jobs: Table) -> dict[str, Any]:

@@ -6,10 +6,8 @@ after the round's starts. Everything is worked out over all rounds at once, a fe
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,7 @@ from simulations.judging.entitlement import dominant_shares, entitled_parts
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-CELLS = 1 << 20
+CELLS = 1 << 16
 """Rounds x queues x resources that are worked on at a time."""
 
 
@@ -64,25 +62,30 @@ def queue_shares(
     runs: Holders,
 ) -> QueueShares:
     """For rounds at `times` (T,), ascending, with `capacity` (T, R) of ready nodes."""
-    # They grow in one piece each: in pieces they would take up, beside what is worked on, twice their room and more.
-    columns: list[array[Any]] = [array(code) for code in "qqddd"]
-    for (first, demand), (_, held) in zip(
+    nobody, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+    parts = [QueueShares(nobody, nobody, nothing, nothing, nothing)]
+    parts += [part for _, part in queue_shares_in_parts(times, capacity, queues, weights, jobs, runs)]
+    names = ("at", "queue", "demand", "entitled", "held")
+    return QueueShares(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def queue_shares_in_parts(
+    times: Floats,
+    capacity: Floats,
+    queues: Sequence[str],
+    weights: Mapping[str, float],
+    jobs: Holders,
+    runs: Holders,
+) -> Iterator[tuple[range, QueueShares]]:
+    """`queue_shares`, some rounds at a time and which ones: all of them together can take more room than the replay."""
+    for (rounds, demand), (_, held) in zip(
         _over_time(times, len(queues), jobs), _over_time(times, len(queues), runs), strict=True
     ):
-        found = _rows(first, demand, held, capacity[first : first + len(demand)], queues, weights)
-        for column, values in zip(columns, found, strict=True):
-            column.frombytes(values.tobytes())
-    at, queue = (_numbers(column, np.int64) for column in columns[:2])
-    return QueueShares(at, queue, *(_numbers(column, np.float64) for column in columns[2:]))
+        yield rounds, _rows(rounds.start, demand, held, capacity[rounds.start : rounds.stop], queues, weights)
 
 
-def _numbers(column: array[Any], kind: type[Any]) -> NDArray[Any]:
-    """The same numbers, not copied."""
-    return np.frombuffer(column, dtype=kind) if len(column) else np.zeros(0, dtype=kind)
-
-
-def _over_time(times: Floats, queues: int, holders: Holders) -> Iterator[tuple[int, Floats]]:
-    """(first round, amounts (t, Q, R)), some rounds at a time. Sums of integers, so they are exact."""
+def _over_time(times: Floats, queues: int, holders: Holders) -> Iterator[tuple[range, Floats]]:
+    """(t rounds, amounts (t, Q, R)), some rounds at a time. Sums of integers, so they are exact."""
     resources = holders.amounts.shape[1]
     width = queues * resources
     step = max(1, CELLS // max(width, 1))
@@ -105,37 +108,13 @@ def _over_time(times: Floats, queues: int, holders: Holders) -> Iterator[tuple[i
         changes[0] += now.reshape(queues, resources)
         levels = np.cumsum(changes, axis=0)
         now = levels[-1].ravel().copy()
-        yield first, levels
+        yield range(first, first + size), levels
 
 
 def _rows(
     first: int, demand: Floats, held: Floats, capacity: Floats, queues: Sequence[str], weights: Mapping[str, float]
-) -> tuple[Floats | Integers, ...]:
+) -> QueueShares:
     parts = entitled_parts(demand, capacity, queues, weights)
     wanted, holds = dominant_shares(demand, capacity), dominant_shares(held, capacity)
     at, queue = np.nonzero((wanted > 0) | (holds > 0))
-    return at + first, queue, wanted[at, queue], (parts * wanted)[at, queue], holds[at, queue]
-
-
-def contention_over_lives(
-    found: QueueShares, times: Floats, seconds: Floats, queue: Integers, start: Floats, end: Floats
-) -> Floats:
-    """(n,) the mean over time of its queue's contention from `start` to `end`, of n jobs of queues `queue`; NaN where
-    one has no end. Rounds at `times` (T,) last for `seconds` (T,).
-    """
-    mean = np.full(len(queue), np.nan)
-    edges = np.append(times, times[-1] + seconds[-1]) if len(times) else times
-    order = np.argsort(found.queue, kind="stable")
-    numbers = found.queue[order]
-    contention = found.contention
-    by_queue = np.argsort(queue, kind="stable")
-    for number in np.unique(queue).tolist():
-        mine = by_queue[slice(*np.searchsorted(queue[by_queue], (number, number + 1)))]
-        rows = order[slice(*np.searchsorted(numbers, (number, number + 1)))]
-        more = np.zeros(len(edges))
-        more[found.at[rows] + 1] = (contention[rows] - 1) * seconds[found.at[rows]]
-        total = np.cumsum(more)
-        spent = np.interp(end[mine], edges, total) - np.interp(start[mine], edges, total)
-        lasted = end[mine] - start[mine]
-        mean[mine] = 1 + np.divide(spent, lasted, out=np.where(np.isnan(lasted), np.nan, 0.0), where=lasted > 0)
-    return mean
+    return QueueShares(at + first, queue, wanted[at, queue], (parts * wanted)[at, queue], holds[at, queue])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from array import array
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def added(values: NDArray[np.float64] | NDArray[np.int64]) -> Numbers:
         np.where(np.arange(ROWS) % 3 == 0, -0.0, 0.0),
         np.repeat(np.arange(ROWS / 8), 8)[:ROWS],
         np.random.default_rng(1).random(ROWS),
+        np.random.default_rng(2).random(5000)[np.random.default_rng(3).integers(0, 800, ROWS)],
+        np.array([np.nan, -0.0, 0.0, np.inf])[np.arange(ROWS) % 4],
         np.arange(ROWS) % 100 - 50,
         np.arange(ROWS) * 2**40,
         np.where(np.arange(ROWS) % 2 == 0, 2**63 - 1, -(2**63)),
@@ -59,11 +62,25 @@ def added(values: NDArray[np.float64] | NDArray[np.int64]) -> Numbers:
     ],
 )
 def test_numbers_come_back_bit_by_bit(values: NDArray[np.float64] | NDArray[np.int64]) -> None:
-    whole = Numbers("d" if values.dtype == np.float64 else "q")
+    whole, pieces = (Numbers("d" if values.dtype == np.float64 else "q") for _ in range(2))
     whole.extend(values)
-    for column in (added(values), whole):
+    for piece in np.split(values, [1, 1000, BLOCK + 1, BLOCK + 1]):
+        pieces.extend(piece)
+    for column in (added(values), whole, pieces):
         assert len(column) == len(values)
         assert column.unpacked(values.dtype).tobytes() == values.tobytes()
+
+
+def test_few_values_in_any_order_take_a_quarter() -> None:
+    """As shares of queues do, in order of rounds: no two in a row are equal."""
+    values = np.random.default_rng(2).random(800)[np.arange(BLOCK) * 7919 % 800]
+    column = Numbers("d")
+    tracemalloc.start()
+    column.extend(values)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 0.3 * values.nbytes
+    assert column.unpacked(np.float64).tobytes() == values.tobytes()
 
 
 def test_texts_come_back_and_are_numbered_in_order_of_their_first_rows() -> None:

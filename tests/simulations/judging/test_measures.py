@@ -12,10 +12,11 @@ import pytest
 from allocator.domain.policy import Policy
 from allocator.domain.resources import Resources
 from simulations.faults import ListedFaults, Outage
+from simulations.judging.contention import Contention
 from simulations.judging.evenness import error_by_round, evenness, jain_index
 from simulations.judging.fragmentation import Shape, fragmentation
 from simulations.judging.runs import RunLog
-from simulations.judging.shares import Holders, QueueShares, contention_over_lives, queue_shares
+from simulations.judging.shares import Holders, QueueShares, queue_shares
 from simulations.replay import ReplayOptions, ReplayResult, replay
 from simulations.workload import Arrival
 from tests.simulations.worlds import node, on, spec, workload
@@ -219,9 +220,15 @@ def test_contention_is_the_mean_over_a_life() -> None:
     """Contention 2 from 10 s to 20 s: a life from 5 s to 15 s has seen it half the time."""
     rows = shares((1, 0, 1.0, 0.5, 0.0))
     times, seconds = np.array([0.0, 10.0, 20.0]), np.array([10.0, 10.0, 10.0])
-    found = contention_over_lives(
-        rows, times, seconds, np.array([0, 0, 0]), np.array([5.0, 10.0, 0.0]), np.array([15.0, 20.0, np.nan])
-    )
+    life = (np.array([0, 0, 0]), np.array([5.0, 10.0, 0.0]), np.array([15.0, 20.0, np.nan]))
+    contention = Contention(times, seconds, 1, *life)
+    contention.add(range(3), rows)
+    in_parts = Contention(times, seconds, 1, *life)
+    nobody = QueueShares(np.zeros(0, dtype=int), np.zeros(0, dtype=int), *np.zeros((3, 0)))
+    for rounds, part in ((range(1), nobody), (range(1, 2), rows), (range(2, 3), nobody)):
+        in_parts.add(rounds, part)
+    found = contention.means()
+    assert in_parts.means().tobytes() == found.tobytes()
     assert found[:2].tolist() == [1.5, 2.0]
     assert math.isnan(found[2])
 
