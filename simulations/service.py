@@ -7,8 +7,8 @@ to the next a job is owed its share (at most 1) of that time, and it receives al
 a divisible job: the part it holds), nothing otherwise. An interval counts for jobs that are live at both its ends, so a
 job's last, partial one is left out on both sides. Rounds without a solution owe nobody anything.
 
-One column of numbers per live job, in order of sequence; from round to round they are carried over with one search. No
-Python loop over jobs does more than fetch an attribute: at 100,000 live jobs this takes a few percent of a round.
+One column of numbers per live job, in order of sequence; from round to round they are carried over with one search.
+Jobs are read from the arrays of the round's formulation: at 100,000 live jobs this takes a few percent of a round.
 """
 
 from __future__ import annotations
@@ -16,17 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.domain.job import Job
-from allocator.domain.placement import WHOLE
-from allocator.domain.plan import Commit
 from allocator.rounds.report import RoundOutcome, RoundReport
+from allocator.rounds.settle import configurations_after, parts_after
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -85,8 +81,7 @@ class ServiceMeter:
         """Settle the interval that ends with this round, and note at what rates the next one goes on."""
         if report.again is not None:  # decided by rules: nobody is owed anything
             return
-        jobs, now = report.snapshot.jobs, report.summary.time
-        sequence = np.fromiter(map(attrgetter("sequence"), jobs), dtype=np.int64, count=len(jobs))
+        now, sequence = report.summary.time, report.formulation.live.jobs.sequence
         before = np.searchsorted(self._sequence, sequence)
         known = before < len(self._sequence)
         known[known] = self._sequence[before[known]] == sequence[known]
@@ -96,8 +91,8 @@ class ServiceMeter:
             gone[stayed] = False
             self._left.append((self._sequence[gone], self._state[:, gone]))
         settled = _settled(self._state.take(stayed, axis=1), self._rates.take(stayed, axis=1), now - self._time)
-        if len(stayed) < len(jobs):
-            self._state = np.zeros((_KEPT, len(jobs)))
+        if len(stayed) < len(sequence):
+            self._state = np.zeros((_KEPT, len(sequence)))
             self._state[:, known] = settled
         else:
             self._state = settled
@@ -138,16 +133,15 @@ def _settled(state: Floats, rates: Floats, elapsed: float) -> Floats:
 
 def _rates(report: RoundReport) -> Floats:
     """(_GROWING, jobs) what each live job gains per second from this round to the next."""
-    jobs, formulation, problem = report.snapshot.jobs, report.formulation, report.formulation.problem
-    rates = np.zeros((_GROWING, len(jobs)))
+    formulation, problem = report.formulation, report.formulation.problem
+    live = formulation.live
+    rates = np.zeros((_GROWING, len(live.jobs.jobs)))
     if report.summary.outcome is RoundOutcome.STALE or not problem.row_count:
         return rates
-    ids = list(map(attrgetter("id"), jobs))
-    row = np.fromiter(map(formulation.rows.get, ids, repeat(-1)), dtype=np.int64, count=len(jobs))
-    runs, configuration, part = _running_after(jobs, ids, report.commit)
     shares = report.solution.shares
-    there = row >= 0
-    there &= formulation.live.profiles.preemptible[formulation.live.jobs.profile]  # the job's word, and its class's
+    there = formulation.row >= 0
+    row = np.where(there, formulation.row, -1)
+    there &= live.profiles.preemptible[live.jobs.profile]  # the job's word, and its class's
     rates[SECONDS] = there
     for kind, of_rows in (
         (OWED, np.minimum(1.0, formulation.parts(shares).sum(axis=1))),
@@ -155,30 +149,15 @@ def _rates(report: RoundReport) -> Floats:
         (WEIGHT, problem.weight),
     ):
         rates[kind] = np.where(there, of_rows[row], 0.0)
-    with_row = there[runs]
-    runs, configuration, part = runs[with_row], configuration[with_row], part[with_row]
+    configuration = configurations_after(live, report.commit)
+    runs = np.flatnonzero(there & (configuration >= 0))
+    part = parts_after(live, report.commit)[runs]
     rates[RECEIVED, runs] = part
-    column = _columns(formulation.configurations, problem.utility.shape[1], row[runs], configuration)
+    column = _columns(formulation.configurations, problem.utility.shape[1], row[runs], configuration[runs])
     if formulation.most is not None:
         part = part / formulation.most[row[runs]]  # utilities of a row are those of what its job can have
     rates[PLACED, runs] = np.where(column >= 0, problem.utility[row[runs], column], 0.0) * part
     return rates
-
-
-def _running_after(jobs: tuple[Job, ...], ids: list[str], commit: Commit) -> tuple[Integers, Integers, Floats]:
-    """Of the jobs that run once `commit` is true: (position, configuration, part of its demand that it holds)."""
-    placements = [None if job.allocation is None else job.allocation.placement for job in jobs]
-    changed = {
-        applied.change.job_id: None if applied.allocation is None else applied.allocation.placement
-        for applied in commit.applied
-    }
-    if changed:
-        placements = list(map(changed.get, ids, placements))
-    runs = [position for position, placement in enumerate(placements) if placement is not None]
-    theirs = [placements[position] for position in runs]
-    configuration = np.fromiter(map(attrgetter("configuration"), theirs), dtype=np.int64, count=len(runs))
-    millis = np.fromiter(map(attrgetter("millis"), theirs), dtype=np.float64, count=len(runs))
-    return np.array(runs, dtype=np.int64), configuration, millis / WHOLE
 
 
 def _columns(configurations: Sequence[tuple[int, ...]], width: int, row: Integers, configuration: Integers) -> Integers:

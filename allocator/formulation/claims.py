@@ -105,9 +105,18 @@ def claim_numbers(live: Live, alike: Integers, known: int, steps: Integers | Non
     profiles, first = live.profiles, alike[:known]
     weight = profiles.weight[first] if steps is None else np.ldexp(profiles.weight[first], steps[:known])
     key = np.stack([profiles.queue[first], weight.view(np.int64), profiles.priority[first]], axis=1)
-    number = np.unique(key, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+    number = _numbered(key)
     many = len(alike) - len(number)
     return np.concatenate([number, len(number) + np.arange(many)])
+
+
+def _numbered(key: Integers) -> Integers:
+    """(n,) the same number for the same row of `key` (n, 3), in their order."""
+    order = np.lexsort(key.T[::-1])
+    differs = (key[order[1:]] != key[order[:-1]]).any(axis=1)
+    number = np.zeros(len(key), dtype=np.int64)
+    number[order[1:]] = np.cumsum(differs)
+    return number
 
 
 def plain_budgets(

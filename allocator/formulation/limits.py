@@ -96,6 +96,8 @@ class LimitArrays:
                 raise ValueError(  # noqa: TRY004 - like every other complaint about an argument
                     f"limits[{position}]: must be a Limit, got {type(limit).__name__}"
                 )
+        if not limits:
+            return cls.none()
         amount = float_array("limits.amount", [limit.amount for limit in limits], (len(limits),))
         require_at_least("limits.amount", amount, 0)
         _require_terms(limits, capacity_shape)
@@ -124,6 +126,21 @@ class LimitArrays:
             rate_starts=np.searchsorted(keys, cells * resources).astype(np.int64),
             rate_resource=keys % max(resources, 1),
             rate=rate,
+        )
+
+    @classmethod
+    def none(cls) -> Self:
+        """There are no limits."""
+        nobody, nothing, start = np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(1, dtype=np.int64)
+        return cls(
+            amount=nothing,
+            starts=start,
+            members=nobody,
+            tariff=nobody,
+            tariff_limit=nobody,
+            rate_starts=start,
+            rate_resource=nobody,
+            rate=nothing,
         )
 
     @property

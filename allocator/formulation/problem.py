@@ -14,9 +14,10 @@ A row stands for `count` identical jobs; x_ik is the share of each of them, whic
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -32,6 +33,21 @@ from allocator.formulation.validation import (
     require_at_least,
     require_index,
 )
+
+
+class Entries(NamedTuple):
+    """Of the coupling, one by one in its own order, as indices that need no conversion."""
+
+    row: Integers
+    """(entries,)"""
+    column: Integers
+    """(entries,) of the (i, k) in C order."""
+    columns: Integers
+    """Those that have any, ascending."""
+    starts: Integers
+    """Where the entries of each of them begin."""
+    most: int
+    """Of one row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +84,8 @@ class Problem:
     columns have entries, each its own in ascending order of the coupling row; 32-bit indices where they fit."""
     available: Floats = field(repr=False)
     """(F R + L,): what `coupling @ shares.ravel()` must not exceed."""
+    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    """By name, what was worked out of everything but the weights: `weighted` hands it on."""
 
     @classmethod
     def from_arrays(
@@ -159,6 +177,33 @@ class Problem:
         """Row indices, ascending within a limit."""
         return self.limit_arrays.members
 
+    def weighted(self, weight: Floats) -> Problem:
+        """The same with `weight` (n,), which must be above 0 and is kept itself."""
+        other = copy(self)
+        other.__dict__.pop("total_weight", None)
+        object.__setattr__(other, "weight", weight)
+        return other
+
+    @property
+    def entries(self) -> Entries:
+        """Of `coupling`: few of them are added up faster by themselves than through its own products."""
+        if "entries" not in self.memo:
+            self.memo["entries"] = self._entries()
+        found: Entries = self.memo["entries"]
+        return found
+
+    def _entries(self) -> Entries:
+        counts = np.diff(self.coupling.indptr)
+        columns = np.flatnonzero(counts)
+        row = self.coupling.indices.astype(np.int64)
+        return Entries(
+            row=row,
+            column=np.repeat(np.arange(len(counts)), counts),
+            columns=columns,
+            starts=self.coupling.indptr[columns].astype(np.int64),
+            most=int(np.bincount(row).max(initial=0)),
+        )
+
     @cached_property
     def limits(self) -> tuple[Limit, ...]:
         """The limits as they were given, but for the order of terms, and of members that terms differ for."""
@@ -176,8 +221,22 @@ class Problem:
 
     def coupled_usage(self, shares: Floats) -> Floats:
         """(F R + L,) what `shares` (n, K) use of every capacity, then of every limit; compare with `available`."""
-        used: Floats = np.asarray(self.coupling @ shares.ravel(), dtype=np.float64)
-        return used
+        if compiled(self.row_count):
+            return np.asarray(self.coupling @ shares.ravel(), dtype=np.float64)
+        entries = self.entries
+        used = np.bincount(
+            entries.row, self.coupling.data * shares.ravel()[entries.column], minlength=self.available.size
+        )
+        return used.astype(np.float64, copy=False)
+
+    def coupled_costs(self, prices: Floats) -> Floats:
+        """(n, K) what all jobs of each row pay for a whole share of each column, at `prices` (F R + L,)."""
+        if compiled(self.row_count):
+            together = np.asarray(self.coupling.T @ prices, dtype=np.float64)
+            return together.reshape(self.eligible.shape)
+        entries = self.entries
+        costs = np.bincount(entries.column, self.coupling.data * prices[entries.row], minlength=self.eligible.size)
+        return costs.astype(np.float64, copy=False).reshape(self.eligible.shape)
 
     def usage(self, shares: Floats) -> Floats:
         """(F, R) what `shares` (n, K) use of every capacity."""
@@ -290,11 +349,14 @@ def _coupling(
         where.append(row * columns + column)
         amounts.append(amount * count[row])
     shape = (size + limits.amount.size, eligible.size)
-    entries = (np.concatenate(amounts), (np.concatenate(into), np.concatenate(where)))
-    by_column = sp.csc_array(sp.coo_array(entries, shape=shape))
-    index = index_type(by_column.nnz, *shape)
-    parts = (by_column.data, by_column.indices.astype(index), by_column.indptr.astype(index))
-    return sp.csc_array(parts, shape=shape)
+    rows, places, data = np.concatenate(into), np.concatenate(where), np.concatenate(amounts)
+    if limits.amount.size:  # without, they are in order already; none is there twice
+        order = np.argsort(places * shape[0] + rows, kind="stable")
+        rows, places, data = rows[order], places[order], data[order]
+    index = index_type(data.size, *shape)
+    starts = np.zeros(shape[1] + 1, dtype=index)
+    np.cumsum(np.bincount(places, minlength=shape[1]), out=starts[1:])
+    return sp.csc_array((data, rows.astype(index), starts), shape=shape)
 
 
 def index_type(*sizes: int) -> type[np.signedinteger[Any]]:

@@ -58,9 +58,9 @@ def feasible(
     usable = np.where(np.isfinite(shares), shares, 0.0)
     fitting = _fit(problem, grip, np.where(problem.eligible, np.clip(usable, 0.0, 1.0), 0.0))
     if problem.fairness >= 1:
-        fitting = _feed_the_starved(problem, grip, fitting)
+        fitting = _feed_the_starved(problem, fitting)
     for _ in range(FILL_PASSES):
-        if enough(objective(problem, fitting)):
+        if enough(objective(problem, fitting)) or (fitting.sum(axis=1) >= 1).all():  # nobody has time to fill
             break
         fitting = _grow(problem, grip, fitting)
     fitting = _fit(problem, grip, fitting)
@@ -68,15 +68,19 @@ def feasible(
 
 
 def positive_split(problem: Problem) -> Floats:
-    """Feasible shares (n, K), every one of an eligible column above 0: equal wishes, scaled to what there is."""
-    wishes = problem.eligible / np.maximum(problem.eligible.sum(axis=1, keepdims=True), 1)
-    return _fit(problem, _Grip.of(problem), wishes)
+    """Feasible shares (n, K), every one of an eligible column above 0: equal wishes, scaled to what there is. Not to be
+    written to.
+    """
+    if "positive split" not in problem.memo:
+        wishes = problem.eligible / np.maximum(problem.eligible.sum(axis=1, keepdims=True), 1)
+        problem.memo["positive split"] = _fit(problem, _Grip.of(problem), wishes)
+    found: Floats = problem.memo["positive split"]
+    return found
 
 
 def margin(problem: Problem) -> float:
     """Relative room left when scaling to a bound: more than any order of summation can err by."""
-    terms = float(np.bincount(problem.coupling.indices).max(initial=0))
-    return 4 * _EPSILON * (terms + 4)
+    return 4 * _EPSILON * (float(problem.entries.most) + 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +94,8 @@ class _Grip:
 
     @classmethod
     def of(cls, problem: Problem) -> _Grip:
-        coupling = problem.coupling
-        columns = np.flatnonzero(np.diff(coupling.indptr))
-        return cls(coupling.indices, coupling.indptr[columns], columns, margin(problem))
+        entries = problem.entries
+        return cls(entries.row, entries.starts, entries.columns, margin(problem))
 
     def least(self, by_row: Floats, shape: tuple[int, ...], default: float) -> Floats:
         """(n, K) for each column the smallest of `by_row` over the rows that hold it; `default` where none does."""
@@ -116,10 +119,9 @@ def _fit(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
     return shares * grip.least(factor, shares.shape, 1.0)
 
 
-def _feed_the_starved(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
+def _feed_the_starved(problem: Problem, shares: Floats) -> Floats:
     """The best mixture of `shares` with a positive split, if somebody has next to nothing."""
-    wishes = problem.eligible / problem.eligible.sum(axis=1, keepdims=True)
-    split = _fit(problem, grip, wishes)
+    split = positive_split(problem)
     if (problem.utilities(shares) >= STARVED * problem.utilities(split)).all():
         return shares
     candidates = [shares, *((1 - part) * shares + part * split for part in MIXTURES), split]
@@ -131,24 +133,27 @@ def _feed_the_starved(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
 
 def _grow(problem: Problem, grip: _Grip, shares: Floats) -> Floats:
     """Let every job take more of what it has, then idle time in its best column, as far as room is left for all."""
-    shares = shares + _affordable(problem, grip, shares, shares)
+    used = problem.coupled_usage(shares)
+    shares = shares + _affordable(problem, grip, shares, used, shares, used)
     idle = np.maximum(1 - shares.sum(axis=1), 0.0)
-    room = np.maximum(problem.available - problem.coupled_usage(shares), 0.0)
+    used = problem.coupled_usage(shares)
+    room = np.maximum(problem.available - used, 0.0)
     open_column = grip.least(room / np.maximum(problem.available, 1e-300), shares.shape, 1.0) > grip.margin
     worth = np.where(open_column, problem.utility, 0.0)
     best = worth.argmax(axis=1)
     rows = np.arange(shares.shape[0])
     wishes = np.zeros_like(shares)
     wishes[rows, best] = np.where(worth[rows, best] > 0, idle, 0.0)
-    return shares + _affordable(problem, grip, shares, wishes)
+    if not wishes.any():
+        return shares
+    return shares + _affordable(problem, grip, shares, used, wishes, problem.coupled_usage(wishes))
 
 
-def _affordable(problem: Problem, grip: _Grip, shares: Floats, wishes: Floats) -> Floats:
+def _affordable(problem: Problem, grip: _Grip, shares: Floats, used: Floats, wishes: Floats, wanted: Floats) -> Floats:
     """The largest part of `wishes` (n, K) >= 0 that fits beside `shares`: each column by its tightest row, each job
-    within its idle time. At most infinitely many times the wish: a wish is a direction.
+    within its idle time. At most infinitely many times the wish: a wish is a direction. `used` and `wanted` (m,) are
+    what the two take.
     """
-    wanted = problem.coupled_usage(wishes)
-    used = problem.coupled_usage(shares)
     room = np.maximum(problem.available * (1 - grip.margin) - used, 0.0)
     factor = np.divide(room, wanted, out=np.full_like(room, np.inf), where=wanted > 0)
     most = grip.least(factor, shares.shape, np.inf)

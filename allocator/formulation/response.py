@@ -18,8 +18,7 @@ from allocator.formulation.problem import Floats, Integers, Problem
 def job_costs(problem: Problem, prices: Floats, limit_prices: Floats) -> Floats:
     """(n, K) what one job of each row pays for a whole share of each column."""
     together = np.concatenate([prices.ravel(), limit_prices])
-    of_rows = np.asarray(problem.coupling.T @ together).reshape(problem.throughput.shape)
-    return of_rows / problem.count[:, None]
+    return problem.coupled_costs(together) / problem.count[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +123,9 @@ def demanded_level(problem: Problem, shape: Hull) -> float:
 
 def value_and_spending(problem: Problem, prices: Floats, limit_prices: Floats) -> tuple[float, float, float]:
     """Sums over rows of what they reach, of its size, and of what they pay for it."""
+    if np.isfinite(problem.fairness) and not prices.any() and not limit_prices.any():  # everybody has the best there is
+        value = problem.weight * problem.count * phi(problem.utility.max(axis=1, initial=0.0), problem.fairness)
+        return float(value.sum()), float(np.abs(value).sum()), 0.0
     shape_at_cost = hull(problem, job_costs(problem, prices, limit_prices))
     utility = demanded_utility(problem, shape_at_cost)
     if np.isinf(problem.fairness):

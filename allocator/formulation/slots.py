@@ -18,7 +18,7 @@ Jobs that only some nodes admit have those nodes alone: for them there are the s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Self
 
@@ -27,11 +27,13 @@ import numpy as np
 from allocator.domain.cluster import EngineCapability
 from allocator.domain.constraints import Constraints
 from allocator.domain.placement import held
+from allocator.domain.remembered import remembered
 from allocator.domain.resources import GPU_MILLIS, display_unit
 from allocator.domain.snapshot import LimitName
-from allocator.formulation.eligibility import OpenNodes
+from allocator.formulation.eligibility import Kind, OpenNodes
 from allocator.formulation.limits import Booleans, Floats, Integers, Limit, LimitPart
 from allocator.formulation.live import Live
+from allocator.formulation.nodes import NodeArrays
 
 MOST_ROWS = 64
 """Those that are asked for most; what the others would have said, placement finds out."""
@@ -139,20 +141,56 @@ class SlotRow:
 
 def slot_rows(live: Live, pinned: Booleans, open_nodes: OpenNodes, ways: Ways) -> tuple[SlotRow, ...]:
     """The rows that could bind, in order of flavor; at most MOST_ROWS."""
-    pieces = FreePieces.of(live, pinned)
-    found = [
-        row
-        for flavor in range(len(live.nodes.flavors))
-        for row in _of_flavor(flavor, live, pieces, open_nodes, ways)
-        if row.pressure > 1
-    ]
+    found = []
+    for row, each in _possible(live, pinned, open_nodes, ways):
+        pressure = float((each * ways.jobs).sum()) / row.amount
+        if pressure > 1:
+            found.append(replace(row, pressure=pressure))
     if len(found) <= MOST_ROWS:
         return tuple(found)
     first = sorted(range(len(found)), key=lambda number: -found[number].pressure)[:MOST_ROWS]
     return tuple(found[number] for number in sorted(first))
 
 
-def _of_flavor(flavor: int, live: Live, pieces: FreePieces, open_nodes: OpenNodes, ways: Ways) -> Iterator[SlotRow]:
+Possible = tuple[SlotRow, Floats]
+"""A row, its pressure still to be told, and (S,) what one job of each shape takes of it."""
+
+
+class _Last:
+    """What was found last on nodes that nobody pinned holds anything of, and of what."""
+
+    ways: tuple[object, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    found: tuple[Possible, ...] = ()
+
+
+@remembered
+def _last_on(nodes: NodeArrays) -> _Last:  # noqa: ARG001 - it is remembered by that
+    return _Last()
+
+
+def _possible(live: Live, pinned: Booleans, open_nodes: OpenNodes, ways: Ways) -> tuple[Possible, ...]:
+    """All rows there are, whether they bind or not. Which shapes want something changes less often than how many jobs
+    do, so the last ones are looked at first; with many shapes, the number of jobs decides who has rows.
+    """
+    if len(ways.jobs) >= MOST_SETS or (pinned[live.jobs.piece_owner] & (live.piece_node >= 0)).any():
+        return _found(live, pinned, open_nodes, ways)
+    last = _last_on(live.nodes)
+    arrays = (ways.kind, ways.there, ways.flavor, ways.capacity, ways.gang)
+    asked = (ways.resources, ways.kind.shape, *(array.tobytes() for array in arrays))
+    kinds = tuple(live.kinds[number] for number in ways.kind.ravel().tolist())
+    if last.ways != asked or last.kinds != kinds:
+        last.ways, last.kinds, last.found = asked, kinds, _found(live, pinned, open_nodes, ways)
+    return last.found
+
+
+def _found(live: Live, pinned: Booleans, open_nodes: OpenNodes, ways: Ways) -> tuple[Possible, ...]:
+    pieces = FreePieces.of(live, pinned)
+    flavors = range(len(live.nodes.flavors))
+    return tuple(row for flavor in flavors for row in _of_flavor(flavor, live, pieces, open_nodes, ways))
+
+
+def _of_flavor(flavor: int, live: Live, pieces: FreePieces, open_nodes: OpenNodes, ways: Ways) -> Iterator[Possible]:
     here = ways.there & (ways.flavor == flavor)
     shapes = np.flatnonzero(here.any(axis=1))
     if not shapes.size:
@@ -234,7 +272,7 @@ def _admitted(
 
 def _capacities(
     flavor: int, live: Live, pieces: FreePieces, ways: Ways, here: Booleans, nodes: Integers, some: str
-) -> Iterator[SlotRow]:
+) -> Iterator[Possible]:
     """What these nodes have of each resource."""
     about = here.any(axis=1)
     whole = np.column_stack([live.nodes.capacity, live.nodes.devices.sum(axis=1)])
@@ -259,7 +297,7 @@ def _capacities(
 
 def _sizes(
     flavor: int, live: Live, pieces: FreePieces, ways: Ways, here: Booleans, nodes: Integers, some: str
-) -> Iterator[SlotRow]:
+) -> Iterator[Possible]:
     """Slots of every size that a replica has."""
     if "gpu" not in ways.resources:
         return
@@ -320,12 +358,11 @@ def _row(
     rate: Floats,
     ways: Ways,
     about: Booleans,
-) -> SlotRow:
+) -> Possible:
     """`amount` is what there is, and what is promised at least."""
     there, least = amount
-    taken = np.where(about, ways.gang[:, :, resource], 0.0).max(axis=1, initial=0.0) * rate * ways.jobs
-    most = max(amount)
-    return SlotRow(name, flavor, resource, most, rate, float(taken.sum()) / most, there < least)
+    each = np.where(about, ways.gang[:, :, resource], 0.0).max(axis=1, initial=0.0) * rate
+    return SlotRow(name, flavor, resource, max(amount), rate, 0.0, there < least), each
 
 
 def closed_columns(rows: Sequence[SlotRow], ways: Ways) -> Booleans:

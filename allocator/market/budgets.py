@@ -109,6 +109,31 @@ class Budgets:
 
 def budgets(problem: Problem, claims: Claims, tree: QueueTree, charges: Charges, entitled: Entitled) -> Budgets:
     """At these charges, relative to a total of 1 that buys what is held as well."""
+    if claims.least is None and not charges.row.any() and not charges.queue.any():
+        return _where_nothing_costs(problem, claims, tree)
+    return _at_prices(problem, claims, tree, charges, entitled)
+
+
+def _where_nothing_costs(problem: Problem, claims: Claims, tree: QueueTree) -> Budgets:
+    """The same as `_at_prices` says there, where most of it has nothing to say: nobody can spend anything."""
+    parts, nothing = np.zeros(tree.size), np.zeros(tree.size)
+    for depth in range(tree.levels):
+        here = np.flatnonzero(tree.depth == depth)
+        have = np.concatenate([[1.0], parts])
+        parts[here] = spill(tree.parent[here] + 1, tree.weight[here], nothing[here], have)
+    usual = plain(claims, tree, claims.weight * problem.count)
+    least = _least(usual, (usual > FAINTEST).astype(np.float64), problem.fairness)
+    return Budgets(visible(least, problem.fairness), parts, nothing, nothing)
+
+
+def _least(usual: Floats, cheap: Floats, alpha: float) -> Floats:
+    """(n,) what rows keep of what they `usual`ly have, who are `cheap` to satisfy more."""
+    part = (LEAST_PART + (CHEAP_PART - LEAST_PART) * cheap) ** max(1.0, alpha)
+    found: Floats = usual * np.maximum(part, _faintest(alpha))
+    return found
+
+
+def _at_prices(problem: Problem, claims: Claims, tree: QueueTree, charges: Charges, entitled: Entitled) -> Budgets:
     steps = Steps.of(problem, claims, charges.row)
     need = steps.need
     paid = np.einsum("qfr,qfr->q", entitled.held, charges.queue)
@@ -138,8 +163,7 @@ def budgets(problem: Problem, claims: Claims, tree: QueueTree, charges: Charges,
     # what weights buy grows with their 1/alpha-th power
     share = np.divide(need, CHEAP_PART * usual, out=np.full(need.shape, np.inf), where=usual > FAINTEST)
     cheap = np.clip(2 - share, 0.0, 1.0)  # gradually: budgets that jump never settle
-    part = (LEAST_PART + (CHEAP_PART - LEAST_PART) * cheap) ** max(1.0, problem.fairness)
-    least = usual * np.maximum(part, _faintest(problem.fairness))
+    least = _least(usual, cheap, problem.fairness)
     return Budgets(visible(np.maximum(weight * problem.count, least), problem.fairness), parts, cap, floor)
 
 

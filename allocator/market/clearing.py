@@ -122,9 +122,7 @@ def clear(
         if not part.row_count:
             continue
         claims = market.claims.of_rows(inside)
-        part = replace(
-            part, weight=visible(plain(claims, tree, claims.weight * part.count), part.fairness) / part.count
-        )
+        part = part.weighted(visible(plain(claims, tree, claims.weight * part.count), part.fairness) / part.count)
         bounds = at_first.after(left.held - market.held)
         if number + 1 < len(classes):
             later = np.flatnonzero(market.priority <= priority)
@@ -139,7 +137,7 @@ def clear(
             break
         shares[inside], weight[inside] = found.solution.shares, found.problem.weight
         left = left.after(market, part, claims.queue, found.solution.shares)
-    weighted = replace(problem, weight=weight)
+    weighted = problem.weighted(weight)
     if len(classes) > 1 or guaranteed is None:
         guaranteed = _guaranteed(problem, market.claims, tree, market.held, at_first.kept)
     solution = _together(weighted, shares, stages, solutions, solve, start)
@@ -211,6 +209,8 @@ def _guaranteed(problem: Problem, claims: Claims, tree: QueueTree, held: Floats,
     there is, everybody's in proportion.
     """
     quotas = tree.quotas
+    if not quotas.nominal.any():
+        return Fill(np.zeros(0, dtype=np.int64), np.zeros((0, *problem.capacity.shape)))
     queue = np.unique(quotas.queue[quotas.nominal > 0])
     bound = np.zeros((tree.size, *problem.capacity.shape))
     some = quotas.nominal > 0

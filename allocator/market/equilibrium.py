@@ -61,7 +61,9 @@ def equilibrium(
         return _without_budgets(problem, solve, start)
     exact = problem.row_count < _MANY_ROWS
     settled, tolerance = (SETTLED, _EXACTLY) if exact else (_NEARLY_SETTLED, _NEARLY_KEPT)
-    leaves = np.setdiff1d(np.arange(tree.size), tree.parent)
+    inner = np.zeros(tree.size + 1, dtype=np.bool_)
+    inner[tree.parent] = True  # the last one is the parent of roots
+    leaves = np.flatnonzero(~inner[:-1])
 
     def at(charges: Charges, money: float) -> tuple[Budgets, float]:
         """In units in which `money`, which is all that is spent, and what is held are worth 1 together; the unit."""
@@ -76,7 +78,7 @@ def equilibrium(
     best: tuple[tuple[float, float], Answer, Equilibrium] | None = None
     path: list[tuple[Floats, Floats]] = []
     for solves in range(1, (MOST_SOLVES if exact else MOST_OF_MANY) + 1):
-        weighted = replace(problem, weight=row / problem.count)
+        weighted = problem.weighted(row / problem.count)
         answer = solve(weighted, start, known)
         if answer.solution.status is Status.FAILED:
             break

@@ -60,6 +60,8 @@ class Limited:
     cuts: dict[Place, Cut] = field(default_factory=dict)
     pooled: Booleans = field(init=False)
     """(Q, F, R) who shall have a pool."""
+    unbounded: bool = field(init=False)
+    """Whether no queue has a limit, nor keeps anything."""
     _program: Program | None = None
     _prices: Prices | None = None
     _wanted: Floats | None = None
@@ -67,6 +69,7 @@ class Limited:
     def __post_init__(self) -> None:
         """Begin with what bound in the last round."""
         self.pooled = np.zeros(self.bounds.kept.shape, dtype=np.bool_)
+        self.unbounded = not np.isfinite(self.bounds.most).any() and not self.bounds.kept.any()
         for at, name, lending in self._known_places():
             if lending:
                 self.pooled[at] = True
@@ -150,6 +153,8 @@ class Limited:
         """By what part of them `answer` breaks bounds at most, if that is more than `tolerance`, or what part of all
         money is overpaid for pools, if that is much; else 0. The next answer has the rows that keep it from doing so.
         """
+        if self.unbounded:
+            return 0.0
         used = use(problem, self.tree, self.leaf, answer.solution.shares)
         beyond = broken(self.bounds, used, problem, tolerance)
         for at, _ in beyond:
@@ -187,6 +192,8 @@ class Limited:
         is to what could be reached within all limits.
         """
         solution = answer.solution
+        if self.unbounded:
+            return replace(solution, shares=solution.shares.copy())
         shares = kept_back(problem, self.tree, self.leaf, self.bounds, solution.shares)
         lost = _worth(problem, solution.shares) - _worth(problem, shares)
         bound = answer.program.bound(problem, self.tree, answer.prices, answer.solved)

@@ -8,7 +8,7 @@ from it. All other limits count what is used of the resource itself, wherever it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class Program:
 
     def weighted(self, problem: Problem) -> Problem:
         """With the weights of `problem`, a market's of the same rows."""
-        return replace(self.problem, weight=problem.weight[self.rows])
+        return self.problem.weighted(problem.weight[self.rows])
 
     def start(self, known: Prices | None, start: WarmStart) -> WarmStart:
         """`start` knows the prices of the market's capacities, and `known` the rest; NaN is what nobody knows."""

@@ -102,7 +102,7 @@ def _usable(workload: Workload) -> Integers:
     if not len(sizes):
         return np.arange(_GPU + 1) * _MICRO
     odds = popular[sizes] / popular.sum()
-    for left in range(1, _GPU + 1):
+    for left in range(int(sizes[0]), _GPU + 1):  # nothing fits in less
         fitting = int(np.searchsorted(sizes, left, side="right"))
         then = left - sizes[:fitting]
         sold[left] = np.sum(odds[:fitting] * (sizes[:fitting] + sold[then])) / (np.sum(odds[:fitting]) + FORGOTTEN)

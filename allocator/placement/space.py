@@ -126,6 +126,7 @@ class _Static(NamedTuple):
     worth: Floats
     device_worth: Floats
     rack: Integers
+    racked: bool
 
 
 @remembered
@@ -138,7 +139,8 @@ def _static(nodes: NodeArrays) -> _Static:
         most = int(nodes.gpu_count[first:last].max(initial=0))
         device_worth[first:last] = 1.0 / (GPU_MILLIS * most) if most else 0.0
     joinable = nodes.able.get(EngineCapability.CHANGE_REPLICAS, np.ones(len(nodes.nodes), dtype=np.bool_))
-    return _Static(nodes.takes_new_work, joinable, worth, device_worth, nodes.domains(RACK_LABEL))
+    rack = nodes.domains(RACK_LABEL)
+    return _Static(nodes.takes_new_work, joinable, worth, device_worth, rack, len(np.unique(rack)) < len(rack))
 
 
 def empty_space(nodes: NodeArrays) -> Space:
@@ -155,7 +157,7 @@ def empty_space(nodes: NodeArrays) -> Space:
         worth=static.worth,
         device_worth=static.device_worth,
         rack=static.rack,
-        racked=np.array([len(np.unique(static.rack)) < len(static.rack)]),
+        racked=np.array([static.racked]),
         grown=np.zeros(max(1, len(nodes.flavors)), dtype=np.int64),
         changes=np.zeros(4 * len(nodes.nodes) + 2, dtype=np.int64),
     )

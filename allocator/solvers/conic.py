@@ -124,8 +124,8 @@ class _Scaled:
     """(n,) u = unit y."""
     scarce: Integers
     """(M,) the coupling rows that can bind."""
-    load: sp.coo_array[Any]
-    """(M, N) use of each scarce row by x', relative to what is available."""
+    load: tuple[Integers, Integers, Floats]
+    """Scarce rows, x', and what of the first the second uses, relative to what is available; in this order."""
     value: Floats
     """(n,) o: the objective's coefficient of each job, its mean 1 (finite alpha)."""
     objective_unit: float
@@ -140,12 +140,15 @@ class _Scaled:
         earned = problem.weight * problem.count
         best = problem.utility.max(axis=1)
         spread = (guess / best)[owner]
-        coupling = problem.coupling[:, columns].tocsr()
-        most = largest_use(coupling, owner, problem.row_count)
-        scarce = np.flatnonzero(most > problem.available)
-        load = coupling[scarce].tocoo()
-        row, column = load.coords
-        load.data = load.data * spread[column] / problem.available[scarce[row]]
+        order = np.argsort(problem.entries.row, kind="stable")
+        number = np.cumsum(problem.eligible.ravel()) - 1  # only eligible columns have entries
+        row, column = problem.entries.row[order], number[problem.entries.column[order]]
+        amount = problem.coupling.data[order]
+        binds = _greediest(row, owner[column], amount, (problem.available.size, problem.row_count)) > problem.available
+        scarce, kept = np.flatnonzero(binds), binds[row]
+        row, column = row[kept], column[kept]
+        amount = amount[kept] * spread[column] / problem.available[row]
+        load = ((np.cumsum(binds) - 1)[row], column, amount)
         alpha = 1.0 if abs(problem.fairness - 1) <= _NEARLY_ONE else problem.fairness
         value, objective_unit = _values(earned, guess, alpha)
         return cls(
@@ -190,12 +193,16 @@ def largest_use(coupling: sp.csr_array[Any], owner: Integers, n: int) -> Floats:
     if coupling.nnz == 0:
         return np.zeros(coupling.shape[0])
     row = np.repeat(np.arange(coupling.shape[0]), np.diff(coupling.indptr))
-    pair = row * n + owner[coupling.indices]
-    start = np.flatnonzero(np.diff(pair, prepend=-1))  # columns of one owner are neighbours
-    greediest = np.maximum.reduceat(coupling.data, start)
-    total = np.zeros(coupling.shape[0])
-    np.add.at(total, row[start], greediest)
-    return total
+    return _greediest(row, owner[coupling.indices], coupling.data, (coupling.shape[0], n))
+
+
+def _greediest(row: Integers, owner: Integers, amount: Floats, shape: tuple[int, int]) -> Floats:
+    """(m,) of `shape` (m, n): by row the sum over owners of their largest amount. Entries in order of row and owner."""
+    if not len(row):
+        return np.zeros(shape[0])
+    start = np.flatnonzero(np.diff(row * shape[1] + owner, prepend=-1))  # columns of one owner are neighbours
+    largest = np.maximum.reduceat(amount, start)
+    return np.bincount(row[start], largest, minlength=shape[0]).astype(np.float64, copy=False)
 
 
 def _values(earned: Floats, unit: Floats, alpha: float) -> tuple[Floats, float]:
@@ -273,8 +280,8 @@ class Program:
         share = np.arange(size)
         self.add(share, share, np.full(size, -1.0))
         self.add(size + scaled.owner, share, scaled.spread)
-        row, column = scaled.load.coords
-        self.add(size + n + row, column, scaled.load.data)
+        row, column, amount = scaled.load
+        self.add(size + n + row, column, amount)
         scarce = scaled.scarce.size
         bounds = np.concatenate([np.zeros(size), np.ones(n + scarce)])
         self.close(bounds, [clarabel.NonnegativeConeT(size + n + scarce)])

@@ -33,10 +33,13 @@ def surplus(problem: Problem) -> Candidate | None:
 
 def _use(problem: Problem, columns: Integers) -> Floats:
     """(F R + L,) what the whole of each of `columns`, numbers of columns of the coupling, uses."""
-    chosen = problem.coupling[:, columns]
-    used = np.zeros(problem.available.size)
-    np.add.at(used, chosen.indices, chosen.data)
-    return used
+    coupling = problem.coupling
+    starts = coupling.indptr[columns].astype(np.int64)
+    counts = coupling.indptr[columns + 1] - starts
+    before = np.cumsum(counts) - counts
+    chosen = np.arange(counts.sum()) + np.repeat(starts - before, counts)
+    used = np.bincount(coupling.indices[chosen], coupling.data[chosen], minlength=problem.available.size)
+    return used.astype(np.float64, copy=False)
 
 
 def _best_columns(problem: Problem, rows: slice) -> Integers:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from allocator.formulation import Limit, Problem, certify, dual_bound, objective, repair
 from allocator.formulation.certificate import gap_unit, positive_split
 from allocator.formulation.fairness import phi
-from allocator.formulation.response import demanded_utility, hull, job_costs
+from allocator.formulation.response import demanded_utility, hull, job_costs, value_and_spending
 from tests.formulation.instances import problems, single_job
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
@@ -112,6 +112,28 @@ def test_shares_of_a_response_reach_its_utility_at_its_cost(problem: Problem, se
     assert (shares.sum(axis=1) <= 1 + 1e-12).all()
     np.testing.assert_allclose(problem.utilities(shares), utility, atol=1e-12)
     np.testing.assert_allclose((cost * shares).sum(axis=1), corners.cost_at(utility), atol=1e-9)
+
+
+@PROPERTY
+@given(problems(), SEEDS)
+def test_uses_and_costs_are_those_of_the_coupling_to_the_last_bit(problem: Problem, seed: int) -> None:
+    """Few entries are added up one by one, which must not depend on how, nor on weights that came later."""
+    random = np.random.default_rng(seed)
+    shares = random.random(problem.throughput.shape)
+    prices = random.random(problem.available.size)
+    for each in (problem, problem.weighted(random.random(problem.row_count) + 0.1)):
+        assert each.coupled_usage(shares).tobytes() == (problem.coupling @ shares.ravel()).tobytes()
+        assert each.coupled_costs(prices).ravel().tobytes() == (problem.coupling.T @ prices).tobytes()
+    assert each.total_weight == pytest.approx(float(each.weight @ each.count))
+
+
+@PROPERTY
+@given(problems(alphas=(0.0, 0.5, 1.0, 2.0)))
+def test_prices_of_nothing_bound_as_the_cheapest_ways_there_are_do(problem: Problem) -> None:
+    free, nothing = np.zeros(problem.capacity.shape), np.zeros(problem.limit_count)
+    corners = hull(problem, job_costs(problem, free, nothing))
+    value = problem.weight * problem.count * phi(demanded_utility(problem, corners), problem.fairness)
+    assert value_and_spending(problem, free, nothing) == (value.sum(), np.abs(value).sum(), 0.0)
 
 
 @pytest.mark.parametrize(

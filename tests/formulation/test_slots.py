@@ -57,6 +57,21 @@ def two_nodes() -> list[Node]:
     return [node("n1", gpu=GPUS), node("n2", gpu=GPUS)]
 
 
+def test_slots_that_are_known_are_those_of_these_nodes_and_jobs() -> None:
+    """What was found out of free nodes is looked up again: not where somebody is pinned, nor for other demands."""
+    nodes = [node("n1", gpu=2), node("n2", gpu=3)]
+    worlds = [
+        snapshot(nodes, [whole(number, 2) for number in range(3)]),
+        snapshot(nodes, [*(whole(number, 2) for number in range(3)), pinned(3, "n1:0")]),
+        snapshot(nodes, [whole(number, 2, cpu=5) for number in range(3)]),
+    ]
+    anew = [build(world, POLICY).problem.limit_amount.tolist() for world in worlds]
+    assert anew == [[2.0], [1.0], [2.0]]
+    together = [replace(world, nodes=worlds[0].nodes) for world in worlds]
+    for world, amounts in [*zip(together, anew, strict=True)] * 2:
+        assert build(world, POLICY).problem.limit_amount.tolist() == amounts
+
+
 def test_where_every_node_is_free_nothing_is_said() -> None:
     assert rows(two_nodes(), [whole(1, 4), whole(2, 2), whole(3, 1), whole(4, 4), whole(5, 4)]) == {}
 

@@ -14,8 +14,10 @@ import pytest
 from allocator.domain.queue import Queue
 from allocator.domain.quota import Quota
 from allocator.formulation.problem import Floats, Problem
+from allocator.market.budgets import Charges, Entitled, _at_prices, budgets
 from allocator.market.clearing import Cleared, Market
 from allocator.market.limits import Bounds
+from allocator.market.quotas import Fill
 from allocator.solvers.chain import solve
 from allocator.solvers.solution import Status
 from tests.market.markets import GPU, Want, Way, cleared, market, used
@@ -107,6 +109,21 @@ def worth_now(opened: Market, found: Cleared, queue: str) -> float:
     mass = opened.claims.weight[rows] * opened.problem.count[rows]
     utility = opened.problem.utilities(found.solution.shares)[rows]
     return float((mass * np.log(utility)).sum() / mass.sum())
+
+
+def test_where_nothing_costs_anything_budgets_are_what_they_would_be_at_such_prices() -> None:
+    """Told without working out what nobody pays; with quotas and pinned jobs, too."""
+    for seed, queues, wants, capacity in worlds(quotas=True):
+        alpha = (0.5, 1.0, 3.0)[seed % 3]
+        held = {wants[0].queue: (0.1 * capacity).tolist()}
+        opened = market(queues, wants, capacity.tolist(), alpha, held)
+        problem, claims, tree = opened.problem, opened.claims, opened.tree
+        free = Charges.of(problem, tree, np.zeros(problem.capacity.shape))
+        everything = Fill(np.arange(tree.size), np.broadcast_to(problem.capacity, opened.held.shape).copy())
+        entitled = Entitled(everything, everything, opened.held)
+        told, worked_out = (each(problem, claims, tree, free, entitled) for each in (budgets, _at_prices))
+        for name in ("row", "queue", "cap", "floor"):
+            assert getattr(told, name).tobytes() == getattr(worked_out, name).tobytes(), (seed, name)
 
 
 def _rows(opened: Market, queue: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
