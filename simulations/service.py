@@ -14,7 +14,6 @@ Jobs are read from the arrays of the round's formulation: at 100,000 live jobs t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,25 +152,22 @@ def _rates(report: RoundReport) -> Floats:
     runs = np.flatnonzero(there & (configuration >= 0))
     part = parts_after(live, report.commit)[runs]
     rates[RECEIVED, runs] = part
-    column = _columns(formulation.configurations, problem.utility.shape[1], row[runs], configuration[runs])
+    column = _columns(formulation.index, row[runs], configuration[runs])
     if formulation.most is not None:
         part = part / formulation.most[row[runs]]  # utilities of a row are those of what its job can have
     rates[PLACED, runs] = np.where(column >= 0, problem.utility[row[runs], column], 0.0) * part
     return rates
 
 
-def _columns(configurations: Sequence[tuple[int, ...]], width: int, row: Integers, configuration: Integers) -> Integers:
-    """(n,) the column of each `row` that stands for `configuration`, -1 where none does.
+def _columns(index: Integers, row: Integers, configuration: Integers) -> Integers:
+    """(n,) the column of each `row` that stands for `configuration`, -1 where none does; `index` is the formulation's.
 
-    `configurations` are the formulation's; rows share few distinct tuples, most of which leave nothing out.
+    Most rows leave nothing out.
     """
-    distinct = dict.fromkeys(configurations)
-    table = np.array(list(distinct), dtype=np.int64).reshape(len(distinct), width)
-    if ((table == np.arange(width)) | (table < 0)).all():
+    width = index.shape[1]
+    if ((index == np.arange(width)) | (index < 0)).all():
         return np.where(configuration < width, configuration, -1)
-    number = {columns: index for index, columns in enumerate(distinct)}
-    kind = np.fromiter(map(number.__getitem__, configurations), dtype=np.int64, count=len(configurations))
-    matches = table[kind[row]] == configuration[:, None]
+    matches = index[row] == configuration[:, None]
     return np.where(matches.any(axis=1), matches.argmax(axis=1), -1)
 
 
