@@ -228,9 +228,13 @@ class Departures:
         return others_unheard and not self._is_first(start.job_id)
 
     def _is_first(self, job_id: str) -> bool:
-        """Whether the job has never been stopped: then nothing of it can be left anywhere."""
+        """Whether the job was started only once: then nothing of it can be left anywhere. Not all that ends a start is
+        counted: a gang that a node in trouble gave back had begun on the others.
+        """
         job = self._facts.live_job(job_id)
-        return job is None or (job.preemption_count == 0 and job.failures == 0)
+        if job is None:
+            return True
+        return job.first_start_time == job.last_start_time and job.preemption_count == 0 and job.failures == 0
 
     def _may_begin(self, job_ids: Iterable[str]) -> set[str]:
         """Nodes that were shown that one of these jobs waits, where it does not any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -11,6 +12,7 @@ from allocator.agent.plan import Phase
 from allocator.domain.cluster import NodeAvailability, NodeHealth
 from allocator.domain.job import Job
 from allocator.intake import commands as c
+from tests.builders import node
 from tests.placement.small_worlds import worlds_to_try
 from tests.rpc.departing import LEASE, NOTHING_SEEN, Cluster
 
@@ -196,6 +198,23 @@ def test_after_a_restart_who_was_stopped_before_waits_until_everybody_was_heard(
     cluster.end("x")
     hear(cluster, "x")
     assert not waits(cluster, job, "y"), "of itself a node knows"
+    cluster.calm_down()
+    assert cluster.running_on(job) == ["y"]
+
+
+def test_after_a_restart_a_gang_that_one_node_gave_back_waits_for_what_began_on_the_others() -> None:
+    """That is neither a failure nor a preemption, and still an earlier start."""
+    cluster, job = running("x", "b")
+    cluster.do(c.RegisterNode(replace(node("b", cpu=1000), trouble="no room")))
+    allocation = cluster.now_of(job).allocation
+    assert allocation is not None
+    rank = [replica.node for replica in allocation.placement.replicas].index("b")
+    report = c.ReplicaReport(job.id, rank, allocation.epoch, c.ReplicaState.NOT_BEGUN)
+    cluster.do(c.Heartbeat("b", (report,), NOTHING_SEEN))
+    cluster.let_pass(1.0)
+    cluster.place(job, "y")
+    cluster.restart()
+    assert waits(cluster, job, "y")
     cluster.calm_down()
     assert cluster.running_on(job) == ["y"]
 
