@@ -186,15 +186,16 @@ class Agent:
         self._news.clear()
 
     async def _renew(self, sent: float, lease: Lease) -> None:
-        if self._deadline and boot_time() > self._last_beginning():
-            _log.warning("the lease had run out: what runs here is what the daemon says from now on")
-            self._doubt()
         try:
             await self._by_hand(self._runner.renew, sent + lease.lease_seconds, lease.lease_seconds)
         except OSError as error:  # supervisors go by what is written: so do we
             _log.error("cannot write down how long the lease holds: %s", error)
             await self._by_hand(self._ability.failed, said(error, self._runner.settings.state), boot_time())
         else:
+            # Only now that something may begin again: while nothing may, what was seen is as true as ever, and told.
+            if self._deadline and boot_time() > self._last_beginning():
+                _log.warning("the lease had run out: what runs here is what the daemon says from now on")
+                self._doubt()
             self._deadline = sent + lease.lease_seconds
         self._lease = lease
 

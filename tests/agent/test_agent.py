@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -17,10 +18,10 @@ from allocator.agent.confinement import Confinement
 from allocator.agent.instructions import RunnerSettings
 from allocator.agent.plan import Phase
 from allocator.agent.runner import Runner
-from allocator.client import AsyncClient, RetryPolicy
+from allocator.client import AsyncClient, Lease, RetryPolicy
 from allocator.domain.errors import InvalidInput
 from allocator.domain.job import Job, JobState
-from allocator.domain.placement import Placement, ReplicaPlacement
+from allocator.domain.placement import Epoch, Placement, ReplicaPlacement
 from allocator.domain.plan import Resize, Start
 from allocator.domain.process import Process
 from allocator.intake import commands as c
@@ -117,6 +118,33 @@ async def test_what_was_cancelled_is_stopped(state: Path, confinement: Confineme
         served.do(c.CancelJobs((job.id,)))
         served.hub.push(served.commit())
         await until(lambda: runner.runs() == ())
+
+
+async def test_who_cannot_write_down_its_lease_says_what_it_has_seen(
+    state: Path, confinement: Confinement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for its word would wait for a lucky moment, long after its supervisors have stopped what ran."""
+    said: list[Epoch | None] = []
+    heartbeat = AsyncClient.heartbeat
+
+    async def listened(self: AsyncClient, *args: Any, seen: Epoch | None = None, **kwargs: Any) -> Lease:
+        said.append(seen)
+        return await heartbeat(self, *args, seen=seen, **kwargs)
+
+    def read_only(*_: float) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(AsyncClient, "heartbeat", listened)
+    short = RpcSettings(lease_seconds=1.0, heartbeat_interval_seconds=0.1)
+    async with serving(short) as served, agent(served.port, state, confinement) as runner:
+        start(served, submit(served, shell("exec sleep 600")))
+        await until(lambda: any(run.phase is Phase.RUNNING for run in runner.runs()))
+        monkeypatch.setattr(runner, "renew", read_only)
+        await until(lambda: not any(run.alive for run in runner.runs()))
+        await asyncio.sleep(0.5)
+        said.clear()
+        await until(lambda: len(said) == 5)
+        assert Epoch(0, 0) not in said
 
 
 async def test_a_resize_changes_what_runs_without_a_restart(state: Path, confinement: Confinement) -> None:
