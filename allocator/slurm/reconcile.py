@@ -147,13 +147,13 @@ def actions(
     for run, gang in sorted(wanted.items()):
         job = mine.get(run)
         lost = job is not None and job.state in GONE_WITH_ITS_NODE
-        may_begin = gang.is_complete and not gang.waits and unsuitable(gang) is None
-        if (job is None or lost) and run not in ended and may_begin:
+        could_begin = gang.is_complete and unsuitable(gang) is None
+        if (job is None or lost) and run not in ended and could_begin:
             waits = _waiting_for(gang, wanted, mine, suspension)
             if waits is not None:
-                found.append(Resume(waits, run))
+                found += [] if gang.waits else [Resume(waits, run)]
                 kept.add(waits.id)
-            elif run.job_id not in leaving:
+            elif not gang.waits and run.job_id not in leaving:
                 found.append(Submit(gang))
         elif job is not None and job.is_live and job.id not in named:
             # what was thought to be lost with its node may have come to its end after all

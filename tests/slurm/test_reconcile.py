@@ -146,6 +146,8 @@ def test_a_suspended_job_goes_on_where_it_was_and_nowhere_else() -> None:
     former = Suspension(frozenset((RUN.job_id,)), NODES, {RUN: gang("a", "b")})
     here = {again: Gang(again, (Wanted("a", replica(0, 2, again)), Wanted("b", replica(1, 2, again))))}
     assert actions(here, [asleep], {}, NODES, NODES, suspension=former) == (Resume(asleep, again),)
+    not_yet = {again: replace(here[again], waits=True)}
+    assert actions(not_yet, [asleep], {}, NODES, NODES, suspension=former) == (), "it is kept for when it may"
     elsewhere = {again: Gang(again, (Wanted("c", replica(0, 2, again)), Wanted("b", replica(1, 2, again))))}
     assert actions(elsewhere, [asleep], {}, NODES, NODES, suspension=former) == (Stop(asleep, RUN),), "and then starts"
     assert actions({}, [asleep], {}, NODES, NODES, suspension=former) == ()
