@@ -160,7 +160,7 @@ class Departures:
         freed: set[str] = set()
         if node in self._unheard and seen >= self._unheard[node]:
             del self._unheard[node]
-            freed |= self._waiting.keys() if len(self._unheard) <= 1 else set()
+            freed |= self._freed_by_hearing()
         still = frozenset(heartbeat.leaving)
         known = self._leaving.get(node, {})
         for start in [start for start, since in known.items() if seen >= since and start not in still]:
@@ -176,10 +176,17 @@ class Departures:
         freed = {start.job_id for start in self._leaving.get(node, ())}
         for start in list(self._leaving.get(node, ())):
             self._drop(node, start)
-        if self._unheard.pop(node, None) is not None and len(self._unheard) <= 1:
-            freed |= self._waiting.keys()
+        if self._unheard.pop(node, None) is not None:
+            freed |= self._freed_by_hearing()
         self._removed.pop(node, None)
         return freed
+
+    def _freed_by_hearing(self) -> set[str]:
+        """Jobs that may be concerned by there being one node less that was not heard of: of itself a node knows."""
+        if len(self._unheard) > 1:
+            return set()
+        last = next(iter(self._unheard), None)
+        return {job_id for job_id, nodes in self._waiting.items() if last is None or last in nodes}
 
     def _add(self, node: str, start: JobStart, since: Epoch) -> None:
         self._leaving.setdefault(node, {})[start] = since
@@ -240,9 +247,12 @@ class Departures:
         """Nodes that were shown that one of these jobs waits, where it does not any more."""
         found = set()
         for job_id in job_ids:
+            waiting = self._waiting.pop(job_id, set())
+            if not self._unheard and job_id not in self._nodes:  # after a restart, these may be all jobs
+                found |= waiting
+                continue
             job = self._facts.live_job(job_id)
             start = None if job is None or job.allocation is None else JobStart(job_id, job.allocation.start_epoch)
-            waiting = self._waiting.pop(job_id, set())
             still = {node for node in waiting if start is not None and self._waits(start, node)}
             if still:
                 self._waiting[job_id] = still
