@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from allocator.domain.cluster import Node
 from allocator.domain.job import Configuration, Job
+from allocator.domain.placement import held
 from allocator.domain.resources import GPU_MILLIS
 from tests.placement.free import Free
 
@@ -33,7 +34,8 @@ def _left(node: Node, running: Iterable[Job]) -> Free:
     devices = [GPU_MILLIS] * node.gpu_count
     for job in running:
         assert job.allocation is not None
-        demand = job.spec.configurations[job.allocation.placement.configuration].demand
+        placement = job.allocation.placement
+        demand = held(job.spec.configurations[placement.configuration].demand, placement.millis)
         for replica in job.allocation.standing:
             if replica.node != node.name:
                 continue

@@ -229,7 +229,9 @@ def _refuses(
     """Whether a node with room for a replica has none within a constraint that is about it, once the gang has what it
     takes anywhere.
     """
-    if node.flavor != way.flavor or node.name not in free or not most_replicas(free[node.name], on_node(way)):
+    if node.flavor != way.flavor or node.name not in free or not gives(node, way.demand):
+        return False
+    if not most_replicas(free[node.name], on_node(way)):
         return False
     by_name = {each.name: each for each in nodes}
     for constraint in constraints:
