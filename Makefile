@@ -48,6 +48,7 @@ bench-solver: $(VENV)/.dev ## The solver's whole table, about 6 minutes (BENCH_O
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench solver
 
 bench-%: $(VENV)/.dev ## One of the others, whole: bench-placement, bench-round, bench-intake, bench-replay, bench-enforcement, bench-agents, bench-instant, bench-slurm
+	@$(if $(filter slurm enforcement,$*),tests/install-system-packages $*)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench $*
 
 protos: $(VENV)/.dev ## Generate allocator/v1 from protos/

@@ -39,7 +39,7 @@ from allocator.formulation.grouping import Candidates, group
 from allocator.formulation.judged_shapes import Shapes, grant_plenty, judged_shapes, problem_of, ways_of
 from allocator.formulation.live import Live
 from allocator.formulation.pinning import left_free, standings
-from allocator.formulation.problem import Floats, Integers, Problem
+from allocator.formulation.problem import Booleans, Floats, Integers, Problem
 from allocator.formulation.promises import Promises, least_utility, promises, set_apart
 from allocator.formulation.side_constraints import SideRows, left_open, side_rows, under
 from allocator.formulation.slots import closed_columns, slot_rows
@@ -131,6 +131,13 @@ class Formulation:
         """Ids of the jobs that are IN_PLACE."""
         return frozenset(self.live.jobs.ids[self.row == IN_PLACE].tolist())
 
+    @cached_property
+    def taking_part(self) -> Booleans:
+        """(queues,) who has jobs that want something, or that hold something for good, by number in `Live.queues`."""
+        found = np.asarray(self.held.any(axis=(1, 2)))
+        found[self.claims.queue] = True
+        return found
+
     def warm_prices(self, memory: Memory) -> Floats:
         """(F, R) what is remembered of the price of each flavor and resource; NaN of one never seen."""
         unknown = float("nan")
@@ -181,7 +188,7 @@ def build(snapshot: Snapshot, policy: Policy, memory: Memory | None = None) -> F
         in_use = np.zeros(registry.catalogue.shape_count, dtype=np.bool_)
         in_use[live.shape[inside]] = True
         numbers = np.flatnonzero(in_use)
-        resources = tuple(name for name in _resources(snapshot.nodes) if name not in floating) + floating
+        resources = _resources(snapshot.nodes, floating)
         shapes = judged_shapes(registry.catalogue, numbers, open_nodes, free, resources, floating)
     position = np.cumsum(in_use) - 1
     shape = position[live.shape[inside]]
@@ -308,6 +315,6 @@ def _never(shapes: Shapes, shape: int, sides: SideRows | None, job: int) -> Pend
 
 
 @remembered
-def _resources(nodes: tuple[Node, ...]) -> tuple[str, ...]:
-    """What any node has, in canonical order."""
-    return resource_names([node.capacity for node in nodes])
+def _resources(nodes: tuple[Node, ...], floating: tuple[str, ...]) -> tuple[str, ...]:
+    """What any node has, in canonical order, and what belongs to none."""
+    return tuple(name for name in resource_names([node.capacity for node in nodes]) if name not in floating) + floating

@@ -104,6 +104,14 @@ class Catalogue:
         self._amounts = array("d")
         self._judge: OpenNodes | None = None
         self._fits = array("b")
+        self._listed: tuple[Kind, ...] = ()
+
+    @property
+    def all_kinds(self) -> tuple[Kind, ...]:
+        """By number; the same object until there are more."""
+        if len(self._listed) != len(self.kinds):
+            self._listed = tuple(self.kinds)
+        return self._listed
 
     @property
     def shape_count(self) -> int:

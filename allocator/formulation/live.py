@@ -48,7 +48,7 @@ class Live:
             profiles=catalogue.profile_columns,
             queues=tuple(catalogue.queues),
             shapes=catalogue.columns(np.arange(catalogue.shape_count)),
-            kinds=tuple(catalogue.kinds),
+            kinds=catalogue.all_kinds,
             fits=catalogue.kinds_that_fit(open_nodes_of(snapshot.nodes)),
             sequences=registry.sequences,
         )

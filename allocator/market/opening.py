@@ -17,12 +17,9 @@ _WEIGHTS = (1e-9, 1e9)
 
 
 def opened(formulation: Formulation, queues: Iterable[Queue]) -> Market:
-    """Takes part who has jobs that want something, or that hold something for good."""
+    """Of the queues that take part, and of those that keep something to themselves all the same."""
     claims, names = formulation.claims, formulation.live.queues
-    present = np.zeros(len(names), dtype=np.bool_)
-    present[claims.queue] = True
-    present |= formulation.held.any(axis=(1, 2))
-    wanting = np.flatnonzero(present)
+    wanting = np.flatnonzero(formulation.taking_part)
     order = wanting[np.argsort(np.array([names[number] for number in wanting.tolist()], dtype=object), kind="stable")]
     tree = QueueTree.of(
         queues, [names[number] for number in order.tolist()], formulation.flavors, formulation.resources

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from allocator.domain.queue import Queue
+from allocator.formulation.build import Formulation
 from allocator.formulation.live import Live
 from allocator.formulation.tree import QueueTree
 from allocator.placement.space import Integers, Kinds, Places, Pool
@@ -16,10 +17,10 @@ NO_LIMIT = 2**62
 
 
 def tabulated_allowances(
-    queues: Sequence[Queue], live: Live, kinds: Kinds, pool: Pool, places: Places
+    queues: Sequence[Queue], formulation: Formulation, kinds: Kinds, pool: Pool, places: Places
 ) -> tuple[Allowances, tuple[str, ...]]:
     """Of everybody as they are placed now, and the names of the queues."""
-    nodes = live.nodes
+    live, nodes = formulation.live, formulation.live.nodes
     columns = {name: position for position, name in enumerate((*nodes.resources, "gpu"))}
     shape = (len(nodes.flavors), len(columns))
     bounded = [queue for queue in queues if any(_says_something(queue, nodes.flavors, columns))]
@@ -35,14 +36,15 @@ def tabulated_allowances(
     flavors = {name: position for position, name in enumerate(nodes.flavors)}
     # The leaf for a queue's own jobs, beside queues below it, has its name too: quotas are the queue's.
     position_of = {name: position for position, name in reversed(list(enumerate(tree.names)))}
-    for queue in bounded:
+    in_market = _in_market(queues, formulation)
+    for queue in queues:  # all of them: who lends everything is promised something too
         if queue.name not in position_of:
             continue
         for quota in queue.quotas:
             if quota.flavor in flavors and quota.resource in columns:
                 at = position_of[queue.name], flavors[quota.flavor], columns[quota.resource]
                 most[at] = NO_LIMIT if quota.most is None else quota.most
-                kept[at], nominal[at] = quota.kept, quota.nominal
+                kept[at], nominal[at] = quota.kept, quota.nominal if queue.name in in_market else 0
     leaf = leaf_of_queue[live.profiles.queue[live.jobs.profile]]
     used = tree.above(_used(tree, leaf, kinds, pool, places, shape))
     capacity = _capacity(live, shape) + _used_elsewhere(live, kinds, pool, places, shape)
@@ -63,6 +65,13 @@ def tabulated_allowances(
         full=np.zeros(tree.size, dtype=np.bool_),
     )
     return allowances, tree.names
+
+
+def _in_market(queues: Sequence[Queue], formulation: Formulation) -> frozenset[str]:
+    """Names of the queues that the optimum knows. Nothing is promised to others, whose jobs can never run."""
+    names = formulation.live.queues
+    wanting = [names[number] for number in np.flatnonzero(formulation.taking_part).tolist()]
+    return frozenset(QueueTree.of(queues, wanting).names)
 
 
 def _says_something(queue: Queue, flavors: Iterable[str], resources: Iterable[str]) -> Iterable[bool]:

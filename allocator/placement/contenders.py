@@ -140,7 +140,9 @@ def _options(formulation: Formulation, shares: Floats) -> tuple[Options, Floats,
     if n:
         first = order[np.searchsorted(row[order], np.arange(n))]  # any job of the row has its shape
     outside = np.flatnonzero((row < 0) & _may_be_placed(formulation))
-    outside_shapes, outside_row = np.unique(live.shape[outside], return_inverse=True)
+    outside_shapes, outside_row = outside, outside
+    if outside.size:
+        outside_shapes, outside_row = np.unique(live.shape[outside], return_inverse=True)
     shape = np.concatenate([live.shape[first], outside_shapes]).astype(np.int64)
     share = np.zeros((len(shape), width))
     speed = np.zeros((len(shape), width))
@@ -197,7 +199,7 @@ def wishes(everybody: Contenders, formulation: Formulation, policy: Policy, now:
     may = jobs.runs & ~everybody.pinned & everybody.preemptible & (options.choices[row] > 1)
     resizes = live.shapes.resizable[live.shape] if len(live.shapes.resizable) else np.zeros(len(row), dtype=np.bool_)
     running = np.flatnonzero(jobs.runs)
-    if running.size:  # a gang of which some have finished is ending: it keeps its size
+    if running.size and resizes.any():  # a gang of which some have finished is ending: it keeps its size
         standing = np.bincount(jobs.piece_owner, weights=jobs.piece_count, minlength=len(row))
         whole = np.array([kind.replicas for kind in live.kinds], dtype=np.int64)[live.kind_now(running)]
         resizes = resizes.copy()

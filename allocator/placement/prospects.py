@@ -71,7 +71,7 @@ class Prospects(NamedTuple):
 def prospects(workload: Workload, largest: Integers, most_devices: int) -> Prospects:
     """Tables for flavors whose largest node has `largest` (F, R), and nodes of at most `most_devices` GPUs.
 
-    Time: F * R * STEPS array operations on T * D numbers; about 0.02 s for each flavor and resource with 150 kinds and
+    Time: F * R * STEPS array operations on T * D numbers; about 0.01 s for each flavor and resource with 150 kinds and
     8 devices. They change only with the distribution of work.
     """
     flavors, resources = largest.shape
@@ -130,17 +130,49 @@ def _worth(workload: Workload, resource: int, step: int, columns: int) -> Floats
 
 
 def _filled(tall: Integers, wide: Integers, odds: Floats, worth: Floats, columns: int) -> Floats:
-    """The table for shapes of so many rows and columns, with their odds, and their odds times their value.
-
-    Every shape leads from a cell to one with a lower sum of row and column: diagonals are computed whole, in order.
-    """
+    """The table for shapes of so many rows and columns, with their odds, and their odds times their value."""
     small = (tall <= STEPS) & (wide < columns)
-    tall, wide = tall[small, None], wide[small, None]
-    odds, worth = odds[small, None], worth[small, None]
+    tall, wide, odds, worth = tall[small], wide[small], odds[small], worth[small]
+    if (tall > 0).all():
+        return filled_by_rows(tall, wide, odds, worth, (STEPS + 1, columns))
+    if (wide > 0).all():
+        return filled_by_rows(wide, tall, odds, worth, (columns, STEPS + 1)).T
+    return filled_by_diagonals(tall, wide, odds, worth, (STEPS + 1, columns))
+
+
+def filled_by_rows(tall: Integers, wide: Integers, odds: Floats, worth: Floats, size: tuple[int, int]) -> Floats:
+    """The table (rows, columns) where every shape leads from a row to a lower one, so that whole rows are computed."""
+    rows, columns = size
     above, before = int(tall.max(initial=1)), int(wide.max(initial=1))
-    filled = np.zeros((above + STEPS + 1, before + columns))  # with a margin of zeros
-    for diagonal in range(STEPS + columns):
-        row = np.arange(max(0, diagonal - columns + 1), min(diagonal, STEPS) + 1)
+    filled = np.zeros((above + rows, before + columns))  # with a margin of zeros
+    column = np.arange(columns)
+    across, then_at = column >= wide[:, None], before + column - wide[:, None]
+    fitting = -1
+    for row in range(rows):
+        fits = np.flatnonzero(tall <= row)
+        if len(fits) != fitting:  # one more shape fits, and in all rows below
+            fitting = len(fits)
+            gains, chances, inside, at = worth[fits, None], odds[fits, None], across[fits], then_at[fits]
+            weight = np.add.reduce(chances * inside, axis=0)
+            some = weight > 0.0
+        then = filled[(above + row - tall[fits])[:, None], at]
+        total = np.add.reduce((gains + chances * then) * inside, axis=0)
+        brings = np.divide(total, weight, out=np.zeros(columns), where=some)
+        lesser = np.maximum(brings, filled[above + row - 1, before:])
+        filled[above + row, before:] = np.maximum.accumulate(lesser)
+    return filled[above:, before:]
+
+
+def filled_by_diagonals(tall: Integers, wide: Integers, odds: Floats, worth: Floats, size: tuple[int, int]) -> Floats:
+    """The same table. Every shape leads from a cell to one with a lower sum of row and column: diagonals are computed
+    whole, in order.
+    """
+    rows, columns = size
+    tall, wide, odds, worth = tall[:, None], wide[:, None], odds[:, None], worth[:, None]
+    above, before = int(tall.max(initial=1)), int(wide.max(initial=1))
+    filled = np.zeros((above + rows, before + columns))  # with a margin of zeros
+    for diagonal in range(rows + columns - 1):
+        row = np.arange(max(0, diagonal - columns + 1), min(diagonal, rows - 1) + 1)
         column = diagonal - row
         fits = (row >= tall) & (column >= wide)
         then = filled[above + row - tall, before + column - wide]

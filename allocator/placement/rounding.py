@@ -92,7 +92,9 @@ def decide_places(
         priced = costs(live, len(outcome.kinds.flavor), memory.work, policy.placement)
         outcome = replace(outcome, kinds=outcome.kinds._replace(costs=priced))
         stoppable = outcome.in_place & ~everybody.pinned & everybody.preemptible
-        allowances, names = tabulated_allowances(snapshot.queues, live, outcome.kinds, outcome.pool, outcome.places)
+        allowances, names = tabulated_allowances(
+            snapshot.queues, formulation, outcome.kinds, outcome.pool, outcome.places
+        )
         outcome = replace(outcome, queue_names=names)
         world = _world(snapshot, outcome, policy, allowances, (stoppable, waits, wish, resizes))
         asking = np.flatnonzero(waits | (wish >= 0))

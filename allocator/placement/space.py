@@ -121,6 +121,8 @@ class Places(NamedTuple):
 class _Static(NamedTuple):
     """What depends on nodes alone."""
 
+    whole: Integers
+    slack: Floats
     open: Booleans
     joinable: Booleans
     worth: Floats
@@ -140,17 +142,19 @@ def _static(nodes: NodeArrays) -> _Static:
         device_worth[first:last] = 1.0 / (GPU_MILLIS * most) if most else 0.0
     joinable = nodes.able.get(EngineCapability.CHANGE_REPLICAS, np.ones(len(nodes.nodes), dtype=np.bool_))
     rack = nodes.domains(RACK_LABEL)
-    return _Static(nodes.takes_new_work, joinable, worth, device_worth, rack, len(np.unique(rack)) < len(rack))
+    whole, slack = _derived(nodes.capacity, nodes.devices, worth, device_worth)
+    racked = len(np.unique(rack)) < len(rack)
+    return _Static(whole, slack, nodes.takes_new_work, joinable, worth, device_worth, rack, racked)
 
 
 def empty_space(nodes: NodeArrays) -> Space:
     """The nodes with nothing on them."""
     static = _static(nodes)
-    space = Space(
+    return Space(
         free=nodes.capacity.copy(),
         devices=nodes.devices.copy(),
-        whole=np.zeros(len(nodes.nodes), dtype=np.int64),
-        slack=np.zeros(len(nodes.nodes)),
+        whole=static.whole.copy(),
+        slack=static.slack.copy(),
         open=static.open.copy(),
         joinable=static.joinable,
         flavor_starts=nodes.flavor_starts,
@@ -161,18 +165,20 @@ def empty_space(nodes: NodeArrays) -> Space:
         grown=np.zeros(max(1, len(nodes.flavors)), dtype=np.int64),
         changes=np.zeros(4 * len(nodes.nodes) + 2, dtype=np.int64),
     )
-    derive(space)
-    return space
 
 
 def derive(space: Space) -> None:
     """Recompute what follows from free amounts, of all nodes."""
-    space.whole[:] = (space.devices == GPU_MILLIS).sum(axis=1)
-    slack = space.devices.sum(axis=1) * space.device_worth
-    for resource in range(space.free.shape[1]):
-        slack = slack + space.free[:, resource] * space.worth[:, resource]
-    space.slack[:] = slack
+    space.whole[:], space.slack[:] = _derived(space.free, space.devices, space.worth, space.device_worth)
     space.changes[-1] += len(space.changes)  # more than the ring holds: whatever was known of nodes is no more
+
+
+def _derived(free: Integers, devices: Integers, worth: Floats, device_worth: Floats) -> tuple[Integers, Floats]:
+    """(N,) whole devices, and (N,) slack."""
+    slack = devices.sum(axis=1) * device_worth
+    for resource in range(free.shape[1]):
+        slack = slack + free[:, resource] * worth[:, resource]
+    return (devices == GPU_MILLIS).sum(axis=1), slack
 
 
 def tabulated(live: Live) -> Kinds:
@@ -180,8 +186,9 @@ def tabulated(live: Live) -> Kinds:
     return kinds_on(live.nodes, live.kinds)
 
 
+@remembered
 def kinds_on(nodes: NodeArrays, kinds: tuple[Kind, ...]) -> Kinds:
-    """These kinds, on these nodes."""
+    """These kinds, on these nodes. Kernels change none of it but `costs`, which every round has its own of."""
     column = {name: position for position, name in enumerate(nodes.resources)}
     flavors = {name: position for position, name in enumerate(nodes.flavors)}
     amount = np.zeros((len(kinds), len(column)), dtype=np.int64)

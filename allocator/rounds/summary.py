@@ -18,6 +18,7 @@ from allocator.domain.remembered import remembered
 from allocator.domain.resources import display_unit
 from allocator.domain.snapshot import Snapshot
 from allocator.formulation.build import IN_PLACE, NOT_POSSIBLE, Formulation
+from allocator.formulation.eligibility import Kind
 from allocator.formulation.live import Live
 from allocator.formulation.problem import Booleans, Floats, Integers
 from allocator.formulation.value import rounding_loss
@@ -227,12 +228,17 @@ def _amounts_by_queue(
     kind = live.shapes.kind[live.shape[jobs], configuration[jobs]]
     together = np.bincount(queue[jobs] * len(live.kinds) + kind, weights=part[jobs])
     pairs = np.flatnonzero(together)
-    gangs = [live.kinds[number] for number in (pairs % max(1, len(live.kinds))).tolist()]
-    each = np.array([[float(kind.asks.get(name) * kind.replicas) for name in names] for kind in gangs])
     amounts = np.zeros((len(live.queues), len(names)))
     if len(pairs):
+        each = _gangs(live.kinds, names)[pairs % len(live.kinds)]
         np.add.at(amounts, pairs // len(live.kinds), each * together[pairs][:, None])
     return amounts
+
+
+@remembered
+def _gangs(kinds: tuple[Kind, ...], names: tuple[str, ...]) -> Floats:
+    """(kinds, R) what a whole gang of each kind takes, in integer units."""
+    return np.array([[float(kind.asks.get(name) * kind.replicas) for name in names] for kind in kinds])
 
 
 def _fair_amounts(decision: Decision, queue: Integers) -> Floats:

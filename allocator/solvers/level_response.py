@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from allocator.solvers.in_order import IN_ORDER
 from allocator.solvers.price_response import add_up
 
 Array = NDArray[Any]
@@ -30,7 +31,7 @@ _EXACT = 1e-9
 """Relative residual of the smooth equations that counts as none."""
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def walk_to(  # noqa: C901 - many loops, each with few arrays, are what becomes vector instructions
     cost: Array, gain: Array, count: int, y: Array, w: int, thin: Array, lam: Array, t: Array, low_gain: Array,
     high_gain: Array,
@@ -85,7 +86,7 @@ def walk_to(  # noqa: C901 - many loops, each with few arrays, are what becomes 
         t[i] = max(lam[i] * high_gain[i] - high_cost[i], 0.0) if low_gain[i] > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def smooth_to(
     cost: Array, gain: Array, stiff: Array, count: int, y: Array, width: float, w: int, x: Array, thin: Array,
     lam: Array, t: Array, low_gain: Array, high_gain: Array, sums: Array,
@@ -116,7 +117,7 @@ def smooth_to(
         add_up(cost, gain, stiff, count, lam, t, w, x, sums)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _start(
     y: Array, width: float, w: int, thin: Array, lam: Array, t: Array, low_gain: Array, high_gain: Array
 ) -> None:
@@ -137,7 +138,7 @@ def _start(
         lam[i] = max(lam[i] + move[i], 1e-12 * width)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _move(sums: Array, y: Array, w: int, thin: Array, lam: Array, t: Array) -> float:
     """One Newton step on g . x = y, sum x = 1 (or t = 0); returns the largest residual before it."""
     shares, reached, s0, s1, s2 = sums[0], sums[1], sums[2], sums[3], sums[4]

@@ -18,6 +18,7 @@ from typing import Any
 from numba import njit
 from numpy.typing import NDArray
 
+from allocator.solvers.in_order import IN_ORDER
 from allocator.solvers.level_response import smooth_to, walk_to
 from allocator.solvers.price_response import add_costs
 from allocator.solvers.price_sums import add_pairs
@@ -36,7 +37,7 @@ _COSTS = 1e-7
 """Part of its money from which on a row pays."""
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def respond_to(
     fresh: bool, width: float, level: float, prices: Array, floor: Array, tiles: Array, columns: Array,
     column_count: Array, entries: Array, entry_count: Array, amount: Array, gain: Array, omega: Array, base: Array,
@@ -123,7 +124,7 @@ def respond_to(
         )
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def write_shares_at(
     width: float, level: float, prices: Array, tiles: Array, columns: Array, column_count: Array, entries: Array,
     entry_count: Array, amount: Array, gain: Array, omega: Array, base: Array, rate: Array, end: Array, unit: Array,
@@ -210,7 +211,7 @@ def settle_rows(
     return settled
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def weigh_money(
     width: float, level: float, prices: Array, tiles: Array, columns: Array, column_count: Array, entries: Array,
     entry_count: Array, amount: Array, gain: Array, omega: Array, base: Array, rate: Array, end: Array, unit: Array,
@@ -241,7 +242,7 @@ def weigh_money(
             behind[listed[e, 1]] += part
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _demand(level: float, base: Array, rate: Array, end: Array, w: int, y: Array, rising: Array) -> None:
     for i in range(w):
         y[i] = base[i] + rate[i] * level
@@ -251,7 +252,7 @@ def _demand(level: float, base: Array, rate: Array, end: Array, w: int, y: Array
         y[i] = max(min(y[i], end[i]), _LEAST_UNIT * end[i])
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _set_money(cost: Array, g: Array, count: int, y: Array, w: int, unit: Array, money: Array) -> None:
     for i in range(w):
         unit[i] = y[i]
@@ -264,7 +265,7 @@ def _set_money(cost: Array, g: Array, count: int, y: Array, w: int, unit: Array,
         money[i] = max(money[i] / count, 1e-200)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _rescale(
     cost: Array, g: Array, count: int, unit: Array, money: Array, om: Array, w: int, weight: Array, lam: Array,
     t: Array, y: Array, low: Array, high: Array, rising: Array,
@@ -290,7 +291,7 @@ def _rescale(
         high[i] /= unit[i]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _add_changes(
     x: Array, g: Array, stiff: Array, sums: Array, t: Array, om: Array, money: Array, rising: Array, count: int,
     listed: Array, listed_count: int, amount: Array, a: int, w: int, thin: Array, bent: Array, schur: Array,

@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from allocator.solvers.in_order import IN_ORDER
 from allocator.solvers.local_step import factor_of, fall_of, step_of, substitute
 from allocator.solvers.price_response import add_costs, smooth, walk
 from allocator.solvers.price_sums import (
@@ -187,7 +188,7 @@ def _eliminate(q: Array, used: Array, curved: Array, cross: Array, line: Array, 
                     schur[r, s] += each * line[i, s]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _add_tiles(
     full: bool, fresh: bool, alpha: float, width: float, prices: Array, capacities: int, first: int, past: int,
     near: Array, rows: Any, unit: Array, scratch: Any, curved: Array, used: Array, into: Any,

@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from allocator.solvers.in_order import IN_ORDER
 from allocator.solvers.price_utility import demand_at, slope_at
 
 Array = NDArray[Any]
@@ -31,7 +32,7 @@ _EXACT, _NEARLY = 1e-9, 1e-6
 """Relative residual of the smooth equations that counts as none, and one that the next Newton step makes that small."""
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def add_costs(cost: Array, prices: Array, entries: Array, entry_count: int, amount: Array, a: int, w: int) -> None:
     """cost (K, w) by position of the column: what a whole share pays at `prices`, for the rows from a on."""
     cost[:, :w] = 0.0
@@ -42,7 +43,7 @@ def add_costs(cost: Array, prices: Array, entries: Array, entry_count: int, amou
             into[i] += rate * source[i]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def walk(
     cost: Array, gain: Array, count: int, alpha: float, w: int, ratio: Array, thin: Array, lam: Array, t: Array,
     y: Array, low_gain: Array, high_gain: Array,
@@ -80,7 +81,7 @@ def walk(
     _time_price(cost, gain, count, lam, w, t)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _first_corner(
     cost: Array, gain: Array, count: int, alpha: float, w: int, ratio: Array, lam: Array, y: Array, high_gain: Array,
     high_cost: Array, done: Array, slope: Array,
@@ -107,7 +108,7 @@ def _first_corner(
         lam[i] = lam[i] if done[i] > 0.0 else slope[i]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _line_above(
     cost: Array, gain: Array, count: int, w: int, lam: Array, low_gain: Array, low_cost: Array, high_gain: Array,
     high_cost: Array, top: Array, found: Array,
@@ -126,7 +127,7 @@ def _line_above(
             top[i] = line if above else top[i]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _next_corner(alpha: float, w: int, thin: Array, lam: Array, y: Array, low_gain: Array, high_gain: Array) -> None:
     """The line that was found takes the place of one of the two; lam moves to the best point of the new pair."""
     low_cost, high_cost, top, found, done, one, other = thin[0], thin[1], thin[2], thin[3], thin[4], thin[5], thin[6]
@@ -149,7 +150,7 @@ def _next_corner(alpha: float, w: int, thin: Array, lam: Array, y: Array, low_ga
         lam[i] = lam[i] if done[i] > 0.0 else best
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _time_price(cost: Array, gain: Array, count: int, lam: Array, w: int, t: Array) -> None:
     t[:w] = 0.0
     for q in range(count):
@@ -158,7 +159,7 @@ def _time_price(cost: Array, gain: Array, count: int, lam: Array, w: int, t: Arr
             t[i] = max(t[i], lam[i] * gq[i] - cq[i])
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def smooth(
     cost: Array, gain: Array, stiff: Array, count: int, alpha: float, width: float, w: int, x: Array, thin: Array,
     lam: Array, t: Array, y: Array, low_gain: Array, high_gain: Array, sums: Array,
@@ -193,7 +194,7 @@ def smooth(
         add_up(cost, gain, stiff, count, lam, t, w, x, sums)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _start(
     cost: Array, gain: Array, stiff: Array, count: int, alpha: float, width: float, w: int, thin: Array, lam: Array,
     t: Array, y: Array, low_gain: Array, high_gain: Array,
@@ -227,7 +228,7 @@ def _start(
         lam[i] += move[i]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def add_up(
     cost: Array, gain: Array, stiff: Array, count: int, lam: Array, t: Array, w: int, x: Array, sums: Array
 ) -> None:
@@ -249,7 +250,7 @@ def add_up(
             s2[i] += gq[i] * once
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _move_time(sums: Array, w: int, width: float, t: Array) -> float:
     """Newton on the sum of shares, from below: it only falls and bends one way, so that no step goes too far."""
     shares, s0 = sums[0], sums[2]
@@ -261,7 +262,7 @@ def _move_time(sums: Array, w: int, width: float, t: Array) -> float:
     return worst / width
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _move_both(sums: Array, alpha: float, w: int, width: float, thin: Array, lam: Array, t: Array) -> float:
     """One Newton step on g . x = y(lam), sum x = 1 (or t = 0); returns the largest residual before it."""
     shares, reached, s0, s1, s2 = sums[0], sums[1], sums[2], sums[3], sums[4]

@@ -18,6 +18,7 @@ from typing import Any
 from numba import njit
 from numpy.typing import NDArray
 
+from allocator.solvers.in_order import IN_ORDER
 from allocator.solvers.price_response import add_costs, smooth, walk
 from allocator.solvers.price_utility import surplus_at, value_at
 
@@ -34,7 +35,7 @@ responses; sum of weights.
 """
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def respond(
     fresh: bool, width: float, prices: Array, alpha: float, tiles: Array, columns: Array, column_count: Array,
     entries: Array, entry_count: Array, amount: Array, gain: Array, omega: Array, order: Array, unit: Array,
@@ -87,7 +88,7 @@ def respond(
             )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def weighted(weight: Array, values: Array, w: int) -> float:
     total = 0.0
     for i in range(w):
@@ -95,7 +96,7 @@ def weighted(weight: Array, values: Array, w: int) -> float:
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def bills(cost: Array, stiff: Array, x: Array, count: int, w: int, bill: Array, bend: Array) -> None:
     """c . x and sum x^2 / (2 s) of every row."""
     bill[:w] = 0.0
@@ -108,7 +109,7 @@ def bills(cost: Array, stiff: Array, x: Array, count: int, w: int, bill: Array, 
             bend[i] += 0.5 * xq[i] * xq[i] / sq[i]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def set_units(
     g: Array, count: int, alpha: float, om: Array, w: int, bits: Array, y: Array, scratch: Array, unit: Array
 ) -> float:
@@ -134,7 +135,7 @@ def set_units(
     return value
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def rescale(
     cost: Array, g: Array, count: int, alpha: float, unit: Array, om: Array, w: int, scale: Array, weight: Array,
     lam: Array, t: Array, y: Array, low: Array, high: Array,
@@ -158,7 +159,7 @@ def rescale(
             values[i] /= unit[i]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _set_scale(alpha: float, unit: Array, w: int, scale: Array) -> None:
     """unit^(alpha - 1)."""
     if alpha == 1.0:
@@ -173,7 +174,7 @@ def _set_scale(alpha: float, unit: Array, w: int, scale: Array) -> None:
             scale[i] = unit[i] ** (alpha - 1.0)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def add_use(
     x: Array, g: Array, lam: Array, weight: Array, om: Array, listed: Array, listed_count: int, amount: Array, a: int,
     w: int, use: Array, through: Array, worth: Array,
@@ -196,7 +197,7 @@ def add_use(
         through[r] += all_worth
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def raise_bids(
     cost: Array, g: Array, lam: Array, t: Array, scale: Array, prices: Array, listed: Array, listed_count: int,
     amount: Array, a: int, w: int, margin: Array, bids: Array,
@@ -215,7 +216,7 @@ def raise_bids(
         bids[r] = max(bids[r], prices[r] + highest)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _add_curvature(
     times: float, x: Array, g: Array, stiff: Array, sums: Array, lam: Array, t: Array, alpha: float, om: Array,
     scale: Array, count: int, listed: Array, listed_count: int, amount: Array, a: int, w: int, thin: Array, bent: Array,
@@ -226,7 +227,7 @@ def _add_curvature(
     add_pairs(stiff, bent, thin, listed, listed_count, amount, a, w, schur)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def add_pairs(
     stiff: Array,
     bent: Array,
@@ -267,7 +268,7 @@ def add_pairs(
         first = past
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def prepare(
     times: float, x: Array, g: Array, stiff: Array, sums: Array, lam: Array, t: Array, alpha: float, om: Array,
     scale: Array, count: int, w: int, thin: Array, bent: Array,
@@ -295,7 +296,7 @@ def prepare(
             bq[i] = sq[i] * (gq[i] - mean[i])
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _add_pair(
     listed: Array,
     first: int,

@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from allocator.solvers.in_order import IN_ORDER
+
 Array = NDArray[Any]
 _LEAST = 1e-100
 """Marginal utilities and utilities below this count as this: their inverses stay far from overflow."""
@@ -19,7 +21,7 @@ _LN2_HIGH, _LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
 _SQRT2 = 1.4142135623730951
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def demand_at(lam: Array, alpha: float, w: int, y: Array) -> None:
     """y = lam^(-1/alpha): the utility at which a unit more is worth lam. For alpha = 0, where it is not unique, 1."""
     if alpha == 1.0:
@@ -40,7 +42,7 @@ def demand_at(lam: Array, alpha: float, w: int, y: Array) -> None:
             y[i] = max(lam[i], _LEAST) ** power
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def slope_at(y: Array, alpha: float, w: int, lam: Array) -> None:
     """lam = y^-alpha: what a unit more is worth at y."""
     if alpha == 1.0:
@@ -60,7 +62,7 @@ def slope_at(y: Array, alpha: float, w: int, lam: Array) -> None:
             lam[i] = max(y[i], _LEAST) ** -alpha
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def value_at(y: Array, alpha: float, w: int, bits: Array, phi: Array) -> None:
     """phi(y); `bits` (w,) of int64 is overwritten."""
     if alpha == 1.0:
@@ -78,7 +80,7 @@ def value_at(y: Array, alpha: float, w: int, bits: Array, phi: Array) -> None:
             phi[i] = max(y[i], _LEAST) ** (1.0 - alpha) / (1.0 - alpha)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def surplus_at(lam: Array, y: Array, alpha: float, w: int, bits: Array, most: Array) -> None:
     """max over y of phi(y) - lam y, given the y that `demand_at` found; 0 for alpha = 0 and lam >= 1."""
     if alpha == 0.0:
@@ -93,7 +95,7 @@ def surplus_at(lam: Array, y: Array, alpha: float, w: int, bits: Array, most: Ar
             most[i] = factor * lam[i] * y[i]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=IN_ORDER, error_model="numpy")
 def _logs(values: Array, w: int, bits: Array, out: Array) -> None:
     """Natural logarithms to about 1e-15: x = m 2^k, m near 1, and log m = 2 artanh((m - 1) / (m + 1)) as a series."""
     as_bits = values.view(np.int64)

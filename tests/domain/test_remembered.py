@@ -36,3 +36,18 @@ def test_what_other_threads_ask_is_not_forgotten_here() -> None:
     other.join()
     assert total(mine) == 6
     assert calls == [mine, theirs]
+
+
+def test_every_argument_has_to_be_the_same_object() -> None:
+    calls = 0
+
+    @remembered
+    def both(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+        nonlocal calls
+        calls += 1
+        return one + other
+
+    one, other, equal = tuple(range(1, 3)), tuple(range(3, 5)), tuple(range(3, 5))
+    for second in (other, other, equal, other):
+        assert both(one, second) == (1, 2, 3, 4)
+    assert calls == 3

@@ -91,7 +91,7 @@ def again(stage: Stage, played: Played) -> list[str]:
 
 @pytest.mark.parametrize("number", range(SHARDS))
 def test_every_preemption_is_paid_for_when_shares_are_given(number: int) -> None:
-    seeds = shard(number, 120)
+    seeds = shard(number, 100)
     found, looked_at = search(seeds, solved=False)
     assert found == []
     assert looked_at >= len(seeds) // 10, "there was nothing to find"
@@ -100,7 +100,7 @@ def test_every_preemption_is_paid_for_when_shares_are_given(number: int) -> None
 @pytest.mark.parametrize("number", range(SHARDS))
 def test_every_preemption_is_paid_for_when_shares_are_solved(number: int) -> None:
     """With the real solver shares may change with what runs, because a restart costs throughput."""
-    seeds = shard(number, 60)
+    seeds = shard(number, 40)
     found, looked_at = search(seeds, solved=True)
     assert found == []
     assert looked_at >= len(seeds) // 10, "there was nothing to find"

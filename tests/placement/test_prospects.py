@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 
 from allocator.placement.fragmentation import Workload
-from allocator.placement.prospects import FORGOTTEN, STEPS, Prospects, prospect, prospects, spend
+from allocator.placement.prospects import (
+    FORGOTTEN,
+    STEPS,
+    Prospects,
+    filled_by_diagonals,
+    filled_by_rows,
+    prospect,
+    prospects,
+    spend,
+)
 from allocator.placement.space import Integers
 from simulations.reproduce.openb_arriving import compiled
 from tests.placement.kinds_of_work import (
@@ -137,6 +146,19 @@ def test_more_is_never_worth_less() -> None:
     table = tables_of(workload(*kinds)).worth[0, 0]
     assert (np.diff(table, axis=0) >= 0).all()
     assert (np.diff(table, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_and_diagonals_fill_the_same_table(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shapes = np.unique(np.stack([rng.integers(1, 30, 9), rng.integers(0, 50, 9)], axis=1), axis=0)[: rng.integers(0, 9)]
+    odds = rng.uniform(0.0, 3.0, len(shapes)) ** 3
+    gains = odds * rng.integers(1, 5000, len(shapes))
+    first, second = shapes[:, 0], shapes[:, 1]
+    rows = filled_by_rows(first, second, odds, gains, (40, 60))
+    assert rows == pytest.approx(filled_by_diagonals(first, second, odds, gains, (40, 60)), rel=1e-14, abs=0.0)
+    columns = filled_by_rows(first, second, odds, gains, (60, 40)).T
+    assert columns == pytest.approx(filled_by_diagonals(second, first, odds, gains, (40, 60)), rel=1e-14, abs=0.0)
 
 
 @given(workloads(), nodes_and_replicas())

@@ -145,3 +145,22 @@ def test_what_a_part_would_use_is_what_a_divisible_job_is_judged_by() -> None:
     jobs = [running(waiting(1, way(cpu=8)), "n1"), of("a", waiting(2, way(cpu=8), divisible=True))]
     ((_, reason),) = decide(world([node("n1")], jobs, {"a": 4}), {"j2": (0.25,)}).waiting
     assert reason.cause.value == "insufficient_capacity"
+
+
+def test_who_lends_everything_counts_among_those_who_are_promised_more_than_there_is() -> None:
+    """Of 8 cores, 4 and 12 are promised: the first queue keeps 2 of its 4, and the second may use 6."""
+    keeps = Queue("q", quotas=(Quota("a", "cpu", 4000, lending_limit=0),))
+    lends = Queue("r", quotas=(Quota("a", "cpu", 12000, lending_limit=12000),))
+    jobs = [of("r", waiting(n, way(cpu=3))) for n in (1, 2, 3)]
+    seen = replace(snapshot([node("n1")], [*jobs, waiting(4, way(cpu=16))]), queues=(keeps, lends))
+    story = told(decide(seen))
+    assert [story[f"j{n}"] for n in (1, 2, 3)] == ["starts on n1", "starts on n1", "waits: over_quota"]
+
+
+def test_who_can_never_run_is_promised_nothing() -> None:
+    """The first queue keeps 4 of 8 cores: what the second was promised, its only job cannot use."""
+    keeps = Queue("q", quotas=(Quota("a", "cpu", 4000, lending_limit=0),))
+    promised = Queue("r", quotas=(Quota("a", "cpu", 12000),))
+    jobs = [of("r", waiting(1, way(cpu=16))), of("s", waiting(2, way(cpu=3))), of("s", waiting(3, way(cpu=3)))]
+    story = told(decide(replace(snapshot([node("n1")], jobs), queues=(keeps, promised, Queue("s")))))
+    assert story == {"j1": "waits: exceeds_node", "j2": "starts on n1", "j3": "waits: over_quota"}

@@ -1,7 +1,8 @@
 """Every scenario has a summary that is known, and leaves the same bytes on one core or two, in any order of sets.
 
-Also on any x86-64 processor that has AVX2: without ANY_PROCESSOR, numpy and OpenBLAS add up in an order that depends on
-how wide a processor's registers are, and a last bit may decide a tie.
+Also on processors of different kinds: without ANY_PROCESSOR, which keeps to code that every x86-64 processor with AVX2
+has, numpy and OpenBLAS add up in an order that depends on how wide a processor's registers are, and a last bit may
+decide a tie.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def play(world: tuple[Workload, list[Outage]], fairness: float) -> ReplayResult:
 
 
 @given(world=worlds(), fairness=st.sampled_from([0.0, 1.0, 2.0, math.inf]))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 def test_every_job_that_can_run_ends_exactly_once_and_no_invariant_breaks(
     world: tuple[Workload, list[Outage]], fairness: float
 ) -> None:

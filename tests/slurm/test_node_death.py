@@ -29,8 +29,7 @@ def test_a_job_runs_elsewhere_but_never_twice_at_once(driven: Driven, tmp_path: 
     (driven.slurm.power_off if dies else driven.slurm.kill)(node)
     driven.slurm.call("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     driven.wait_for("it runs elsewhere", lambda: any(slurm != first for _, slurm, _ in ticks(file)))
-    driven.slurm.start_node(node)
-    driven.slurm.call("scontrol", "update", f"nodename={node}", "state=resume")
+    driven.slurm.start_node(node)  # which takes it up again by itself: ReturnToService
     before = len(ticks(file))
     driven.wait_for("it goes on", lambda: len(ticks(file)) > before + 10)
     (tmp_path / "enough").touch()
