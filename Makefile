@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 PROTOS := $(wildcard protos/allocator/v1/*.proto)
 
 .PHONY: help run test check reproduce report-picture bench bench-solver protos generate requirements format clean

@@ -83,15 +83,11 @@ class SlurmCluster:
         self.stop()
 
     def stop(self) -> None:
-        """End every daemon."""
+        """End every daemon. Nobody reads what they would write down first."""
         for process in self._processes.values():
-            process.terminate()
+            process.kill()
         for process in self._processes.values():
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait()
         self._processes.clear()
         self._end_what_is_left()
 

@@ -23,7 +23,12 @@ _CHANGEABLE = {
 }
 """What is enforced is changed while a command runs, too: `Runner` writes the new limits to its control group."""
 _ALWAYS = frozenset(
-    {EngineCapability.CHANGE_REPLICAS, EngineCapability.SPLIT_CORES, EngineCapability.SPLIT_GPUS},
+    {
+        EngineCapability.CHANGE_REPLICAS,
+        EngineCapability.SPLIT_CORES,
+        EngineCapability.SPLIT_GPUS,
+        EngineCapability.PLACE_REPLICAS,
+    },
 )
 DEFAULT_FLAVOR = "cpu"
 RESERVED_MEMORY_SHARE = 0.02

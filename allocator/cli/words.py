@@ -20,6 +20,7 @@ CAPABILITIES = {
     EngineCapability.LIMIT_BANDWIDTH: "bandwidth is kept to, and can change while something runs",
     EngineCapability.SPLIT_CORES: "a replica may have a part of a core",
     EngineCapability.SPLIT_GPUS: "a replica may have a part of a GPU",
+    EngineCapability.PLACE_REPLICAS: "each node of a gang is given as many of its replicas as decided",
 }
 LACKING = {
     EngineCapability.RESIZE_CPU: "its part of its demand: an engine there cannot change the CPU of what runs",

@@ -58,6 +58,10 @@ class EngineCapability(Enum):
     """A replica may be given a part of a core."""
     SPLIT_GPUS = "split_gpus"
     """A replica may be given a part of a GPU."""
+    PLACE_REPLICAS = "place_replicas"
+    """Each node of a gang is given as many of its replicas as decided. An engine that cannot gives each one, and then,
+    one node after the other in the natural order of their names, as many of the others as there is room for.
+    """
 
 
 NEEDED_TO_DIVIDE = (

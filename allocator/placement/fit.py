@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.placement.costs import LEFT_OVER
-from allocator.placement.ordering import foremost, largest_first
+from allocator.placement.ordering import as_engines_do, foremost, largest_first
 from allocator.placement.room import able_nodes, has_shared_device, part_of, refresh, room_on
 from allocator.placement.space import Integers, Kinds, Places, Pool, Space
 from allocator.placement.spending import ROOM, cheapest, device_for, kept_row, priced
@@ -183,7 +183,7 @@ def nodes_with_room(counts: Integers, first: int, last: int) -> Integers:
     return found[:count]
 
 
-def choose(space: Space, kinds: Kinds, kind: int, need: int, counts: Integers, fill: Integers) -> int:
+def fill_nodes(space: Space, kinds: Kinds, kind: int, need: int, counts: Integers, fill: Integers) -> int:
     """Which nodes take how many of `need` replicas, given what each could take, into rows of `fill` (node, replicas):
     how many rows; 0 when all nodes together are too few. May lower `counts`.
     """
@@ -230,6 +230,14 @@ def choose(space: Space, kinds: Kinds, kind: int, need: int, counts: Integers, f
         missing -= total[order[position]]
         if missing <= 0:
             break
+    return filled
+
+
+def choose(space: Space, kinds: Kinds, kind: int, need: int, counts: Integers, fill: Integers) -> int:
+    """As `fill_nodes`, but as engines do it that cannot be told how many replicas each node takes (`Space.order`)."""
+    filled = fill_nodes(space, kinds, kind, need, counts, fill)
+    if filled > 1:
+        as_engines_do(space, counts, fill, filled)
     return filled
 
 
@@ -382,6 +390,7 @@ KERNELS = (
     limited_by_domain,
     nodes_in,
     nodes_with_room,
+    fill_nodes,
     choose,
     longer,
     with_room,

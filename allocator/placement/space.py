@@ -5,6 +5,7 @@ Nodes are in order of (flavor, name), as in `formulation.nodes`; kinds are numbe
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,9 @@ class Space(NamedTuple):
     """(N,) number of the rack; a node without one is a rack of its own."""
     racked: Booleans
     """(1,) whether there are racks of more than one node."""
+    order: Integers
+    """(N,) where the engine decides itself how many of a gang's replicas each of its nodes takes: the place of this one
+    in the order in which they are filled. -1 where the round decides."""
     grown: Integers
     """(F,) counts releases: what did not fit on a flavor does not fit until this changes."""
     changes: Integers
@@ -129,6 +133,7 @@ class _Static(NamedTuple):
     device_worth: Floats
     rack: Integers
     racked: bool
+    order: Integers
 
 
 @remembered
@@ -144,7 +149,22 @@ def _static(nodes: NodeArrays) -> _Static:
     rack = nodes.domains(RACK_LABEL)
     whole, slack = _derived(nodes.capacity, nodes.devices, worth, device_worth)
     racked = len(np.unique(rack)) < len(rack)
-    return _Static(whole, slack, nodes.takes_new_work, joinable, worth, device_worth, rack, racked)
+    return _Static(whole, slack, nodes.takes_new_work, joinable, worth, device_worth, rack, racked, _order(nodes))
+
+
+def _order(nodes: NodeArrays) -> Integers:
+    """See `Space`. By name, with the numbers in it as numbers: n2 before n10."""
+    able = nodes.able.get(EngineCapability.PLACE_REPLICAS)
+    order = np.full(len(nodes.nodes), -1, dtype=np.int64)
+    if able is not None:
+        unable = np.flatnonzero(~able).tolist()
+        for place, node in enumerate(sorted(unable, key=lambda node: _naturally(nodes.nodes[node].name))):
+            order[node] = place
+    return order
+
+
+def _naturally(name: str) -> tuple[tuple[int, str], ...]:
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name))
 
 
 def empty_space(nodes: NodeArrays) -> Space:
@@ -162,6 +182,7 @@ def empty_space(nodes: NodeArrays) -> Space:
         device_worth=static.device_worth,
         rack=static.rack,
         racked=np.array([static.racked]),
+        order=static.order,
         grown=np.zeros(max(1, len(nodes.flavors)), dtype=np.int64),
         changes=np.zeros(4 * len(nodes.nodes) + 2, dtype=np.int64),
     )

@@ -62,6 +62,8 @@ def submission(
         "--export=ALL",
         f"--output={_percent(spool / (gang.run.file_name + '.log'))}",
     ]  # fmt: skip
+    if gang.replicas_per_node is not None:  # or Slurm gives a core more to one node and a core less to another
+        arguments.append(f"--ntasks-per-node={gang.replicas_per_node}")
     if partition:
         arguments.append(f"--partition={partition}")
     if replica.demand.gpu_millis:
@@ -148,14 +150,9 @@ exec "$@"
 tasks of the gang on this node. No variable of a job can have such names as those here."""
 
 _SCRIPT = """#!/bin/sh
-# Found before the job's own variables are set, of which PATH may be one; and those are set for its command only.
+# The job's own variables, of which PATH may be one, are set for its command only: what runs beside it is found before.
 ALLOCATOR_SRUN=$(command -v srun)
 ALLOCATOR_SLEEP=$(command -v sleep)
-ALLOCATOR_LS=$(command -v ls)
-ALLOCATOR_WC=$(command -v wc)
-ALLOCATOR_MKDIR=$(command -v mkdir)
-ALLOCATOR_RM=$(command -v rm)
-ALLOCATOR_MV=$(command -v mv)
 allocator_holds() {{
   {{ read -r ALLOCATOR_ID ALLOCATOR_RUN ALLOCATOR_REST < {holder}; }} 2> /dev/null &&
     [ "$ALLOCATOR_ID" = "$SLURM_JOB_ID" ]
@@ -165,20 +162,19 @@ ALLOCATOR_TRIES=0
 until allocator_holds && [ -z "$ALLOCATOR_REST" ]; do
   if [ "$ALLOCATOR_TRIES" -ge 6000 ]; then echo "nobody said that this may run" >&2; exit 1; fi
   ALLOCATOR_TRIES=$((ALLOCATOR_TRIES + 1))
-  "$ALLOCATOR_SLEEP" 0.1
+  sleep 0.1
 done
 # what tells the tasks to end must not end this
 trap : {signals}
 # the run may have become another one meanwhile, and the folder with it
 allocator_all_started() {{
   ALLOCATOR_STARTED={spool}/"$ALLOCATOR_RUN.started"
-  [ "$("$ALLOCATOR_LS" "$ALLOCATOR_STARTED" | "$ALLOCATOR_WC" -l)" -ge {needed} ]
+  [ "$(ls "$ALLOCATOR_STARTED" | wc -l)" -ge {needed} ]
 }}
 ALLOCATOR_TRIES=0
 while :; do
   ALLOCATOR_STARTED={spool}/"$ALLOCATOR_RUN.started"
-  "$ALLOCATOR_RM" -rf "$ALLOCATOR_STARTED"
-  "$ALLOCATOR_MKDIR" "$ALLOCATOR_STARTED"
+  mkdir "$ALLOCATOR_STARTED" 2> /dev/null || {{ rm -rf "$ALLOCATOR_STARTED"; mkdir "$ALLOCATOR_STARTED"; }}
   (
 {exports}
 exec {command}
@@ -189,12 +185,12 @@ exec {command}
   if [ "$ALLOCATOR_CODE" -eq 0 ] || [ "$ALLOCATOR_TRIES" -ge 300 ]; then break; fi
   if ! allocator_holds || allocator_all_started; then break; fi
   ALLOCATOR_TRIES=$((ALLOCATOR_TRIES + 1))
-  "$ALLOCATOR_SLEEP" 2
+  sleep 2
 done
 if allocator_holds; then
   ALLOCATOR_ENDED={spool}/"$ALLOCATOR_RUN.exit"
   printf '%s\\n' "$ALLOCATOR_CODE" > "$ALLOCATOR_ENDED.part" &&
-    "$ALLOCATOR_MV" "$ALLOCATOR_ENDED.part" "$ALLOCATOR_ENDED"
+    mv "$ALLOCATOR_ENDED.part" "$ALLOCATOR_ENDED"
 fi
 exit "$ALLOCATOR_CODE"
 """

@@ -3,7 +3,8 @@
 One poll asks the controller for nodes, unless that was less than a second ago, and then for jobs, does what `reconcile`
 says, some of it at once, and has heartbeats sent for every node whose daemon answers, when there is news or it is time
 (`nodes`). While the controller is away nothing is done and no heartbeat says that all is well for longer than the
-daemon's lease: heartbeats go on, because running jobs do, but nothing new is reported.
+daemon's lease: heartbeats go on, because running jobs do, but nothing new is reported. Between polls one looks for
+successes in the spool: they are reported at once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from allocator.client import AsyncClient
 from allocator.domain.errors import AllocatorError, NotFound
 from allocator.engine.runs import Run
-from allocator.intake.commands import ReplicaReport, ReplicaState
+from allocator.intake.commands import ReplicaReport
 from allocator.slurm import reconcile
 from allocator.slurm.batch import submission
 from allocator.slurm.control import Control, SlurmAway, SlurmRefused
@@ -28,20 +29,22 @@ from allocator.slurm.gangs import Gang, comment_of, gangs_of, known_of, run_of
 from allocator.slurm.holders import Holders
 from allocator.slurm.nodes import Nodes, Seen, together
 from allocator.slurm.observed import SlurmJob, SlurmNode
+from allocator.slurm.outcomes import Outcomes
 from allocator.slurm.output import SpoolReader
-from allocator.slurm.reconcile import Ended, Name, Resume, Stop, Submit, Suspend, Suspension
+from allocator.slurm.reconcile import Name, Resume, Stop, Submit, Suspend, Suspension
 from allocator.slurm.spool import Spool
 from allocator.slurm.translation import held_by
 
 log = logging.getLogger(__name__)
-_MOST_REFUSALS = 5
-"""Of one run: then it has failed. What Slurm says no to once it may take the next time, but hardly after that."""
 _STRETCH_SECONDS = 2.0
 """About how long a poll acts at a stretch: then heartbeats are due, or the daemon gives all nodes up."""
 _MOST_PAUSE = 8
 """So many polls' time at most between two questions to a controller that is away."""
 _HOLDS_NO_CORES = ("PENDING", "SUSPENDED")
 """The memory of a suspended job is still in use: nobody can have it, its own job included."""
+_TOLD_LATE_SECONDS = 3.0
+"""So long after a job has ended a node may still be told to hold what it had: it is asked up to a second after the jobs
+are, and what Slurm says of it was so up to a second ago."""
 _NODES_SECONDS = 1.0
 """From look to look at the nodes at least: what is wanted shall not wait for them each time."""
 _AT_ONCE = 8
@@ -71,6 +74,8 @@ class Bridge:
     ) -> None:
         self._client, self._control, self._settings, self._seen = client, control, settings, seen
         self._spool, self._holders = Spool(settings.spool), Holders(settings.spool, settings.fence_seconds)
+        self._outcomes = Outcomes(self._spool)
+        self._telling = asyncio.Lock()
         self._woken = asyncio.Event()
         reader = SpoolReader(settings.spool, lambda run: self._last.get(run), self._is_over)  # noqa: PLW0108 - the newest
         self._daemon = Nodes(
@@ -91,17 +96,15 @@ class Bridge:
         """Slurm jobs that may run what they were submitted for."""
         self._settled: set[str] = set()
         """Slurm jobs that have ended and of which nothing is left."""
-        self._at_work: frozenset[Run] = frozenset()
-        """Runs that held something at the last look."""
+        self._planned_for_us: frozenset[str] = frozenset()
+        """Nodes of those that waited at the last look."""
+        self._held: dict[Run, float] = {}
+        """When each was last seen to hold something."""
         self._over: frozenset[str] = frozenset()
         """Slurm jobs that had ended by the last look."""
-        self._ended: dict[Run, Ended] = {}
-        self._refused: dict[Run, tuple[int, str]] = {}
-        """How often Slurm has refused a wanted run, and its words."""
-        self._vanished: dict[Run, float] = {}
-        """Since when wanted runs that have begun are in nobody's books."""
-        self._lost: frozenset[Run] = frozenset()
-        """Wanted runs that Slurm lost with their nodes: those may begin again."""
+        self._wanted: Mapping[Run, Gang] = {}
+        self._mine: Mapping[Run, SlurmJob] = {}
+        """What was wanted, and what Slurm had of it, at the last look."""
         self._last: dict[Run, Gang] = {}
         """What is or was wanted of runs that Slurm still has: how they want to be told to end."""
         self._present: frozenset[Run] = frozenset()
@@ -114,6 +117,7 @@ class Bridge:
     async def run(self) -> None:
         self._spool.prepare()
         self._daemon.begin()
+        looking = asyncio.create_task(self._look_for_successes())
         pause = 1
         try:
             while True:
@@ -132,7 +136,7 @@ class Bridge:
                 await self._wait(self._settings.poll_seconds * pause)
         finally:
             self._daemon.end()
-            stopping = list(self._stopping.values())
+            stopping = [looking, *self._stopping.values()]
             for task in stopping:
                 task.cancel()
             await asyncio.gather(*stopping, return_exceptions=True)  # each ends the command that it waits for
@@ -164,21 +168,22 @@ class Bridge:
         if looks:
             await self._daemon.register(Seen(self._nodes, held_by(holding), self._unknown(mine), open_nodes))
         await asyncio.to_thread(self._settle, jobs)
-        self._refused = {run: found for run, found in self._refused.items() if run in wanted}
-        self._ended = self._given_up() | await asyncio.to_thread(self._read_ends, wanted, mine)
+        await self._outcomes.refresh(wanted, mine, self._answering)
+        self._wanted, self._mine = wanted, mine
         self._named &= self._live
         everywhere = frozenset(node.name for node in self._nodes)
         actions = reconcile.actions(
             wanted,
             jobs,
-            self._ended,
+            self._outcomes.ended,
             frozenset(desired),
             everywhere,
             frozenset(self._named),
             await self._suspension(open_nodes, mine, wanted),
             everywhere - self._answering,
+            self._outcomes.leaving(),
         )
-        await together([self._tell(wanted, mine), self._act(actions)])
+        await together([self._tell(), self._act(actions)])
 
     def _unknown(self, mine: Mapping[Run, SlurmJob]) -> frozenset[str]:
         """After a restart, what our own jobs hold is known only when their nodes have said what is wanted there."""
@@ -187,21 +192,24 @@ class Bridge:
         )
 
     def _open_nodes(self, mine: Mapping[Run, SlurmJob]) -> frozenset[str]:
+        """The nodes were asked between two looks at the jobs: what waited at either may be what one is planned for."""
         waiting = [self._last[run] for run, job in mine.items() if job.state == "PENDING" and run in self._last]
         planned_for_us = frozenset(node for gang in waiting for node in gang.nodes)
-        return frozenset(node.name for node in self._nodes if node.is_open(planned_for_us))
+        before, self._planned_for_us = self._planned_for_us, planned_for_us
+        return frozenset(node.name for node in self._nodes if node.is_open(planned_for_us | before))
 
     def _held_lately(self, jobs: Iterable[SlurmJob]) -> frozenset[Run]:
-        """Runs that may have held something when the nodes were asked, which was between the last look at the jobs and
-        this one: what one of ours held for a moment must not be taken for somebody else's.
+        """Runs that the nodes may tell of as holding something: what one of ours held for a moment, or lately, must not
+        be taken for somebody else's, or whoever has its place now would be stopped for a lack of room.
         """
+        now = time.monotonic()
         ours = [
             (run, job) for job in jobs if (run := run_of(job.comment)) is not None and job.state not in _HOLDS_NO_CORES
         ]
-        found = self._at_work | {run for run, job in ours if job.id not in self._over}
-        self._at_work = frozenset(run for run, job in ours if job.is_live)
+        self._held |= {run: now for run, job in ours if job.is_live or job.id not in self._over}
+        self._held = {run: at for run, at in self._held.items() if at >= now - _TOLD_LATE_SECONDS}
         self._over = frozenset(job.id for _, job in ours if not job.is_live)
-        return found
+        return frozenset(self._held)
 
     async def _suspension(
         self, open_nodes: frozenset[str], mine: Mapping[Run, SlurmJob], wanted: Mapping[Run, Gang]
@@ -218,7 +226,7 @@ class Bridge:
     # --- what became of runs
 
     def _is_over(self, run: Run) -> bool:
-        return run not in self._present and (run in self._ended or run not in self._last)
+        return run not in self._present and (run in self._outcomes.ended or run not in self._last)
 
     def _settle(self, jobs: Iterable[SlurmJob]) -> None:
         found = {job.id: run for run, job in reconcile.settled(jobs, self._answering)}
@@ -226,50 +234,30 @@ class Bridge:
             self._holders.settle(found[slurm_id], slurm_id)
         self._settled = set(found)
 
-    def _read_ends(self, wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob]) -> dict[Run, Ended]:
-        """What their batch scripts wrote, of wanted runs that are not under way as far as anybody knows: Slurm cannot
-        tell of those on nodes that do not answer, and of one that waits because the one before it was lost. There a
-        success counts, but not a failure: it may be the node's. Or that they have begun, and wrote nothing.
-        """
-        found = {}
-        lost = {run for run, job in mine.items() if job.state in reconcile.GONE_WITH_ITS_NODE}
-        self._lost = (self._lost | lost) & wanted.keys()
-        for run in wanted:
-            job = mine.get(run)
-            if job is not None and job.is_live and job.nodes and self._answering.issuperset(job.nodes):
-                continue
-            text = self._spool.exit_text(run)
-            if text is not None:
-                ended = reconcile.written_end(text)
-                if ended.state is ReplicaState.SUCCEEDED or not reconcile.may_be_lost(job):
-                    found[run] = ended
-            elif job is None and run not in self._lost and self._spool.has_begun(run):
-                since = self._vanished.setdefault(run, time.monotonic())
-                found[run] = reconcile.vanished(time.monotonic() - since)
-        self._vanished = {run: since for run, since in self._vanished.items() if run in found}
-        return found
-
-    def _given_up(self) -> dict[Run, Ended]:
-        """Runs that Slurm does not take: else they would hold their places, and wait, for ever."""
-        return {
-            run: Ended(ReplicaState.FAILED, f"Slurm refuses it: {words}")
-            for run, (times, words) in self._refused.items()
-            if times >= _MOST_REFUSALS
-        }
-
     def _forget(self, runs: Iterable[Run]) -> None:
         """Nobody asks about them any more."""
         for run in runs:
             self._holders.revoke(run)
             self._spool.forget(run)
 
-    async def _tell(self, wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob]) -> None:
-        reports: defaultdict[str, list[ReplicaReport]] = defaultdict(list)
-        for run, gang in wanted.items():
-            found = reconcile.outcome(gang, mine.get(run), self._ended.get(run))
-            for node, report in reconcile.reports_of(gang, found):
-                reports[node].append(report)
-        await self._daemon.tell(reports, self._answering)
+    async def _look_for_successes(self) -> None:
+        """A place that is free is told so when it is, not at the next poll; whatever is wrong, the next poll says."""
+        while True:
+            began = time.monotonic()
+            with suppress(OSError, AllocatorError):
+                if await self._outcomes.look():
+                    await self._tell()
+            await self._outcomes.rest(time.monotonic() - began)
+
+    async def _tell(self) -> None:
+        """One at a time, so that what is told last is what was known last."""
+        async with self._telling:
+            reports: defaultdict[str, list[ReplicaReport]] = defaultdict(list)
+            for run, gang in self._wanted.items():
+                found = reconcile.outcome(gang, self._mine.get(run), self._outcomes.ended.get(run))
+                for node, report in reconcile.reports_of(gang, found):
+                    reports[node].append(report)
+            await self._daemon.tell(reports, self._answering)
 
     # --- what is done
 
@@ -307,8 +295,7 @@ class Bridge:
         try:
             slurm_id = await self._control.submit(work, self._spool.hosts(gang.run))
         except SlurmRefused as refused:
-            times, _ = self._refused.get(gang.run, (0, ""))
-            self._refused[gang.run] = times + 1, str(refused)
+            self._outcomes.refuse(gang.run, str(refused))
             raise
         log.info("submitted %s as slurm job %s", gang.run.job_id, slurm_id)
         return slurm_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -50,6 +51,12 @@ class Gang:
     def nodes(self) -> tuple[str, ...]:
         """Of each replica, by rank."""
         return tuple(node for node, _ in self.replicas)
+
+    @property
+    def replicas_per_node(self) -> int | None:
+        """None where they differ."""
+        counts = set(Counter(self.nodes).values())
+        return counts.pop() if len(counts) == 1 else None
 
 
 def gangs_of(desired: Iterable[NodeDesired]) -> Mapping[Run, Gang]:

@@ -133,15 +133,17 @@ def actions(
     named: frozenset[str] = frozenset(),
     suspension: Suspension = NO_SUSPENSION,
     silent: frozenset[str] = frozenset(),
+    leaving: frozenset[Run] = frozenset(),
 ) -> tuple[Action, ...]:
     """`known_nodes`: those whose wishes are known; nothing on another one is stopped, and nothing that waits before all
     of them are. A job whose earlier start still ends is not started again, unless that goes on as this one: both would
     use the same files. On a `silent` node (its daemon does not answer) nobody can wait for that: there the fence keeps
     them apart. `ended` is from the spool. `named`: Slurm jobs that are known to be named as those that may run.
+    `leaving`: runs that have succeeded, and whose Slurm jobs end by themselves.
     """
     jobs = tuple(jobs)
     mine = ours_in(jobs)
-    leaving = {run.job_id for run, job in mine.items() if job.is_live and silent.isdisjoint(job.nodes)}
+    still_there = {run.job_id for run, job in mine.items() if job.is_live and silent.isdisjoint(job.nodes)}
     found: list[Action] = []
     kept: set[str] = set()
     for run, gang in sorted(wanted.items()):
@@ -153,7 +155,7 @@ def actions(
             if waits is not None:
                 found += [] if gang.waits else [Resume(waits, run)]
                 kept.add(waits.id)
-            elif not gang.waits and run.job_id not in leaving:
+            elif not gang.waits and run.job_id not in still_there:
                 found.append(Submit(gang))
         elif job is not None and job.is_live and job.id not in named:
             # what was thought to be lost with its node may have come to its end after all
@@ -164,6 +166,8 @@ def actions(
         if other is None or not job.is_live or job.state == "COMPLETING" or job.id in kept:
             continue
         duplicate = mine[other].id != job.id
+        if other in leaving and not duplicate:
+            continue
         unwanted = other not in wanted and known_nodes.issuperset(job.nodes or all_nodes)
         if unwanted and not duplicate and other.job_id not in started_again and suspension.may_wait(job, other):
             found += [] if job.state == "SUSPENDED" else [Suspend(job)]

@@ -23,16 +23,21 @@ def flavor_of(node: SlurmNode) -> str:
 
 
 def held_by(gangs: Iterable[Gang]) -> Mapping[str, tuple[int, int, int]]:
-    """(cores, MiB, GPUs) of each node that our own running jobs use, as Slurm counts them."""
+    """(cores, MiB, GPUs) of each node that our own running jobs use, as Slurm counts them; or may use: where a gang has
+    different numbers of replicas on its nodes, Slurm 22.05 gives each one replica's cores, and all others to the first.
+    What is taken to be ours and is not, is felt when it is asked for: Slurm lets the next job wait.
+    """
     found: dict[str, Counter[str]] = {}
     for gang in gangs:
-        for node, replica in gang.replicas:
-            cores = max(1, replica.demand.cpu_millicores // 1000)
-            memory = -(-replica.demand.memory_bytes // MIB)
+        replicas, demand = Counter(gang.nodes), gang.first.demand
+        most = gang.replicas_per_node or len(gang.replicas) - len(replicas) + 1
+        cores = max(1, demand.cpu_millicores // 1000)
+        memory = -(-demand.memory_bytes // MIB)
+        for node in replicas:
             counts = found.setdefault(node, Counter())
-            counts["cpus"] += cores
-            counts["memory"] += max(1, -(-memory // cores)) * cores
-            counts["gpus"] += replica.demand.gpu_millis // GPU_MILLIS
+            counts["cpus"] += most * cores
+            counts["memory"] += most * max(1, -(-memory // cores)) * cores
+            counts["gpus"] += most * (demand.gpu_millis // GPU_MILLIS)
     return {node: (counts["cpus"], counts["memory"], counts["gpus"]) for node, counts in found.items()}
 
 

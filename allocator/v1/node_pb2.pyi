@@ -96,6 +96,10 @@ class _EngineCapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Engi
     """A replica may be given a part of a core. Without it, divisible jobs hold all of their demand."""
     ENGINE_CAPABILITY_SPLIT_GPUS: _EngineCapability.ValueType  # 7
     """A replica may be given a part of a GPU."""
+    ENGINE_CAPABILITY_PLACE_REPLICAS: _EngineCapability.ValueType  # 8
+    """Each node of a gang is given as many of its replicas as decided. Without it, each is given one, and then all the
+    others as many as it has room for, one node after the other by name.
+    """
 
 class EngineCapability(_EngineCapability, metaclass=_EngineCapabilityEnumTypeWrapper):
     """What an engine can do to what runs on a node of its."""
@@ -116,6 +120,10 @@ ENGINE_CAPABILITY_SPLIT_CORES: EngineCapability.ValueType  # 6
 """A replica may be given a part of a core. Without it, divisible jobs hold all of their demand."""
 ENGINE_CAPABILITY_SPLIT_GPUS: EngineCapability.ValueType  # 7
 """A replica may be given a part of a GPU."""
+ENGINE_CAPABILITY_PLACE_REPLICAS: EngineCapability.ValueType  # 8
+"""Each node of a gang is given as many of its replicas as decided. Without it, each is given one, and then all the
+others as many as it has room for, one node after the other by name.
+"""
 Global___EngineCapability: _TypeAlias = EngineCapability  # noqa: Y015
 
 class _ReplicaState:

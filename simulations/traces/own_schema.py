@@ -45,7 +45,7 @@ NODES = (
         "json",
         "",
         'what its engine can do, such as ["resize_cpu"]: of resize_cpu, resize_gpu, change_replicas, suspend, '
-        "limit_bandwidth, split_cores, split_gpus; [] for nothing",
+        "limit_bandwidth, split_cores, split_gpus, place_replicas; [] for nothing",
         "everything",
     ),
 )

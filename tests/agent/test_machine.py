@@ -48,7 +48,12 @@ def test_what_the_operator_says_wins() -> None:
 def test_what_is_not_enforced_cannot_be_changed(enforced: tuple[str, ...], able: set[EngineCapability]) -> None:
     names = ("cpu-limits", "memory-limits", "process-limits", "bandwidth-limits")
     node = observe(Given(), [Capability(name, on=name in enforced) for name in names])
-    always = {EngineCapability.CHANGE_REPLICAS, EngineCapability.SPLIT_CORES, EngineCapability.SPLIT_GPUS}
+    always = {
+        EngineCapability.CHANGE_REPLICAS,
+        EngineCapability.SPLIT_CORES,
+        EngineCapability.SPLIT_GPUS,
+        EngineCapability.PLACE_REPLICAS,
+    }
     assert node.capabilities == frozenset(always | able)
 
 

@@ -42,8 +42,8 @@ TOGETHER = os.environ.get("BENCH_SLURM_TOGETHER", "0") != "0"
 KEEP = os.environ.get("BENCH_SLURM_KEEP", "")
 CORES = 4
 MEMORY = 16 * 2**20
-INTERVAL, POLL = "0.5", "0.3"
-"""Seconds from round to round, and from look to look at the controller."""
+INTERVAL = "0.1"
+"""Seconds from round to round. Slurm looks once a second: what is decided soon is there at its next look."""
 AWAY_SECONDS = 30.0
 """How long killed nodes stay away."""
 PATIENCE = 4.0
@@ -81,6 +81,8 @@ class Ran:
     load: float = 0.0
     processor: float = 0.0
     """Seconds of processor time of daemon and bridge."""
+    machine: float = 0.0
+    """And of everything on the machine."""
 
 
 def measure() -> Table:
@@ -106,6 +108,7 @@ def measure() -> Table:
     for what, count in _COUNTS.items():
         table.add_row(what, str(count(ours)), str(count(slurms)), "")
     table.add_row("load of the machine meanwhile", f"{ours.load:.1f}", f"{slurms.load:.1f}", "")
+    table.add_row("processor seconds of the machine", f"{ours.machine:.0f}", f"{slurms.machine:.0f}", "")
     at50, at99 = _quantiles(ours.effects)
     table.add_row("commit to start on the node, s: p50 / p99", f"{at50:.3f} / {at99:.3f}", "", "")
     table.add_row("processor seconds of daemon and bridge", f"{ours.processor:.0f}", "", "")
@@ -173,6 +176,8 @@ class Course:
     died: float = 0.0
     loads: list[float] = field(default_factory=list)
     """The machine's, with everything else that runs on it."""
+    machine: float = 0.0
+    """Processor time of everything on it, in seconds."""
 
 
 _READY = threading.Barrier(2 if TOGETHER else 1)
@@ -189,7 +194,7 @@ def _run(arm: Arm, slurm: SlurmCluster, jobs: Sequence[BenchJob], stamps: Path) 
     next_fault = next(faults, None)
     until = began + 60 + PATIENCE * least_seconds(jobs, NODES * CORES)
     waiting = list(jobs)
-    shown = began
+    shown, busy = began, _busy_seconds()
     while time.time() < until:
         now = time.time()
         due = [job for job in waiting if job.arrival <= now - began]
@@ -208,6 +213,7 @@ def _run(arm: Arm, slurm: SlurmCluster, jobs: Sequence[BenchJob], stamps: Path) 
             who = f"{type(arm).__name__} after {now - began:.0f} s, at load {course.loads[-1]:.1f}"
             print(f"{who}: {len(submitted)} submitted, {ended} ended", flush=True)
         time.sleep(0.1)
+    course.machine = _busy_seconds() - busy
     return course
 
 
@@ -289,7 +295,7 @@ def _ours(folder: Path, jobs: Sequence[BenchJob]) -> Ran:
             client.create_queue(Queue(name, weight=float(weight)))
         with (folder / "bridge.log").open("ab") as log:
             bridge = subprocess.Popen(
-                [sys.executable, "-m", "allocator", "slurm", "drive", f"--spool={folder / 'spool'}", f"--poll={POLL}",
+                [sys.executable, "-m", "allocator", "slurm", "drive", f"--spool={folder / 'spool'}",
                  f"--address={daemon.address}"],
                 env=slurm.environment, stdout=log, stderr=log,
             )  # fmt: skip
@@ -321,12 +327,19 @@ def _ours(folder: Path, jobs: Sequence[BenchJob]) -> Ran:
         effects,
         _mean(course.loads),
         processor,
+        course.machine,
     )
 
 
 def _processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _busy_seconds() -> float:
+    """Of all processors since the machine began: neither idle nor waiting for a disk."""
+    user, nice, system, _idle, _disk, *interrupts = Path("/proc/stat").read_text(encoding="ascii").split()[1:9]
+    return sum(map(int, (user, nice, system, *interrupts))) / os.sysconf("SC_CLK_TCK")
 
 
 # --- Slurm's
@@ -367,7 +380,8 @@ def _slurms(folder: Path, jobs: Sequence[BenchJob]) -> Ran:
     with _cluster(folder) as slurm:
         course = _run(Slurms(slurm, stamps), slurm, jobs, stamps)
     lives = lives_of(stamps.read_text(), course.died)
-    return Ran(verdict_of(jobs, course.submitted, lives, course.began, NODES * CORES), lives, load=_mean(course.loads))
+    verdict = verdict_of(jobs, course.submitted, lives, course.began, NODES * CORES)
+    return Ran(verdict, lives, load=_mean(course.loads), machine=course.machine)
 
 
 def _cluster(folder: Path) -> SlurmCluster:

@@ -124,6 +124,7 @@ def test_what_the_engine_of_a_node_can_do(served: Served, run: Run) -> None:
         "            limit_bandwidth: bandwidth is kept to, and can change while something runs",
         "            split_cores: a replica may have a part of a core",
         "            split_gpus: a replica may have a part of a GPU",
+        "            place_replicas: each node of a gang is given as many of its replicas as decided",
     ]
     assert "engine can  none of these" in run("nodes", "show", "n3").out
     assert [each["capabilities"] for each in run("nodes", "--json").json] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -57,6 +58,34 @@ def near(millis: int) -> Any:
 def parts(world: Snapshot) -> dict[str, int]:
     """Thousandths of its demand that each running job holds."""
     return {job.id: job.allocation.placement.millis for job in world.jobs if job.allocation is not None}
+
+
+# --- how many replicas of a gang each node takes
+
+
+def test_an_engine_that_fills_nodes_itself_is_followed() -> None:
+    """Three replicas of three cores on nodes with room for two each: the first by name, with its number as a number, is
+    given two. Engines that can be told give one to the node that has more left over than it needs.
+    """
+    gang = waiting(1, way(cpu=3, replicas=3))
+    there = {"n2": 1, "n10": 2}
+    for capabilities, expected in ((ALL - {EngineCapability.PLACE_REPLICAS}, {"n2": 2, "n10": 1}), (ALL, there)):
+        nodes = [node("n2", cpu=7, capabilities=capabilities), node("n10", cpu=6, capabilities=capabilities)]
+        (started,) = applied(snapshot(nodes, [gang]), decide(snapshot(nodes, [gang]))).jobs
+        assert started.allocation is not None
+        assert Counter(each.node for each in started.allocation.placement.replicas) == expected
+
+
+def test_it_gives_each_node_one_first_and_then_all_that_there_is_room_for() -> None:
+    """As was seen of Slurm 22.05: seven on nodes with room for two, four and four are 2, 4 and 1."""
+    able = ALL - {EngineCapability.PLACE_REPLICAS}
+    nodes = [node(name, cpu=cpu, capabilities=able) for name, cpu in (("a1", 2), ("a2", 4), ("a3", 4))]
+    gang = waiting(1, way(cpu=1, replicas=7))
+    spread = replace(gang, spec=replace(gang.spec, configurations=(way(cpu=1, replicas=9),)))
+    for job, expected in ((spread, {"a1": 2, "a2": 4, "a3": 3}), (gang, {"a2": 4, "a3": 3})):
+        (started,) = applied(snapshot(nodes, [job]), decide(snapshot(nodes, [job]))).jobs
+        assert started.allocation is not None
+        assert Counter(each.node for each in started.allocation.placement.replicas) == expected
 
 
 # --- the part of a divisible job

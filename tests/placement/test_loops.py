@@ -106,6 +106,11 @@ def test_every_preemption_is_paid_for_when_shares_are_solved(number: int) -> Non
     assert looked_at >= len(seeds) // 10, "there was nothing to find"
 
 
+def test_solved_shares_give_something_to_look_at() -> None:
+    """The parts of an ordinary search are too small to say so each."""
+    assert search((3, 8), solved=True)[1] >= 10
+
+
 def test_shares_that_differ_by_little_stop_nobody_at_once() -> None:
     """Two jobs are to run nearly all the time and do not fit together: after the first round, the optimum has 0.98 for
     the one that started, and 1 for the other.

@@ -49,6 +49,9 @@ from tests.rounds.quota_judge import beyond_quotas, drawn_quotas, within_quotas
 FLAVORS = "ab"
 MOST_LIVE = 14
 """Live jobs; a world is small, so that thousands of them can be lived through."""
+_DRAWN: tuple[EngineCapability, ...] = tuple(
+    each for each in EngineCapability if each is not EngineCapability.PLACE_REPLICAS
+)
 
 
 class UnreliableSolver:
@@ -109,6 +112,8 @@ class Swarm:
         """Draws what is about side constraints."""
         self.engines = random.Random(f"engines {self.seed}")
         """Draws what engines can do, and who may be resized."""
+        self.layouts = random.Random(f"layouts {self.seed}")
+        """Draws which engines can be told how many of a gang's replicas each node takes."""
         self.unable = self.engines.random() < 0.5
         self.constrained = self.rules.random() < 0.6
         self.change_constraints()
@@ -264,7 +269,9 @@ class Swarm:
         """The same with an engine that can do this and that; without one that says so in half of all worlds."""
         if not self.unable or self.engines.random() < 0.3:
             return node
-        able = {each for each in EngineCapability if self.engines.random() < 0.6}
+        able = {each for each in _DRAWN if self.engines.random() < 0.6}
+        if self.layouts.random() < 0.5:
+            able.add(EngineCapability.PLACE_REPLICAS)
         if self.engines.random() < 0.8:
             able |= {EngineCapability.SPLIT_CORES, EngineCapability.SPLIT_GPUS}
         return replace(node, capabilities=frozenset(able))

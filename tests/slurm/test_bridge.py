@@ -68,6 +68,7 @@ class Daemon:
         self.cordoned: list[tuple[str, bool]] = []
         self.desired: dict[str, NodeDesired] = {}
         self.away: AllocatorError | None = None
+        self.registered: dict[str, Node] = {}
         self.refused: set[str] = set()
         self.unknown: set[str] = set()
 
@@ -75,6 +76,7 @@ class Daemon:
         self._answer()
         if node.name in self.refused:
             raise FailedPrecondition(f"node {node.name!r}", "runs 1 job as flavor 'v100'")
+        self.registered[node.name] = node
 
     async def cordon_node(self, name: str, *, cordoned: bool) -> None:
         self._answer()
@@ -89,8 +91,13 @@ class Daemon:
     async def watch_allocations(self, name: str) -> AsyncIterator[NodeDesired]:
         if name in self.unknown:
             raise NotFound(f"node {name!r}", "is not known")
-        yield self.desired.get(name, NodeDesired(name, Epoch(1, 0), ()))
-        await asyncio.Event().wait()
+        said = None
+        while True:
+            wanted = self.desired.get(name, NodeDesired(name, Epoch(1, 0), ()))
+            if wanted != said:
+                said = wanted
+                yield wanted
+            await asyncio.sleep(0.01)
 
     def _answer(self) -> None:
         if self.away is not None:
@@ -179,6 +186,22 @@ async def test_a_dead_node_does_not_come_to_life_because_the_controller_is_away(
         assert set(daemon.beats) == {"a"}
 
 
+async def test_what_ended_lately_is_not_taken_for_somebody_elses(
+    tmp_path: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm still tells that its node is in use: whoever has the place by now would be stopped for a lack of room."""
+    daemon, run = Daemon(), Run("j1", Epoch(2, 0))
+    daemon.desired = {"a": replica("a", run)}
+    (slurm.folder / "squeue.says").write_text(f"6|RUNNING|a|1|1|1|None|{comment_of(run)}\n")
+    async with driving(tmp_path, slurm, daemon) as scene:
+        slurm.nodes(a="MIXED CPUAlloc=1", b="IDLE")
+        (slurm.folder / "squeue.says").write_text(f"6|COMPLETED|a|1|1|1|None|{comment_of(run)}\n")
+        await scene.polled(5)
+        assert daemon.registered["a"].capacity.cpu_millicores == 4000
+        monkeypatch.setattr("allocator.slurm.bridge._TOLD_LATE_SECONDS", 0.0)
+        await scene.until(lambda: daemon.registered["a"].capacity.cpu_millicores == 3000)
+
+
 async def test_what_slurm_refuses_again_and_again_has_failed_and_says_why(tmp_path: Path, slurm: Slurm) -> None:
     daemon = Daemon()
     daemon.desired = {"a": replica("a", Run("j1", Epoch(2, 0)))}
@@ -236,6 +259,42 @@ async def test_what_has_begun_and_is_in_nobodys_books_is_not_begun_again(
         monkeypatch.setattr("allocator.slurm.reconcile.MOST_LATE_SECONDS", 0.0)
         await scene.until(lambda: any(report.state is ReplicaState.FAILED for report in daemon.reports))
     assert slurm.called("sbatch") == []
+
+
+async def test_a_success_is_told_when_it_is_written(
+    tmp_path: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though Slurm, which is asked rarely, still has it as running; and it is left to end by itself."""
+    daemon, run = Daemon(), Run("j1", Epoch(2, 0))
+    daemon.desired = {"a": replica("a", run, Process(("true",), grace_seconds=0.0))}
+    running = f"6|RUNNING|a|1|1|1|None|{comment_of(run)}\n"
+    (slurm.folder / "squeue.says").write_text(running)
+    async with driving(tmp_path, slurm, daemon) as scene:
+        (slurm.folder / "squeue.takes").write_text("3")
+        asked = len(slurm.called("squeue"))
+        await scene.until(lambda: len(slurm.called("squeue")) > asked)  # no poll tells anything for some seconds
+        polls = scene.polls
+        (tmp_path / "spool" / f"{run.file_name}.exit").write_text("0\n")
+        await scene.until(lambda: any(report.state is ReplicaState.SUCCEEDED for report in daemon.reports))
+        assert scene.polls == polls
+        (slurm.folder / "squeue.takes").unlink()
+        daemon.desired = {"a": NodeDesired("a", Epoch(3, 0), ())}
+        await scene.polled(4)
+        assert slurm.called("scancel") == []
+        monkeypatch.setattr("allocator.slurm.outcomes._LAST_WORDS_SECONDS", 0.0)  # it hangs
+        await scene.until(lambda: "scancel 6" in slurm.called("scancel"))
+
+
+async def test_a_failure_that_slurm_has_not_told_of_may_be_the_nodes(tmp_path: Path, slurm: Slurm) -> None:
+    daemon, run = Daemon(), Run("j1", Epoch(2, 0))
+    daemon.desired = {"a": replica("a", run)}
+    (slurm.folder / "squeue.says").write_text(f"6|RUNNING|a|1|1|1|None|{comment_of(run)}\n")
+    async with driving(tmp_path, slurm, daemon) as scene:
+        (tmp_path / "spool" / f"{run.file_name}.exit").write_text("1\n")
+        await scene.polled(4)
+        assert {report.state for report in daemon.reports} == {ReplicaState.RUNNING}
+        (slurm.folder / "squeue.says").write_text(f"6|FAILED|a|1|1|1|None|{comment_of(run)}\n")
+        await scene.until(lambda: any(report.state is ReplicaState.FAILED for report in daemon.reports))
 
 
 async def test_a_node_that_the_daemon_refuses_keeps_nobody_from_anything(tmp_path: Path, slurm: Slurm) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from allocator.client import OutputPiece, OutputRun
+from allocator.domain.cluster import NODE_DOMAIN
+from allocator.domain.constraints import UNCONSTRAINED, AtMost, Constraints
 from allocator.domain.job import Configuration, Job, JobSpec, JobState
 from allocator.domain.resources import Resources
+from allocator.slurm.observed import hosts
 from tests import slurm_cluster
 from tests.slurm.driven import Driven, driving
 
@@ -34,6 +39,34 @@ def test_gangs_run_where_they_were_placed_with_what_they_need_to_know(driven: Dr
     assert [line[:3] for line in told] == [[job, str(rank), "6"] for rank in range(6)]
     assert {line[4] for line in told} == {hostile + "\n"}
     assert max([line[3] for line in told].count(node) for node in driven.slurm.nodes) <= 2, "four cores, two each"
+
+
+@pytest.mark.parametrize(("replicas", "cores", "limit"), [(4, 1, 2), (3, 2, None), (5, 1, None)])
+def test_slurm_gives_each_node_of_a_gang_what_was_decided(
+    driven: Driven, replicas: int, cores: int, limit: int | None
+) -> None:
+    """Else what is free to us is not to Slurm, and whoever is placed there waits for the gang's end."""
+    limits = Constraints(at_most=(AtMost(limit, NODE_DOMAIN),)) if limit else UNCONSTRAINED
+    (job,) = driven.submit("sleep", "30", replicas=replicas, cores=cores, constraints=limits)
+
+    def running() -> list[str]:
+        queue = driven.queue()
+        return [number for number, state, whose in queue if state == "RUNNING" and f":{job}:" in whose]
+
+    driven.wait_for("it runs", running)
+    found = driven.slurm.call("scontrol", "show", "job", "--details", *running())
+    given = {
+        node: len(hosts(f"[{numbers}]"))
+        for names, numbers in re.findall(r"Nodes=(\S+) CPU_IDs=(\S+)", found)
+        for node in hosts(names)
+    }
+    allocation = driven.client.job(job).allocation
+    assert allocation is not None
+    decided = Counter(replica.node for replica in allocation.placement.replicas)
+    driven.client.cancel([job])
+    driven.wait_until_ended(job)
+    assert len(decided) == 2
+    assert given == {node: count * cores for node, count in decided.items()}
 
 
 def test_divisible_jobs_get_whole_cores(driven: Driven) -> None:

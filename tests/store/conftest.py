@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
@@ -50,12 +51,6 @@ def _as_postgres(*command: str) -> None:
     assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout}\n{done.stderr}"
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     if not PROGRAMS:
@@ -65,7 +60,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     directory = Path(tempfile.mkdtemp(prefix="allocator-postgres-"))
     if os.geteuid() == 0:
         shutil.chown(directory, "postgres")
-    cluster, port = directory / "cluster", _free_port()
+    cluster, port = directory / "cluster", free_port()
     options = f"-p {port} -c fsync=off -c listen_addresses=127.0.0.1 -c unix_socket_directories={directory}"
     _as_postgres(
         str(programs / "initdb"), "-D", str(cluster), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"
