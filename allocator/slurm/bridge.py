@@ -3,8 +3,8 @@
 One poll asks the controller for nodes, unless that was less than a second ago, and then for jobs, does what `reconcile`
 says, some of it at once, and has heartbeats sent for every node whose daemon answers, when there is news or it is time
 (`nodes`). While the controller is away nothing is done and no heartbeat says that all is well for longer than the
-daemon's lease: heartbeats go on, because running jobs do, but nothing new is reported. Between polls one looks for
-successes in the spool: they are reported at once.
+daemon's lease: heartbeats go on, because running jobs do, but nothing new is reported, except successes: between polls
+one looks for them in the spool, and reports them at once.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ class Bridge:
                 except (SlurmAway, SlurmRefused, OSError) as away:  # whatever is wrong with Slurm or the spool may pass
                     log.warning("slurm is away: %s", away)
                     with suppress(AllocatorError):  # so is the daemon: the next poll says so
-                        await self._daemon.tell({}, self._answering)
+                        async with self._telling:
+                            await self._daemon.tell({}, self._answering)
                     pause = min(_MOST_PAUSE, pause * 2)
                 except AllocatorError as error:
                     log.warning("the daemon is away: %s", error)
@@ -244,9 +245,12 @@ class Bridge:
         """A place that is free is told so when it is, not at the next poll; whatever is wrong, the next poll says."""
         while True:
             began = time.monotonic()
-            with suppress(OSError, AllocatorError):
-                if await self._outcomes.look():
-                    await self._tell()
+            try:
+                with suppress(OSError, AllocatorError):
+                    if await self._outcomes.look():
+                        await self._tell()
+            except Exception:  # else nobody would look any more, and nobody say so
+                log.exception("looking for successes failed; it goes on")
             await self._outcomes.rest(time.monotonic() - began)
 
     async def _tell(self) -> None:

@@ -51,7 +51,9 @@ class Outcomes:
     async def refresh(
         self, wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob], answering: frozenset[str]
     ) -> None:
-        """`mine`: Slurm's job of each run that has one; `answering`: nodes whose daemons do."""
+        """All but successes of runs under way, which `look` finds. `mine`: Slurm's job of each run that has one;
+        `answering`: nodes whose daemons do.
+        """
         self._refused = {run: found for run, found in self._refused.items() if run in wanted}
         self._under_way = tuple(
             run
@@ -62,7 +64,6 @@ class Outcomes:
         self._succeeded = {
             run: since for run, since in self._succeeded.items() if (job := mine.get(run)) is not None and job.is_live
         }
-        await self.look()
         read = await asyncio.to_thread(self._read, wanted, mine)
         succeeded = {run: found for run, found in self.ended.items() if run in wanted and _is_success(found)}
         self.ended = self._given_up() | read | succeeded

@@ -157,7 +157,7 @@ def actions(
                 kept.add(waits.id)
             elif not gang.waits and run.job_id not in still_there:
                 found.append(Submit(gang))
-        elif job is not None and job.is_live and job.id not in named:
+        elif job is not None and job.is_live and job.id not in named and run not in leaving:
             # what was thought to be lost with its node may have come to its end after all
             found.append(Stop(job, run) if run in ended else Name(job, run))
     started_again = {run.job_id for run in wanted}

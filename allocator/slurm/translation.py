@@ -24,13 +24,14 @@ def flavor_of(node: SlurmNode) -> str:
 
 def held_by(gangs: Iterable[Gang]) -> Mapping[str, tuple[int, int, int]]:
     """(cores, MiB, GPUs) of each node that our own running jobs use, as Slurm counts them; or may use: where a gang has
-    different numbers of replicas on its nodes, Slurm 22.05 gives each one replica's cores, and all others to the first.
-    What is taken to be ours and is not, is felt when it is asked for: Slurm lets the next job wait.
+    different numbers of replicas on its nodes, Slurm 22.05 may give any of them what the fullest shall have, and nobody
+    shall be stopped for that. What is taken to be ours and is not, is felt when it is asked for: then a job waits in
+    Slurm.
     """
     found: dict[str, Counter[str]] = {}
     for gang in gangs:
         replicas, demand = Counter(gang.nodes), gang.first.demand
-        most = gang.replicas_per_node or len(gang.replicas) - len(replicas) + 1
+        most = max(replicas.values())
         cores = max(1, demand.cpu_millicores // 1000)
         memory = -(-demand.memory_bytes // MIB)
         for node in replicas:

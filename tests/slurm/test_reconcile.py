@@ -34,6 +34,7 @@ from allocator.slurm.reconcile import (
     outcome,
     written_end,
 )
+from allocator.slurm.translation import held_by
 
 NODES = frozenset(("a", "b"))
 RUN = Run("j1", Epoch(2, 7))
@@ -160,6 +161,20 @@ def test_what_is_not_wanted_is_stopped_but_not_before_all_is_known() -> None:
     assert actions({}, [waiting], {}, frozenset("a"), NODES) == ()
     assert actions({}, [waiting], {}, NODES, NODES) == (Stop(waiting, RUN),)
     assert actions({}, [job(3, "COMPLETED"), job(4, "COMPLETING")], {}, NODES, NODES) == ()
+
+
+def test_what_has_succeeded_is_left_to_end_by_itself() -> None:
+    """Whether it is still wanted or not, and whether it was known to be named; but not a second one of its run."""
+    running, second = job(1, "RUNNING"), job(2, "RUNNING")
+    ended, leaving = {RUN: Ended(ReplicaState.SUCCEEDED, exit_code=0)}, frozenset((RUN,))
+    for wanted in ({RUN: gang("a", "b")}, {}):
+        assert actions(wanted, [running], ended, NODES, NODES, leaving=leaving) == ()
+        assert actions(wanted, [running, second], ended, NODES, NODES, leaving=leaving) == (Stop(second, RUN),)
+
+
+def test_what_slurm_may_have_given_to_one_node_instead_of_another_is_ours() -> None:
+    assert held_by([gang("a", "b", "b")]) == {"a": (4, 200, 0), "b": (4, 200, 0)}
+    assert held_by([gang("a", "b"), gang("b")]) == {"a": (2, 100, 0), "b": (4, 200, 0)}
 
 
 def test_a_second_one_by_a_lost_answer_is_stopped_and_the_first_stays() -> None:
