@@ -14,11 +14,12 @@ from allocator import __version__
 from allocator.daemon import logs
 from allocator.daemon.config import Settings
 from allocator.daemon.finished import FinishedJobs
-from allocator.daemon.ledger import ObservedLedger
+from allocator.daemon.ledger import ObservedLedger, is_news
 from allocator.daemon.liveness import LISTENING_SECONDS, Liveness
 from allocator.daemon.noticed import Noticed
 from allocator.daemon.scheduler import Scheduler
 from allocator.domain.errors import AllocatorError, FailedPrecondition, NotFound
+from allocator.intake.commands import Command
 from allocator.metrics import Metrics, MetricsServer
 from allocator.rpc import Departures, Hub, RpcServer, RpcSettings
 from allocator.solvers import ChainSolver
@@ -47,7 +48,7 @@ class Daemon:
         )
         self.liveness = Liveness(settings.nodes.heartbeat_timeout_seconds)
         self.departures = Departures(self.store, self.hub)
-        self.ledger = ObservedLedger(self.store, self.liveness, self.metrics, self.departures.hear)
+        self.ledger = ObservedLedger(self.store, self.liveness, self.metrics, self._took_effect)
         policy = settings.policy.policy()
         self.rpc = RpcServer(
             self.ledger,
@@ -75,6 +76,7 @@ class Daemon:
             solver=ChainSolver(),
             policy=lambda: policy,
             interval_seconds=settings.rounds.interval_seconds,
+            minimum_interval_seconds=settings.rounds.minimum_interval_seconds,
             on_broken_round=self._after_broken_round,
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -148,6 +150,11 @@ class Daemon:
                 await asyncio.to_thread(self.store.promise_lease, lease)
             except AllocatorError as error:
                 log.warning("that leases are shorter now could not be kept", error=str(error))
+
+    def _took_effect(self, command: Command) -> None:
+        self.departures.hear(command)
+        if is_news(command):
+            self.scheduler.clock.news()
 
     def _rest(self, seconds: float) -> bool:
         """Wait until no round is under way, at most so long."""

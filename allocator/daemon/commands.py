@@ -71,7 +71,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port of the API; 0 picks a free one.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port that Prometheus scrapes; 0 picks a free one.")] = None,
     store: Annotated[str | None, typer.Option(metavar="URL", help="Where the facts are kept.")] = None,
-    interval: Annotated[float | None, typer.Option(metavar="SECONDS", help="From one round to the next.")] = None,
+    interval: Annotated[float | None, typer.Option(metavar="SECONDS", help="From round to round, at most.")] = None,
     settings: _Set = None,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; both drain it first."""

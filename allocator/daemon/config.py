@@ -81,7 +81,15 @@ class Metrics(Section):
 class Rounds(Section):
     """The pace of the scheduler."""
 
-    interval_seconds: float = Field(default=2.0, gt=0, le=3600, description="from one round to the next")
+    interval_seconds: float = Field(default=2.0, gt=0, le=3600, description="from one round to the next, at most")
+    minimum_interval_seconds: float = Field(
+        default=0.1,
+        gt=0,
+        le=3600,
+        description="from one round to the next, at least: so soon one comes early where something has happened (a job "
+        "came or ended, a node came or went), unless rounds take long, which leave four times as much to everybody "
+        "else; where it is interval_seconds or more, none comes early",
+    )
 
 
 class Submission(Section):

@@ -9,7 +9,8 @@ from typing import Any
 from allocator.daemon.liveness import Liveness
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import Job
-from allocator.intake.commands import Command, SubmitJobs
+from allocator.intake.commands import Command, Heartbeat, ReportProgress, SubmitJobs
+from allocator.intake.ending import ends_nothing
 from allocator.intake.ports import Ledger
 from allocator.metrics import Metrics, command_kind, error_code
 
@@ -46,3 +47,14 @@ class ObservedLedger:
         if isinstance(command, SubmitJobs):
             admitted = sum(isinstance(item, Job) for item in future.result())
             self._metrics.count_submitted(admitted, len(command.specs) - admitted)
+
+
+def is_news(command: Command) -> bool:
+    """Whether the next round need not wait for its time. That something runs on, or how fast, can wait."""
+    match command:
+        case Heartbeat():
+            return not ends_nothing(command)
+        case ReportProgress():
+            return False
+        case _:
+            return True

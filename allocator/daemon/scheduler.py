@@ -29,9 +29,11 @@ class Scheduler:
         solver: Solver,
         policy: Callable[[], Policy],
         interval_seconds: float,
+        minimum_interval_seconds: float = math.inf,
         on_broken_round: Callable[[], None],
     ) -> None:
-        self.clock = SystemClock()
+        """`minimum_interval_seconds`: to a round that comes early because there is news; infinite: none does."""
+        self.clock = SystemClock(minimum_interval_seconds)
         self._store = store
         self._pusher = pusher
         self._observers: list[Observer] = [RoundLog(), *(Guarded(observer) for observer in observers)]

@@ -306,7 +306,7 @@ PIECES_BUDGET = _gauge(
 ROUNDS = _counter("rounds", "rounds", ("outcome",), "Rounds by how far their answer can be trusted.")
 BROKEN_ROUNDS = _counter("rounds_broken", "rounds", (), "Rounds that an error ended before they were recorded.")
 LAST_ROUND = _gauge("last_round_timestamp_seconds", "seconds since the Unix epoch", (), "When the last round looked.")
-ROUND_INTERVAL = _gauge("round_interval_seconds", "seconds", (), "From one round to the next, as configured.")
+ROUND_INTERVAL = _gauge("round_interval_seconds", "seconds", (), "From one round to the next, as configured, at most.")
 ROUND_DURATION = _histogram(
     "round_duration_seconds", "seconds", (), "Whole round, from the snapshot to the push.", STAGE_BUCKETS
 )

@@ -23,6 +23,7 @@ from allocator.placement import (
     fit,
     fragmentation,
     giving_way,
+    laying_out,
     limiting,
     moving,
     ordering,
@@ -42,6 +43,7 @@ COMPILED_NODES, COMPILED_JOBS = 200, 2000
 MODULES = (
     room,
     ordering,
+    laying_out,
     fragmentation,
     prospects,
     spending,

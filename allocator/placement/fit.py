@@ -20,7 +20,8 @@ from __future__ import annotations
 import numpy as np
 
 from allocator.placement.costs import LEFT_OVER
-from allocator.placement.ordering import as_engines_do, foremost, largest_first
+from allocator.placement.laying_out import lay_out
+from allocator.placement.ordering import foremost, largest_first
 from allocator.placement.room import able_nodes, has_shared_device, part_of, refresh, room_on
 from allocator.placement.space import Integers, Kinds, Places, Pool, Space
 from allocator.placement.spending import ROOM, cheapest, device_for, kept_row, priced
@@ -234,11 +235,9 @@ def fill_nodes(space: Space, kinds: Kinds, kind: int, need: int, counts: Integer
 
 
 def choose(space: Space, kinds: Kinds, kind: int, need: int, counts: Integers, fill: Integers) -> int:
-    """As `fill_nodes`, but as engines do it that cannot be told how many replicas each node takes (`Space.order`)."""
+    """As `fill_nodes`, but as engines do it that cannot be told how many replicas each node takes."""
     filled = fill_nodes(space, kinds, kind, need, counts, fill)
-    if filled > 1:
-        as_engines_do(space, counts, fill, filled)
-    return filled
+    return lay_out(space, kinds, kind, need, counts, fill, filled) if filled > 1 else filled
 
 
 def occupy(space: Space, kinds: Kinds, kind: int, fill: Integers, filled: int, pool: Pool, millis: int) -> Pool:

@@ -81,28 +81,5 @@ def foremost(
     return heap
 
 
-def as_engines_do(space: Space, counts: Integers, fill: Integers, filled: int) -> None:
-    """The same nodes, each with as many replicas as its engine gives it: one, then the first in order as many as it has
-    room for, and so on. Nodes of other engines among them: as it is.
-    """
-    spare = -filled
-    for row in range(filled):
-        if space.order[fill[row, 0]] < 0:
-            return
-        spare += fill[row, 1]
-    for row in range(1, filled):  # in order
-        node, count = fill[row, 0], fill[row, 1]
-        before = row - 1
-        while before >= 0 and space.order[fill[before, 0]] > space.order[node]:
-            fill[before + 1, 0], fill[before + 1, 1] = fill[before, 0], fill[before, 1]
-            before -= 1
-        fill[before + 1, 0], fill[before + 1, 1] = node, count
-    for row in range(filled):
-        room = max(counts[fill[row, 0]], fill[row, 1])  # full nodes count 0
-        more = min(room - 1, spare)
-        fill[row, 1] = 1 + more
-        spare -= more
-
-
-KERNELS = (largest_first, precedes, sink, foremost, as_engines_do)
+KERNELS = (largest_first, precedes, sink, foremost)
 """In order: each calls only those before it."""

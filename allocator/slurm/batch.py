@@ -18,6 +18,10 @@ from allocator.domain.resources import GPU_MILLIS
 from allocator.slurm.gangs import Gang, comment_of
 from allocator.slurm.holders import holder_file, looks_every
 from allocator.slurm.observed import MIB
+from allocator.slurm.spool import exits_folder
+
+_NICE = 100
+"""What takes as much off a job's priority puts it behind others of the same user that came a little later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ def submission(
     ]  # fmt: skip
     if gang.replicas_per_node is not None:  # or Slurm gives a core more to one node and a core less to another
         arguments.append(f"--ntasks-per-node={gang.replicas_per_node}")
+    if gang.is_laid_out_by_room:  # after all others that wait: what is theirs shall not look like room for it
+        arguments.append(f"--nice={_NICE}")
     if partition:
         arguments.append(f"--partition={partition}")
     if replica.demand.gpu_millis:
@@ -97,15 +103,22 @@ def script(gang: Gang, spool: Path, fence_seconds: float) -> str:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in (*process.environment, *ours.items())]
     holder = holder_file(spool, gang.run.job_id)
     looking = shlex.join([str(holder), f"{looks_every(fence_seconds):g}"])
-    given = f'"$ALLOCATOR_STARTED" {looking} "$ALLOCATOR_SLEEP" {shlex.join(process.command)}'
-    task = f"/bin/sh -c {shlex.quote(_TASK)} {given}"
+    exits = shlex.quote(str(exits_folder(spool)))
+    signals = " ".join(name.removeprefix("SIG") for name in CHECKPOINT_SIGNALS)
+    if gang.is_alone:
+        text, telling = _TASK + _RUN_IT, ""
+    else:
+        text, telling = _TASK + _RUN_IT_AND_TELL.format(signals=signals), f'"$ALLOCATOR_MV" {exits} {len(gang.nodes)} '
+    given = f'"$ALLOCATOR_STARTED" {looking} "$ALLOCATOR_SLEEP" {telling}{shlex.join(process.command)}'
+    task = f"/bin/sh -c {shlex.quote(text)} {given}"
     return _SCRIPT.format(
         exports="\n".join(exports),
-        signals=" ".join(name.removeprefix("SIG") for name in CHECKPOINT_SIGNALS),
+        signals=signals,
         command=_alone(task, gang) if gang.is_alone else _together(task, gang),
         needed=0 if gang.is_alone else len(gang.nodes),
         holder=shlex.quote(str(holder)),
         spool=shlex.quote(str(spool)),
+        exits=exits,
     )
 
 
@@ -144,15 +157,39 @@ ALLOCATOR_HOLDER=$1; ALLOCATOR_PAUSE=$2; ALLOCATOR_SLEEP=$3; shift 3
     fi
   done
 ) < /dev/null > /dev/null 2>&1 &
-exec "$@"
 """
 """What each task does first; the command is its arguments, and no part of this text. Its process group is that of all
 tasks of the gang on this node. No variable of a job can have such names as those here."""
+
+_RUN_IT = """exec "$@"
+"""
+
+_RUN_IT_AND_TELL = """ALLOCATOR_MV=$1; ALLOCATOR_EXITS=$2; ALLOCATOR_TASKS=$3; shift 3
+# what tells the command to end must not end this
+trap : {signals}
+"$@"
+ALLOCATOR_CODE=$?
+if [ "$ALLOCATOR_CODE" -eq 0 ]; then
+  {{
+    # not with a colon, which would end this where the folder is gone, as of what goes on as another run
+    printf '' > "$0.done/$ALLOCATOR_RANK"
+    set -- "$0.done"/*
+    [ "$#" -eq "$ALLOCATOR_TASKS" ] && read -r ALLOCATOR_ID ALLOCATOR_RUN ALLOCATOR_REST < "$ALLOCATOR_HOLDER" &&
+      [ "$ALLOCATOR_ID" = "$SLURM_JOB_ID" ] && printf '0\\n' > "$0.done/part-$ALLOCATOR_RANK" &&
+      "$ALLOCATOR_MV" "$0.done/part-$ALLOCATOR_RANK" "$ALLOCATOR_EXITS/$ALLOCATOR_RUN"
+  }} < /dev/null > /dev/null 2>&1
+fi
+exit "$ALLOCATOR_CODE"
+"""
+"""Whoever of a gang sees that all have succeeded says so: srun tells the script some tenths of a second later. Where
+nobody sees it, as on a file system that shows files late, the script says it.
+"""
 
 _SCRIPT = """#!/bin/sh
 # The job's own variables, of which PATH may be one, are set for its command only: what runs beside it is found before.
 ALLOCATOR_SRUN=$(command -v srun)
 ALLOCATOR_SLEEP=$(command -v sleep)
+ALLOCATOR_MV=$(command -v mv)
 allocator_holds() {{
   {{ read -r ALLOCATOR_ID ALLOCATOR_RUN ALLOCATOR_REST < {holder}; }} 2> /dev/null &&
     [ "$ALLOCATOR_ID" = "$SLURM_JOB_ID" ]
@@ -174,7 +211,10 @@ allocator_all_started() {{
 ALLOCATOR_TRIES=0
 while :; do
   ALLOCATOR_STARTED={spool}/"$ALLOCATOR_RUN.started"
-  mkdir "$ALLOCATOR_STARTED" 2> /dev/null || {{ rm -rf "$ALLOCATOR_STARTED"; mkdir "$ALLOCATOR_STARTED"; }}
+  mkdir "$ALLOCATOR_STARTED" "$ALLOCATOR_STARTED.done" 2> /dev/null || {{
+    rm -rf "$ALLOCATOR_STARTED" "$ALLOCATOR_STARTED.done"
+    mkdir "$ALLOCATOR_STARTED" "$ALLOCATOR_STARTED.done"
+  }}
   (
 {exports}
 exec {command}
@@ -187,10 +227,9 @@ exec {command}
   ALLOCATOR_TRIES=$((ALLOCATOR_TRIES + 1))
   sleep 2
 done
-if allocator_holds; then
-  ALLOCATOR_ENDED={spool}/"$ALLOCATOR_RUN.exit"
-  printf '%s\\n' "$ALLOCATOR_CODE" > "$ALLOCATOR_ENDED.part" &&
-    mv "$ALLOCATOR_ENDED.part" "$ALLOCATOR_ENDED"
+if allocator_holds && [ ! -e {exits}/"$ALLOCATOR_RUN" ]; then
+  ALLOCATOR_PART={spool}/"$ALLOCATOR_RUN.part"
+  printf '%s\\n' "$ALLOCATOR_CODE" > "$ALLOCATOR_PART" && mv "$ALLOCATOR_PART" {exits}/"$ALLOCATOR_RUN"
 fi
 exit "$ALLOCATOR_CODE"
 """

@@ -47,6 +47,8 @@ _TOLD_LATE_SECONDS = 3.0
 are, and what Slurm says of it was so up to a second ago."""
 _NODES_SECONDS = 1.0
 """From look to look at the nodes at least: what is wanted shall not wait for them each time."""
+_SOON_SECONDS = 0.1
+"""To the next look at the jobs while something waits for one of them to leave."""
 _AT_ONCE = 8
 """Commands of Slurm's that change something."""
 
@@ -88,6 +90,9 @@ class Bridge:
         )
         self._nodes: tuple[SlurmNode, ...] = ()
         self._nodes_due = 0.0
+        self._jobs: tuple[SlurmJob, ...] = ()
+        """As of the last look, and what was submitted since."""
+        self._jobs_due = 0.0
         self._answering: frozenset[str] = frozenset()
         """Nodes whose daemons did when the controller last told: a node that was dead then lives for nobody's sake."""
         self._stopping: dict[str, asyncio.Task[None]] = {}
@@ -127,6 +132,7 @@ class Bridge:
                     pause = 1
                     self._seen()
                 except (SlurmAway, SlurmRefused, OSError) as away:  # whatever is wrong with Slurm or the spool may pass
+                    self._jobs_due = 0.0  # it may have taken what it was given, and its answer was lost
                     log.warning("slurm is away: %s", away)
                     with suppress(AllocatorError):  # so is the daemon: the next poll says so
                         async with self._telling:
@@ -134,7 +140,9 @@ class Bridge:
                     pause = min(_MOST_PAUSE, pause * 2)
                 except AllocatorError as error:
                     log.warning("the daemon is away: %s", error)
-                await self._wait(self._settings.poll_seconds * pause)
+                await self._wait(
+                    max(self._jobs_due - time.monotonic(), 0.0) if pause == 1 else self._settings.poll_seconds * pause
+                )
         finally:
             self._daemon.end()
             stopping = [looking, *self._stopping.values()]
@@ -149,15 +157,22 @@ class Bridge:
                 await self._woken.wait()
 
     async def _poll(self) -> None:
+        """What is wanted newly is begun by what the last look at the jobs showed, and what was submitted since: nobody
+        else submits a run that is wanted for the first time.
+        """
         looks = time.monotonic() >= self._nodes_due
         if looks:
             self._nodes = await self._control.nodes()
             self._nodes_due = time.monotonic() + max(_NODES_SECONDS, self._settings.poll_seconds)
             self._answering = frozenset(node.name for node in self._nodes if node.answers)
-        jobs = await self._control.jobs()
+        is_new = time.monotonic() >= self._jobs_due
+        if is_new:
+            self._jobs = await self._control.jobs()
+            self._jobs_due = time.monotonic() + self._settings.poll_seconds
+            self._polled.set()
+            self._polled = asyncio.Event()
+        jobs = self._jobs
         self._live = frozenset(job.id for job in jobs if job.is_live)
-        self._polled.set()
-        self._polled = asyncio.Event()
         desired = dict(self._daemon.desired)  # what is wanted, and of which nodes that is known, from one moment
         mine, wanted = reconcile.ours_in(jobs), gangs_of(desired.values())
         self._present = frozenset(run for run, job in mine.items() if job.is_live)
@@ -184,6 +199,12 @@ class Bridge:
             everywhere - self._answering,
             self._outcomes.leaving(),
         )
+        being_left = reconcile.nodes_being_left(self._outcomes.leaving(), mine)
+        if any(run not in mine and reconcile.waits_for_room(gang, being_left) for run, gang in wanted.items()):
+            self._jobs_due = min(self._jobs_due, time.monotonic() + _SOON_SECONDS)
+        if not is_new and not all(isinstance(action, Submit | Name) for action in actions):
+            self._jobs_due = 0.0  # what waited then may run by now: nothing is stopped for what was
+            actions = tuple(action for action in actions if isinstance(action, Submit | Name))
         await together([self._tell(), self._act(actions)])
 
     def _unknown(self, mine: Mapping[Run, SlurmJob]) -> frozenset[str]:
@@ -244,14 +265,13 @@ class Bridge:
     async def _look_for_successes(self) -> None:
         """A place that is free is told so when it is, not at the next poll; whatever is wrong, the next poll says."""
         while True:
-            began = time.monotonic()
             try:
                 with suppress(OSError, AllocatorError):
                     if await self._outcomes.look():
                         await self._tell()
             except Exception:  # else nobody would look any more, and nobody say so
                 log.exception("looking for successes failed; it goes on")
-            await self._outcomes.rest(time.monotonic() - began)
+            await self._outcomes.rest()
 
     async def _tell(self) -> None:
         """One at a time, so that what is told last is what was known last."""
@@ -301,6 +321,7 @@ class Bridge:
         except SlurmRefused as refused:
             self._outcomes.refuse(gang.run, str(refused))
             raise
+        self._jobs += (SlurmJob(slurm_id, "PENDING", (), "", comment_of(gang.run)),)
         log.info("submitted %s as slurm job %s", gang.run.job_id, slurm_id)
         return slurm_id
 

@@ -53,6 +53,11 @@ class Gang:
         return tuple(node for node, _ in self.replicas)
 
     @property
+    def is_laid_out_by_room(self) -> bool:
+        """Whether how many replicas each node has depends on the room that Slurm sees when it begins."""
+        return self.replicas_per_node is None
+
+    @property
     def replicas_per_node(self) -> int | None:
         """None where they differ."""
         counts = set(Counter(self.nodes).values())

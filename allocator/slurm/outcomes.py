@@ -18,10 +18,8 @@ from allocator.slurm.spool import Spool
 
 _MOST_REFUSALS = 5
 """Of one run: then it has failed. What Slurm says no to once it may take the next time, but hardly after that."""
-_LOOK_SECONDS = 0.05
-"""From look to look at the spool, at least."""
-_REST = 20
-"""So many times what a look took passes before the next: however many runs there are, it is a small part of a core."""
+_LOOK_SECONDS = 0.02
+"""From look to look at the spool."""
 _LAST_WORDS_SECONDS = 10.0
 """So long after its success a run may still be in Slurm's books as running; then it is stopped like any other."""
 
@@ -72,14 +70,15 @@ class Outcomes:
         """Whether runs under way have succeeded meanwhile. Of those only: a failure may be their node's, which Slurm
         tells better.
         """
-        found = await asyncio.to_thread(self._successes, [run for run in self._under_way if run not in self.ended])
+        runs = [run for run in self._under_way if run not in self.ended]
+        found = await asyncio.to_thread(self._successes, runs) if runs else {}
         self._succeeded |= dict.fromkeys(found, time.monotonic())
         self.ended = {**self.ended, **found}
         return bool(found)
 
-    async def rest(self, took: float) -> None:
-        """Until the next look, if the last one took so many seconds."""
-        await asyncio.sleep(max(_LOOK_SECONDS, _REST * took))
+    async def rest(self) -> None:
+        """Until the next look."""
+        await asyncio.sleep(_LOOK_SECONDS)
 
     def leaving(self) -> frozenset[Run]:
         """Those that have succeeded and end by themselves, any moment."""
@@ -88,7 +87,10 @@ class Outcomes:
 
     def _successes(self, runs: list[Run]) -> dict[Run, Ended]:
         found = {}
+        written = self._spool.exits()
         for run in runs:
+            if run.file_name not in written:
+                continue
             text = self._spool.exit_text(run)
             if text is not None and _is_success(ended := reconcile.written_end(text)):
                 found[run] = ended

@@ -139,10 +139,12 @@ def actions(
     of them are. A job whose earlier start still ends is not started again, unless that goes on as this one: both would
     use the same files. On a `silent` node (its daemon does not answer) nobody can wait for that: there the fence keeps
     them apart. `ended` is from the spool. `named`: Slurm jobs that are known to be named as those that may run.
-    `leaving`: runs that have succeeded, and whose Slurm jobs end by themselves.
+    `leaving`: runs that have succeeded, and whose Slurm jobs end by themselves. A gang that Slurm lays out by the room
+    that it sees waits until they have left its nodes.
     """
     jobs = tuple(jobs)
     mine = ours_in(jobs)
+    being_left = nodes_being_left(leaving, mine)
     still_there = {run.job_id for run, job in mine.items() if job.is_live and silent.isdisjoint(job.nodes)}
     found: list[Action] = []
     kept: set[str] = set()
@@ -155,6 +157,8 @@ def actions(
             if waits is not None:
                 found += [] if gang.waits else [Resume(waits, run)]
                 kept.add(waits.id)
+            elif waits_for_room(gang, being_left):
+                continue
             elif not gang.waits and run.job_id not in still_there:
                 found.append(Submit(gang))
         elif job is not None and job.is_live and job.id not in named and run not in leaving:
@@ -174,6 +178,17 @@ def actions(
         elif duplicate or unwanted:
             found.append(Stop(job, other))
     return tuple(found)
+
+
+def nodes_being_left(leaving: Iterable[Run], mine: Mapping[Run, SlurmJob]) -> frozenset[str]:
+    """Nodes on which something has succeeded and is still in Slurm's books."""
+    jobs = (mine[run] for run in leaving if run in mine)
+    return frozenset(node for job in jobs if job.is_live for node in job.nodes)
+
+
+def waits_for_room(gang: Gang, being_left: frozenset[str]) -> bool:
+    """Whether Slurm would lay it out otherwise than decided, because it sees less room."""
+    return gang.is_laid_out_by_room and not being_left.isdisjoint(gang.nodes)
 
 
 def _waiting_for(

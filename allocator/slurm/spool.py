@@ -15,6 +15,11 @@ from allocator.engine.runs import Run
 _CLOSED = "closed-nodes"
 
 
+def exits_folder(spool: Path) -> Path:
+    """Of the exit codes alone, a file per run: whoever looks for new ones lists no more than those."""
+    return spool / "exits"
+
+
 class Spool:
     """At the same place on all nodes. Raises OSError."""
 
@@ -22,7 +27,7 @@ class Spool:
         self._folder = folder
 
     def prepare(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        exits_folder(self._folder).mkdir(parents=True, exist_ok=True)
 
     def hosts(self, run: Run) -> Path:
         """Where the nodes of its replicas are written for sbatch."""
@@ -31,9 +36,13 @@ class Spool:
     def exit_text(self, run: Run) -> str | None:
         """What its batch script wrote when it ended; None if it has not."""
         try:
-            return self._of(run, "exit").read_text(encoding="ascii", errors="replace")
+            return self._exit(run).read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
             return None
+
+    def exits(self) -> frozenset[str]:
+        """File names of the runs whose batch scripts wrote what they ended with. FileNotFoundError unless prepared."""
+        return frozenset(file.name for file in exits_folder(self._folder).iterdir())
 
     def has_begun(self, run: Run) -> bool:
         """Whether one of its tasks has."""
@@ -51,9 +60,10 @@ class Spool:
 
     def forget(self, run: Run) -> None:
         """Only what it printed stays."""
-        for what in ("hosts", "exit"):
-            self._of(run, what).unlink(missing_ok=True)
-        shutil.rmtree(self._of(run, "started"), ignore_errors=True)
+        for file in (self._of(run, "hosts"), self._exit(run)):
+            file.unlink(missing_ok=True)
+        for what in ("started", "started.done"):
+            shutil.rmtree(self._of(run, what), ignore_errors=True)
 
     def closed_nodes(self) -> frozenset[str]:
         """Those that we closed, or whoever drove before us; perhaps some more."""
@@ -66,6 +76,9 @@ class Spool:
         new = self._folder / f"{_CLOSED}.part"
         new.write_text("".join(f"{node}\n" for node in sorted(nodes)), encoding="utf-8")
         new.replace(self._folder / _CLOSED)
+
+    def _exit(self, run: Run) -> Path:
+        return exits_folder(self._folder) / run.file_name
 
     def _of(self, run: Run, what: str) -> Path:
         return self._folder / f"{run.file_name}.{what}"

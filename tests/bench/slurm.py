@@ -42,8 +42,8 @@ TOGETHER = os.environ.get("BENCH_SLURM_TOGETHER", "0") != "0"
 KEEP = os.environ.get("BENCH_SLURM_KEEP", "")
 CORES = 4
 MEMORY = 16 * 2**20
-INTERVAL = "0.1"
-"""Seconds from round to round. Slurm looks once a second: what is decided soon is there at its next look."""
+INTERVAL = "1"
+"""Seconds from round to round, at most: where something has happened, the next comes early."""
 AWAY_SECONDS = 30.0
 """How long killed nodes stay away."""
 PATIENCE = 4.0

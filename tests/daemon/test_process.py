@@ -54,6 +54,22 @@ def submitted(client: Client, count: int = 1, **fields: float) -> list[Job]:
     return [answer for answer in answers if isinstance(answer, Job)]
 
 
+def test_what_happens_is_answered_at_once_however_rare_rounds_are(tmp_path: Path) -> None:
+    """A job that comes, one that takes the place of another that has ended, and a node that comes."""
+    with running(tmp_path, ALLOCATOR_ROUNDS__INTERVAL_SECONDS="3600") as daemon, Client(daemon.address) as client:
+        client.create_queue(Queue("q"))
+        client.register_node(node(gpu=1))
+        first, second = submitted(client, 2, gpu=1)
+        wait_for(lambda: client.job(first.id).state is JobState.RUNNING, "a node for the first")
+        allocation = client.job(first.id).allocation
+        assert allocation is not None
+        client.heartbeat("n1", [ReplicaReport(first.id, 0, allocation.epoch, ReplicaState.SUCCEEDED)])
+        wait_for(lambda: client.job(second.id).state is JobState.RUNNING, "the first one's place")
+        (third,) = submitted(client, 1, gpu=1)
+        client.register_node(node("n2", gpu=1))
+        wait_for(lambda: client.job(third.id).state is JobState.RUNNING, "the new node")
+
+
 def test_what_was_acknowledged_survives_kill_9_under_load(daemon: DaemonProcess, client: Client) -> None:
     """Submitters run while rounds start jobs; the power goes; everything anybody was told is still there."""
     told: list[str] = []

@@ -88,6 +88,27 @@ def test_it_gives_each_node_one_first_and_then_all_that_there_is_room_for() -> N
         assert Counter(each.node for each in started.allocation.placement.replicas) == expected
 
 
+@pytest.mark.parametrize(
+    ("room", "replicas", "expected"),
+    [
+        ({"a": 3, "b": 2}, 4, {"a": 2, "b": 2}),  # which it can be told
+        ({"a": 2, "b": 1, "c": 1}, 3, {"a": 1, "b": 1, "c": 1}),  # on one node more
+        ({"a": 4, "b": 4, "c": 2, "d": 2, "e": 3}, 6, {"a": 3, "e": 3}),  # where there is least room, on few
+        ({"a": 3, "b": 2, "c": 1, "d": 1, "e": 1}, 5, {"a": 3, "b": 2}),  # not on five instead of two
+        ({"a": 4, "b": 1}, 5, {"a": 4, "b": 1}),
+    ],
+)
+def test_as_many_on_each_node_where_its_engine_lays_it_out(
+    room: dict[str, int], replicas: int, expected: dict[str, int]
+) -> None:
+    able = ALL - {EngineCapability.PLACE_REPLICAS}
+    nodes = [node(name, cpu=cores, capabilities=able) for name, cores in room.items()]
+    gang = waiting(1, way(cpu=1, replicas=replicas))
+    (started,) = applied(snapshot(nodes, [gang]), decide(snapshot(nodes, [gang]))).jobs
+    assert started.allocation is not None
+    assert Counter(each.node for each in started.allocation.placement.replicas) == expected
+
+
 # --- the part of a divisible job
 
 

@@ -22,6 +22,7 @@ from allocator.intake.commands import ReplicaReport, ReplicaState
 from allocator.slurm.bridge import Bridge, Settings
 from allocator.slurm.control import Control
 from allocator.slurm.gangs import comment_of
+from allocator.slurm.spool import exits_folder
 
 PATIENCE = 60.0
 _PROGRAM = """#!/bin/sh
@@ -274,7 +275,7 @@ async def test_a_success_is_told_when_it_is_written(
         asked = len(slurm.called("squeue"))
         await scene.until(lambda: len(slurm.called("squeue")) > asked)  # no poll tells anything for some seconds
         polls = scene.polls
-        (tmp_path / "spool" / f"{run.file_name}.exit").write_text("0\n")
+        (exits_folder(tmp_path / "spool") / run.file_name).write_text("0\n")
         await scene.until(lambda: any(report.state is ReplicaState.SUCCEEDED for report in daemon.reports))
         assert scene.polls == polls
         (slurm.folder / "squeue.takes").unlink()
@@ -290,7 +291,7 @@ async def test_a_failure_that_slurm_has_not_told_of_may_be_the_nodes(tmp_path: P
     daemon.desired = {"a": replica("a", run)}
     (slurm.folder / "squeue.says").write_text(f"6|RUNNING|a|1|1|1|None|{comment_of(run)}\n")
     async with driving(tmp_path, slurm, daemon) as scene:
-        (tmp_path / "spool" / f"{run.file_name}.exit").write_text("1\n")
+        (exits_folder(tmp_path / "spool") / run.file_name).write_text("1\n")
         await scene.polled(4)
         assert {report.state for report in daemon.reports} == {ReplicaState.RUNNING}
         (slurm.folder / "squeue.says").write_text(f"6|FAILED|a|1|1|1|None|{comment_of(run)}\n")

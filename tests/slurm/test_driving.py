@@ -41,9 +41,11 @@ def test_gangs_run_where_they_were_placed_with_what_they_need_to_know(driven: Dr
     assert max([line[3] for line in told].count(node) for node in driven.slurm.nodes) <= 2, "four cores, two each"
 
 
-@pytest.mark.parametrize(("replicas", "cores", "limit"), [(4, 1, 2), (3, 2, None), (5, 1, None)])
+@pytest.mark.parametrize(
+    ("replicas", "cores", "limit", "nodes"), [(4, 1, 2, 2), (3, 2, None, 3), (5, 1, None, 2), (7, 2, None, 4)]
+)
 def test_slurm_gives_each_node_of_a_gang_what_was_decided(
-    driven: Driven, replicas: int, cores: int, limit: int | None
+    driven: Driven, replicas: int, cores: int, limit: int | None, nodes: int
 ) -> None:
     """Else what is free to us is not to Slurm, and whoever is placed there waits for the gang's end."""
     limits = Constraints(at_most=(AtMost(limit, NODE_DOMAIN),)) if limit else UNCONSTRAINED
@@ -65,7 +67,7 @@ def test_slurm_gives_each_node_of_a_gang_what_was_decided(
     decided = Counter(replica.node for replica in allocation.placement.replicas)
     driven.client.cancel([job])
     driven.wait_until_ended(job)
-    assert len(decided) == 2
+    assert len(decided) == nodes
     assert given == {node: count * cores for node, count in decided.items()}
 
 

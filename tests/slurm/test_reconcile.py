@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,9 +15,8 @@ from allocator.domain.process import Process
 from allocator.domain.resources import Resources
 from allocator.engine.runs import Run, Wanted
 from allocator.intake.commands import ReplicaState
-from allocator.slurm.batch import script, submission
+from allocator.slurm.batch import submission
 from allocator.slurm.gangs import Gang, comment_of, gangs_of, known_of, run_of
-from allocator.slurm.holders import Holders
 from allocator.slurm.observed import SlurmJob
 from allocator.slurm.reconcile import (
     Ended,
@@ -206,6 +202,22 @@ def test_one_run_is_never_there_twice(states: list[str], is_wanted: bool, is_wri
     assert live <= is_wanted
 
 
+def test_a_gang_that_slurm_lays_out_by_room_waits_until_what_leaves_its_nodes_has_left() -> None:
+    """Else Slurm sees less room on one of them than was decided on. Who has one replica, or as many on each, need not
+    wait: that Slurm does as it is told.
+    """
+    other = Run("j2", Epoch(1, 1))
+    succeeded = job(5, "RUNNING", other, nodes=("b",))
+    for places, is_submitted in ((("a", "a", "b"), False), (("a", "b"), True), (("b",), True), (("a", "a", "c"), True)):
+        wanted = {RUN: gang(*places)}
+        nodes = NODES | {"c"}
+        found = actions(wanted, [succeeded], {}, nodes, nodes, leaving=frozenset((other,)))
+        assert [type(each) for each in found] == [Submit] * is_submitted, places
+    assert len(actions({RUN: gang("a", "a", "b")}, [], {}, NODES, NODES, leaving=frozenset((other,)))) == 1, (
+        "it has left"
+    )
+
+
 def test_how_it_ended() -> None:
     whole = gang("a", "b")
     assert outcome(whole, None, None) is None
@@ -225,72 +237,6 @@ def test_how_it_ended() -> None:
     assert "whole ones" in (outcome(half, None, None) or Ended(ReplicaState.RUNNING)).message
 
 
-@pytest.mark.parametrize("word", ["$(touch never)", "`id`", "a'b\"c", "{braces} %s %t", "new\nline", "--flag", "\\"])
-def test_no_word_of_a_job_is_read_by_a_shell(word: str, tmp_path: Path) -> None:
-    """The script of one replica, and that of a gang with srun left out: each word comes through as it is."""
-    process = Process(
-        ("python3", "-c", "import sys,os;print(ascii(sys.argv[1:]+[os.environ['X']]))", word), (("X", word),)
-    )
-    assert Holders(tmp_path, 10.0).claim(RUN, "17")
-    step = '"$ALLOCATOR_SRUN" --kill-on-bad-exit=1 --export=ALL -- '
-    for whole in (gang("a", process=process), gang("a", "b", process=process)):
-        text = script(whole, tmp_path, 10.0)
-        assert (step in text) == (len(whole.nodes) > 1)
-        plain = text.replace(step, "", 1)
-        ran = subprocess.run(["sh", "-c", plain], capture_output=True, text=True, cwd=tmp_path, check=True, env=SLURMS)
-        assert ran.stdout == ascii([word, word]) + "\n"
-        assert (tmp_path / f"{RUN.file_name}.exit").read_text() == "0\n"
-    assert not (tmp_path / "never").exists()
-
-
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_variables_of_a_job_are_for_its_command_only(tmp_path: Path, replicas: int) -> None:
-    """Not for the script around it: it finds its programs, and the job its variables, whatever they are called."""
-    srun = tmp_path / "srun"
-    srun.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n')
-    srun.chmod(0o755)
-    names = ("PATH", "code", "tries", "command", "id", "run", "rest", "holder", "pause", "started", "ended")
-    wanted = {name: f"its {name}" for name in names} | {"PATH": "/nowhere"}
-    told = f"import os; print(all(os.environ.get(n) == v for n, v in {wanted}.items()))"
-    process = Process((sys.executable, "-c", told), tuple(sorted(wanted.items())))
-    first, *others = gang(*"ab"[:replicas], process=process).replicas
-    assert Holders(tmp_path, 10.0).claim(RUN, "17")
-    text = script(Gang(RUN, (Wanted(first[0], replace(first[1], failures=0)), *others)), tmp_path, 10.0)
-    environment = SLURMS | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    ran = subprocess.run(["/bin/sh", "-c", text], capture_output=True, text=True, check=True, env=environment)
-    assert (ran.stdout, ran.stderr) == ("True\n", "")
-    assert (tmp_path / f"{RUN.file_name}.exit").read_text() == "0\n"
-    assert "ALLOCATOR_ATTEMPT=1\n" in text
-
-
-def test_a_gang_that_could_not_be_started_whole_is_started_again(tmp_path: Path) -> None:
-    """An srun that loses a node at its first try, as a node's death makes it; then one whose command really fails."""
-    (tmp_path / "bin").mkdir()
-    srun = tmp_path / "bin" / "srun"
-    srun.write_text(
-        '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift\n'
-        'SLURM_PROCID=0 "$@"; code=$?\n'
-        "if [ ! -e tried ]; then touch tried; exit 233; fi\n"
-        'SLURM_PROCID=1 "$@"; exit "$code"\n'
-    )
-    srun.chmod(0o755)
-    assert Holders(tmp_path, 10.0).claim(RUN, "17")
-    text = script(gang("a", "b", process=Process(("sh", "-c", "echo ran; exit 3"))), tmp_path, 10.0)
-    environment = SLURMS | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
-    ran = subprocess.run(["sh", "-c", text], capture_output=True, text=True, cwd=tmp_path, check=False, env=environment)
-    assert (ran.returncode, ran.stdout) == (3, "ran\n" * 3)
-    assert (tmp_path / f"{RUN.file_name}.exit").read_text() == "3\n"
-
-
-def test_a_file_that_cannot_be_written_fails_the_job_at_once(tmp_path: Path) -> None:
-    assert Holders(tmp_path, 10.0).claim(RUN, "17")
-    text = script(gang("a", process=Process(("echo", "x"), output="no/such/folder")), tmp_path, 10.0)
-    ran = subprocess.run(["sh", "-c", text], capture_output=True, text=True, cwd=tmp_path, check=False, env=SLURMS)
-    assert ran.returncode != 0
-    assert "no/such/folder" in ran.stderr
-    assert (tmp_path / f"{RUN.file_name}.exit").read_text() == f"{ran.returncode}\n"
-
-
 def test_what_is_submitted() -> None:
     process = Process(("true",), directory="/srv/w", output="out-%j-%r-%a-%n.log")
     whole = gang("a", "a", "b", process=process)
@@ -302,4 +248,7 @@ def test_what_is_submitted() -> None:
         wanted.arguments
     )
     assert wanted.hosts == "a\na\nb\n"
+    assert "--nice=100" in wanted.arguments, "what it is given depends on who else has begun"
+    even = submission(gang("a", "a", "b", "b"), Path("/spool"), "", {}, 10.0).arguments
+    assert ("--ntasks-per-node=2" in even, "--nice=100" in even) == (True, False)
     assert shlex.quote("--output=./out-j1-%t--%N.log") in wanted.script
