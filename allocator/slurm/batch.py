@@ -20,6 +20,8 @@ from allocator.slurm.holders import holder_file, looks_every
 from allocator.slurm.observed import MIB
 from allocator.slurm.spool import exits_folder
 
+MOST_LATE_SECONDS = 60
+"""How long what a node wrote to a shared file system may take until it is seen elsewhere."""
 _NICE = 100
 """What takes as much off a job's priority puts it behind others of the same user that came a little later."""
 
@@ -116,6 +118,7 @@ def script(gang: Gang, spool: Path, fence_seconds: float) -> str:
         signals=signals,
         command=_alone(task, gang) if gang.is_alone else _together(task, gang),
         needed=0 if gang.is_alone else len(gang.nodes),
+        late=MOST_LATE_SECONDS,
         holder=shlex.quote(str(holder)),
         spool=shlex.quote(str(spool)),
         exits=exits,
@@ -208,6 +211,17 @@ allocator_all_started() {{
   ALLOCATOR_STARTED={spool}/"$ALLOCATOR_RUN.started"
   [ "$(ls "$ALLOCATOR_STARTED" | wc -l)" -ge {needed} ]
 }}
+# srun ends with 0 though a node has died, if all other tasks do; what they wrote may be seen late
+allocator_all_succeeded() {{
+  ALLOCATOR_WAITED=0
+  until [ {needed} -eq 0 ] || [ ! -d "$ALLOCATOR_STARTED.done" ] ||
+    [ "$(ls "$ALLOCATOR_STARTED.done" | wc -l)" -ge {needed} ]
+  do
+    if [ "$ALLOCATOR_WAITED" -ge {late} ]; then return 1; fi
+    ALLOCATOR_WAITED=$((ALLOCATOR_WAITED + 1))
+    sleep 1
+  done
+}}
 ALLOCATOR_TRIES=0
 while :; do
   ALLOCATOR_STARTED={spool}/"$ALLOCATOR_RUN.started"
@@ -227,6 +241,10 @@ exec {command}
   ALLOCATOR_TRIES=$((ALLOCATOR_TRIES + 1))
   sleep 2
 done
+if [ "$ALLOCATOR_CODE" -eq 0 ] && ! allocator_all_succeeded; then
+  echo "a task was lost with its node" >&2
+  ALLOCATOR_CODE=1
+fi
 if allocator_holds && [ ! -e {exits}/"$ALLOCATOR_RUN" ]; then
   ALLOCATOR_PART={spool}/"$ALLOCATOR_RUN.part"
   printf '%s\\n' "$ALLOCATOR_CODE" > "$ALLOCATOR_PART" && mv "$ALLOCATOR_PART" {exits}/"$ALLOCATOR_RUN"

@@ -1,10 +1,11 @@
 """Drives a Slurm cluster: submits and stops jobs as the daemon decides, and reports what became of them.
 
-One poll asks the controller for nodes, unless that was less than a second ago, and then for jobs, does what `reconcile`
-says, some of it at once, and has heartbeats sent for every node whose daemon answers, when there is news or it is time
-(`nodes`). While the controller is away nothing is done and no heartbeat says that all is well for longer than the
-daemon's lease: heartbeats go on, because running jobs do, but nothing new is reported, except successes: between polls
-one looks for them in the spool, and reports them at once.
+One poll asks the controller for nodes, unless that was less than a second ago, and then for jobs, unless it was woken
+in between: then what is newly wanted is submitted by what is known of them. It does what `reconcile` says, some of it
+at once, and has heartbeats sent for every node whose daemon answers, when there is news or it is time (`nodes`). While
+the controller is away nothing is done and no heartbeat says that all is well for longer than the daemon's lease:
+heartbeats go on, because running jobs do, but nothing new is reported, except successes: between polls one looks for
+them in the spool, and reports them at once.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ class Bridge:
             self._nodes = await self._control.nodes()
             self._nodes_due = time.monotonic() + max(_NODES_SECONDS, self._settings.poll_seconds)
             self._answering = frozenset(node.name for node in self._nodes if node.answers)
-        is_new = time.monotonic() >= self._jobs_due
+        is_new = looks or time.monotonic() >= self._jobs_due  # what nodes hold is told apart by the jobs of that moment
         if is_new:
             self._jobs = await self._control.jobs()
             self._jobs_due = time.monotonic() + self._settings.poll_seconds

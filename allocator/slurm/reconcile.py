@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from allocator.engine.runs import Run
 from allocator.intake.commands import ReplicaReport, ReplicaState
-from allocator.slurm.batch import unsuitable
+from allocator.slurm.batch import MOST_LATE_SECONDS, unsuitable
 from allocator.slurm.gangs import Gang, run_of
 from allocator.slurm.observed import SlurmJob
 
@@ -99,8 +99,6 @@ class Ended:
     exit_code: int | None = None
 
 
-MOST_LATE_SECONDS = 60.0
-"""How long what a node wrote to a shared file system may take until it is seen elsewhere."""
 GONE_WITH_ITS_NODE = frozenset(("NODE_FAIL", "PREEMPTED"))
 _MEANING = {
     "TIMEOUT": "reached Slurm's time limit",

@@ -108,10 +108,10 @@ class Daemon:
 class Scene:
     """A bridge that runs between both."""
 
-    def __init__(self, folder: Path, slurm: Slurm, daemon: Daemon) -> None:
+    def __init__(self, folder: Path, slurm: Slurm, daemon: Daemon, poll_seconds: float = 0.02) -> None:
         self.slurm, self.daemon, self.spool = slurm, daemon, folder / "spool"
         client: Any = daemon
-        self.bridge = Bridge(client, slurm.control, Settings(self.spool, poll_seconds=0.02), self._polled)
+        self.bridge = Bridge(client, slurm.control, Settings(self.spool, poll_seconds=poll_seconds), self._polled)
         self.task = asyncio.create_task(self.bridge.run())
         self.polls = 0
 
@@ -140,10 +140,12 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
 
 
 @asynccontextmanager
-async def driving(folder: Path, slurm: Slurm, daemon: Daemon) -> AsyncIterator[Scene]:
-    scene = Scene(folder, slurm, daemon)
+async def driving(
+    folder: Path, slurm: Slurm, daemon: Daemon, poll_seconds: float = 0.02, polls: int = 2
+) -> AsyncIterator[Scene]:
+    scene = Scene(folder, slurm, daemon, poll_seconds)
     try:
-        await scene.polled()
+        await scene.polled(polls)
         yield scene
     finally:
         scene.task.cancel()
@@ -284,6 +286,40 @@ async def test_a_success_is_told_when_it_is_written(
         assert slurm.called("scancel") == []
         monkeypatch.setattr("allocator.slurm.outcomes._LAST_WORDS_SECONDS", 0.0)  # it hangs
         await scene.until(lambda: "scancel 6" in slurm.called("scancel"))
+
+
+async def test_what_is_newly_wanted_is_submitted_without_a_look_and_nothing_is_stopped_without_one(
+    tmp_path: Path, slurm: Slurm
+) -> None:
+    daemon, run = Daemon(), Run("j1", Epoch(2, 0))
+    async with driving(tmp_path, slurm, daemon, poll_seconds=600.0, polls=0) as scene:
+        looks = len(slurm.called("squeue"))
+        daemon.desired = {"a": replica("a", run)}
+        await scene.until(lambda: slurm.called("sbatch"))
+        seen = scene.polls
+        daemon.desired["b"] = NodeDesired("b", Epoch(5, 0), ())  # news of something else
+        await scene.until(lambda: scene.polls > seen)
+        assert (len(slurm.called("sbatch")), len(slurm.called("squeue"))) == (1, looks)
+        (slurm.folder / "squeue.says").write_text(f"7|RUNNING|a|1|1|1|None|{comment_of(run)}\n")
+        daemon.desired["a"] = NodeDesired("a", Epoch(6, 0), ())
+        await scene.until(lambda: slurm.called("scancel"))
+    calls = (slurm.folder / "calls").read_text().splitlines()
+    stopped = next(number for number, line in enumerate(calls) if line.startswith("scancel "))
+    assert calls[stopped] == "scancel --full --signal=TERM 7", "it runs, which was not known when it was submitted"
+    assert any(line.startswith("squeue ") for line in calls[calls.index(slurm.called("sbatch")[0]) : stopped])
+
+
+async def test_a_lost_answer_is_looked_for_before_it_is_submitted_again(tmp_path: Path, slurm: Slurm) -> None:
+    daemon, run = Daemon(), Run("j1", Epoch(2, 0))
+    async with driving(tmp_path, slurm, daemon, poll_seconds=600.0, polls=0) as scene:
+        (slurm.folder / "sbatch.fails").write_text("sbatch: error: Socket timed out on send/recv operation")
+        daemon.desired = {"a": replica("a", run)}
+        await scene.until(lambda: slurm.called("sbatch"))
+        (slurm.folder / "squeue.says").write_text(f"7|PENDING||1|1|1|None|{comment_of(run)}\n")
+        for number in range(3):
+            polls, daemon.desired["b"] = scene.polls, NodeDesired("b", Epoch(5 + number, 0), ())
+            await scene.until(lambda: scene.polls > polls)  # noqa: B023 - awaited here
+    assert len(slurm.called("sbatch")) == 1
 
 
 async def test_a_failure_that_slurm_has_not_told_of_may_be_the_nodes(tmp_path: Path, slurm: Slurm) -> None:

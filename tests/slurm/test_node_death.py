@@ -43,5 +43,29 @@ def test_a_job_runs_elsewhere_but_never_twice_at_once(driven: Driven, tmp_path: 
     driven.wait_for("the node is back", lambda: all(line.split()[1] == "idle" for line in sinfo(driven)))
 
 
+def test_a_gang_whose_node_dies_while_the_rest_ends_well_runs_again(driven: Driven, tmp_path: Path) -> None:
+    """Its srun ends with 0 then."""
+    command = (
+        'echo "$ALLOCATOR_RANK $SLURM_JOB_ID $SLURMD_NODENAME begun" >> "$0/told"; '
+        'while [ ! -e "$0/enough" ]; do sleep 0.1; done; echo "$ALLOCATOR_RANK $SLURM_JOB_ID - ended" >> "$0/told"'
+    )
+    (job,) = driven.submit("sh", "-c", command, str(tmp_path), replicas=2, cores=4)
+
+    def told(what: str) -> list[list[str]]:
+        lines = (tmp_path / "told").read_text().splitlines() if (tmp_path / "told").exists() else []
+        return [line.split()[:3] for line in lines if line.endswith(what)]
+
+    driven.wait_for("both run", lambda: len(told("begun")) == 2)
+    rank, first, node = told("begun")[1]
+    driven.slurm.power_off(node)
+    (tmp_path / "enough").touch()
+    driven.wait_for("the other one ends", lambda: len(told("ended")) == 1)
+    driven.slurm.call("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    (ended,) = driven.wait_until_ended(job)
+    driven.slurm.start_node(node)
+    assert (ended.state, ended.message) == (JobState.SUCCEEDED, "")
+    assert [slurm != first for which, slurm, _ in told("ended") if which == rank] == [True]
+
+
 def sinfo(driven: Driven) -> list[str]:
     return driven.slurm.call("sinfo", "--noheader", "--Node", "-o", "%N %T").splitlines()
