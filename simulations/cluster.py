@@ -17,79 +17,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from allocator.domain.cluster import Node
 from allocator.domain.placement import WHOLE, DesiredReplica, Epoch, NodeDesired, held
-from allocator.domain.resources import Resources
 from allocator.intake.commands import Command, Heartbeat, ReplicaReport, ReplicaState, ReportProgress
 from allocator.intake.ports import Ledger
 from simulations.agenda import Agenda
 from simulations.conditions import IDEAL, Conditions
+from simulations.gangs import Agent, Gang, Work
 from simulations.judging.runs import RunLog
 from simulations.usage import Usage
 from simulations.workload import Arrival
 
-BEFORE_ANY = Epoch(-1, -1)
 TOLD_AFTER = 60.0
 """Seconds of making progress after which a job reports how fast it is."""
-
-
-@dataclass(slots=True)
-class Work:
-    """What is left to do for one job. Seconds are of running in the fastest configuration unless said otherwise."""
-
-    arrival: Arrival
-    remaining: float
-    sequence: int = 0
-    """The job's number of admission."""
-    starts: int = 0
-    epoch: Epoch = BEFORE_ANY
-    """That of the newest gang there was."""
-    flavor: str = ""
-    """Where it ran last."""
-    restart_seconds: float = 0.0
-    """Time spent on restarts so far, in virtual seconds."""
-    end: float | None = None
-
-
-@dataclass(slots=True)
-class _Gang:
-    """A job's replicas where they are now. `since` is when it last began to make progress, None while it is halted."""
-
-    job_id: str
-    epoch: Epoch
-    start_epoch: Epoch
-    places: dict[int, str]
-    demand: Resources
-    """Of the whole gang."""
-    rate: float
-    """Work done per second, 1 in the fastest configuration."""
-    speed: float
-    """The same in the unit of the job's throughputs."""
-    factor: float = 1.0
-    """What interference leaves of the speed."""
-    since: float | None = None
-    restarting: float = 0.0
-    """Seconds after `since` before work goes on."""
-    generation: int = 0
-    """Counts starts and halts, so that what was planned for later knows whether it is still meant."""
-    planned: int = 0
-    """Counts completions that were planned: only the last one is meant."""
-    run: int = -1
-    """Its entry in the log of runs, while it makes progress."""
-
-
-@dataclass(slots=True)
-class _Agent:
-    """One node: its newest desired state, and whether it is up to act on it."""
-
-    node: Node
-    up: bool = True
-    epoch: Epoch = BEFORE_ANY
-    replicas: dict[tuple[str, int], DesiredReplica] = field(default_factory=dict)
 
 
 class BatchLedger(Ledger, Protocol):
@@ -141,11 +84,11 @@ class SimulatedCluster:
         self.finished = 0
         self._agenda = agenda
         self._ledger = ledger
-        self._agents = {node.name: _Agent(node) for node in nodes}
-        self._gangs: dict[str, _Gang] = {}
+        self._agents = {node.name: Agent(node) for node in nodes}
+        self._gangs: dict[str, Gang] = {}
         self._asked: dict[str, dict[tuple[str, int], DesiredReplica]] = {}
         self._down = 0
-        self._ending: dict[float, list[tuple[_Gang, int]]] = {}
+        self._ending: dict[float, list[tuple[Gang, int]]] = {}
         """By instant, the gangs that will be done then unless something happens to them: (gang, its `planned`)."""
         for agent in self._agents.values():
             self.usage.offer(agent.node.capacity, 1, agenda.now)
@@ -301,7 +244,7 @@ class SimulatedCluster:
         if configuration.throughput <= 0 or sample.demand != held(configuration.demand, sample.millis):
             self._note(f"job {job_id} started with {sample.demand} on {sample.flavor}, where it cannot run like that")
             return
-        gang = _Gang(
+        gang = Gang(
             job_id=job_id,
             epoch=sample.epoch,
             start_epoch=sample.start_epoch,
@@ -316,7 +259,7 @@ class SimulatedCluster:
 
     # --- the life of a gang ---
 
-    def _go(self, gang: _Gang, going_on: float | None = None) -> None:
+    def _go(self, gang: Gang, going_on: float | None = None) -> None:
         """Begin to make progress, unless a node is down; what goes on (`_start`) does not begin anew."""
         if not all(self._agents[node].up for node in gang.places.values()):
             return
@@ -351,7 +294,7 @@ class SimulatedCluster:
             return work.arrival.spec.restart_cost_seconds
         return measured.drawn(self._seed, work.sequence, work.starts)
 
-    def _plan_end(self, gang: _Gang) -> float:
+    def _plan_end(self, gang: Gang) -> float:
         """When it will be done, if nothing happens to it before."""
         end = self._agenda.now + gang.restarting + self.work[gang.job_id].remaining / (gang.rate * gang.factor)
         together = self._ending.get(end)
@@ -362,12 +305,12 @@ class SimulatedCluster:
         together.append((gang, gang.planned))
         return end
 
-    def _tell(self, gang: _Gang, generation: int) -> None:
+    def _tell(self, gang: Gang, generation: int) -> None:
         """The job reports how fast it runs, unless it was halted since this was planned."""
         if gang.generation == generation:
             self._ledger.execute(ReportProgress(gang.job_id, gang.speed, gang.epoch), self._agenda.now).result()
 
-    def _halt(self, gang: _Gang) -> None:
+    def _halt(self, gang: Gang) -> None:
         """Stop making progress, and keep what was done."""
         if gang.since is None:
             return
@@ -379,7 +322,7 @@ class SimulatedCluster:
         if self._conditions.interference:
             self._leave(gang)
 
-    def _settle(self, gang: _Gang) -> None:
+    def _settle(self, gang: Gang) -> None:
         """Count what was done until now."""
         assert gang.since is not None
         work = self.work[gang.job_id]
@@ -392,7 +335,7 @@ class SimulatedCluster:
 
     # --- interference ---
 
-    def _come(self, gang: _Gang) -> None:
+    def _come(self, gang: Gang) -> None:
         """The gang makes progress beside others from now on."""
         nodes = dict.fromkeys(gang.places.values())
         for node in nodes:
@@ -400,7 +343,7 @@ class SimulatedCluster:
         gang.factor = self._factor(gang)
         self._repace(nodes, gang.job_id)
 
-    def _leave(self, gang: _Gang) -> None:
+    def _leave(self, gang: Gang) -> None:
         """And no more."""
         nodes = dict.fromkeys(gang.places.values())
         for node in nodes:
@@ -417,13 +360,13 @@ class SimulatedCluster:
                 gang.factor = factor
                 self._plan_end(gang)
 
-    def _factor(self, gang: _Gang) -> float:
+    def _factor(self, gang: Gang) -> float:
         others = max(len(self._beside[node]) for node in gang.places.values()) - 1
         return 1.0 / (1.0 + self._conditions.interference * others)
 
     # --- ends ---
 
-    def _stop(self, gang: _Gang) -> None:
+    def _stop(self, gang: Gang) -> None:
         self._halt(gang)
         del self._gangs[gang.job_id]
 
@@ -452,7 +395,7 @@ class SimulatedCluster:
         for told in self._ledger.execute_all(heartbeats, end):
             told.result()
 
-    def _is_meant(self, gang: _Gang) -> bool:
+    def _is_meant(self, gang: Gang) -> bool:
         """Whether the scheduler wants all of the gang to run, so that it will hear of its end."""
         messages = self.messages
         return messages is None or all(

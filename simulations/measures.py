@@ -18,8 +18,8 @@ from allocator.domain.job import Job, JobState
 from allocator.domain.plan import Move
 from allocator.domain.resources import display_unit
 from allocator.rounds.report import STAGES, RoundReport, RoundSummary
-from simulations.cluster import Work
 from simulations.columns import Column, Kind, Table
+from simulations.gangs import Work
 from simulations.usage import FlavorShares
 
 FLOAT, INTEGER, TEXT = Kind.FLOAT, Kind.INTEGER, Kind.TEXT

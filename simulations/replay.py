@@ -23,10 +23,11 @@ from allocator.store.memory import MemoryStore
 from simulations import summary as summaries
 from simulations.agenda import Agenda
 from simulations.clock import Ending, VirtualClock
-from simulations.cluster import SimulatedCluster, Work
+from simulations.cluster import SimulatedCluster
 from simulations.columns import Table
 from simulations.conditions import IDEAL, Conditions
 from simulations.faults import Faults, NoFaults
+from simulations.gangs import Work
 from simulations.invariants import Invariants
 from simulations.judging.judge import Replayed, judge
 from simulations.measures import JOB_COLUMNS, Measures, add_job, add_refused

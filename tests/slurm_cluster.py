@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,6 +58,8 @@ class SlurmCluster:
         )
         self._extra = extra
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._silent: dict[str, set[int]] = {}
+        """By node without power, what would still answer there."""
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
 
     def __enter__(self) -> Self:
@@ -103,6 +105,7 @@ class SlurmCluster:
         self._start("slurmctld", ["slurmctld", "-D", "-i"])
 
     def start_node(self, node: str) -> None:
+        self._end(self._silent.pop(node, set()))
         self._start(node, ["slurmd", "-D", "-N", node])
 
     def kill(self, name: str) -> None:
@@ -112,7 +115,9 @@ class SlurmCluster:
         process.wait()
 
     def power_off(self, node: str) -> None:
-        """The daemon of a node, and everything that jobs run there: as if it had lost its power."""
+        """The daemon of a node, and everything that jobs run there: as if it had lost its power. What would tell of it
+        is stopped until the node starts again: of a process that ends, the others see connections end.
+        """
         self.kill(node)
         mark = f"SLURMD_NODENAME={node}".encode()
         ours = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()
@@ -123,9 +128,14 @@ class SlurmCluster:
                 if ours in told and mark in told:
                     parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
                     if (Path("/proc") / str(parent) / "comm").read_text().startswith("slurmstepd"):
-                        os.kill(parent, signal.SIGKILL)  # before its tasks, whose end it would report
+                        os.kill(parent, signal.SIGSTOP)  # before its tasks, whose end it would report
+                        self._silent.setdefault(node, set()).add(parent)
                     doomed.add(int(process.name))
-        for pid in doomed:
+        self._end(doomed)
+
+    @staticmethod
+    def _end(processes: Iterable[int]) -> None:
+        for pid in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

@@ -45,10 +45,11 @@ class Daemon:
             settings.store.url,
             group_commit_seconds=settings.store.group_commit_seconds,
             on_batch=self.metrics.observe_store_batch,
+            on_change=self._has_changed,
         )
         self.liveness = Liveness(settings.nodes.heartbeat_timeout_seconds)
         self.departures = Departures(self.store, self.hub)
-        self.ledger = ObservedLedger(self.store, self.liveness, self.metrics, self._took_effect)
+        self.ledger = ObservedLedger(self.store, self.liveness, self.metrics, self.departures.hear)
         policy = settings.policy.policy()
         self.rpc = RpcServer(
             self.ledger,
@@ -151,8 +152,7 @@ class Daemon:
             except AllocatorError as error:
                 log.warning("that leases are shorter now could not be kept", error=str(error))
 
-    def _took_effect(self, command: Command) -> None:
-        self.departures.hear(command)
+    def _has_changed(self, command: Command) -> None:
         if is_news(command):
             self.scheduler.clock.news()
 

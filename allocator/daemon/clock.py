@@ -55,6 +55,16 @@ class SystemClock:
         self._began = time.monotonic()
         return True
 
+    def pause(self, seconds: float) -> None:
+        """After a round that broke: so long whatever happens, and then a round as for news. It may have been known to
+        the broken one.
+        """
+        self.resting.set()
+        self._stopping.wait(seconds)
+        self.resting.clear()
+        self._began = time.monotonic()
+        self.news()
+
     def stopwatch(self) -> float:
         return time.perf_counter()
 

@@ -9,8 +9,7 @@ from typing import Any
 from allocator.daemon.liveness import Liveness
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import Job
-from allocator.intake.commands import Command, Heartbeat, ReportProgress, SubmitJobs
-from allocator.intake.ending import ends_nothing
+from allocator.intake.commands import Command, ReportProgress, SubmitJobs
 from allocator.intake.ports import Ledger
 from allocator.metrics import Metrics, command_kind, error_code
 
@@ -50,11 +49,5 @@ class ObservedLedger:
 
 
 def is_news(command: Command) -> bool:
-    """Whether the next round need not wait for its time. That something runs on, or how fast, can wait."""
-    match command:
-        case Heartbeat():
-            return not ends_nothing(command)
-        case ReportProgress():
-            return False
-        case _:
-            return True
+    """Of one that changed something: whether the next round need not wait for its time. How fast work goes can."""
+    return not isinstance(command, ReportProgress)

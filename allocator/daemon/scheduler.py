@@ -14,6 +14,9 @@ from allocator.rounds.loop import run_rounds
 from allocator.rounds.ports import Observer, Pusher, Solver, Store
 from allocator.rounds.report import RoundOutcome, RoundReport
 
+_MOST_PAUSE_SECONDS = 5.0
+"""After a round that broke, however rare rounds are."""
+
 log = structlog.stdlib.get_logger("allocator.rounds")
 
 
@@ -64,9 +67,10 @@ class Scheduler:
                     interval=self._interval_seconds,
                 )
             except Exception:  # whatever it was: running jobs and intake are not concerned, and rounds must go on
-                log.exception("round broken", next="the loop starts again after one interval")
+                pause = min(self._interval_seconds, _MOST_PAUSE_SECONDS)
+                log.exception("round broken", next="the loop starts again", in_seconds=pause)
                 self._tell_of_broken_round()
-                self.clock.wait(self.clock.now() + self._interval_seconds, quiet_until=-math.inf)
+                self.clock.pause(pause)
 
     def _tell_of_broken_round(self) -> None:
         try:

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from allocator.domain.cluster import NODE_DOMAIN, EngineCapability, Node, needed_to_start
-from allocator.domain.constraints import Constraints
+from allocator.domain.cluster import NODE_DOMAIN, EngineCapability, Labels, Node, needed_to_start
+from allocator.domain.constraints import Constraints, NodeRule
 from allocator.domain.job import MAX_REPLICAS
 from allocator.domain.reason import PendingCause, PendingReason, Shortage
 from allocator.domain.remembered import remembered
@@ -89,7 +89,8 @@ class OpenNodes:
                 self._by_flavor.setdefault(node.flavor, []).append(node)
                 self._sizes.setdefault(node.flavor, Counter())[node.capacity] += 1
         self._verdicts: dict[Kind, Verdict] = {}
-        self._admitted: dict[tuple[str, Constraints, tuple[EngineCapability, ...]], list[Node]] = {}
+        self._admitted: dict[tuple[str, tuple[NodeRule, ...], Labels, tuple[EngineCapability, ...]], list[Node]] = {}
+        """By what decides: jobs that differ in whom they may be with have the same."""
 
     def capacity(self, flavor: str) -> Resources:
         """Everything that the flavor's open nodes have together."""
@@ -104,7 +105,7 @@ class OpenNodes:
 
     def admitted(self, kind: Kind) -> list[Node]:
         """The open nodes of its flavor whose labels, taints and engine suit it, by name; not to be changed."""
-        key = (kind.flavor, kind.constraints, kind.needs)
+        key = (kind.flavor, kind.constraints.nodes, kind.constraints.tolerations, kind.needs)
         found = self._admitted.get(key)
         if found is None:
             found = [node for node in self._by_flavor.get(kind.flavor, []) if kind.admits(node)]

@@ -84,6 +84,9 @@ def _roles(live: Live, declared: list[AtMost | Near]) -> tuple[Integers, list[tu
     of labels and constraints.
     """
     number = {bound: position for position, bound in enumerate(declared)}
+    by_label: dict[tuple[str, str], list[int]] = {}
+    for position, bound in enumerate(declared):
+        by_label.setdefault(bound.of[0], []).append(position)
     known: dict[tuple[Labels, int], list[tuple[int, int]]] = {}
     numbers: dict[tuple[tuple[int, int], ...], int] = {(): -1}
     combination = np.empty(len(live.jobs.labels), dtype=np.int64)
@@ -93,7 +96,12 @@ def _roles(live: Live, declared: list[AtMost | Near]) -> tuple[Integers, list[tu
         key = (labels, shape[job])
         mine = known.get(key)
         if mine is None:
-            roles = {position: MEMBER for position, bound in enumerate(declared) if carries(labels, bound.of)}
+            roles = {
+                position: MEMBER
+                for label in labels
+                for position in by_label.get(label, ())
+                if carries(labels, declared[position].of)
+            }
             constraints = live.kinds[first_kind[shape[job]]].constraints
             for limit in constraints.at_most:
                 if limit.of:

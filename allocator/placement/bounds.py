@@ -62,19 +62,25 @@ def join_all(bounds: Bounds, pool: Pool, places: Places) -> None:
             join(bounds, pool, job, places.first[job], places.pieces[job], 1)
 
 
+def room_under(role: int, members: int, declarers: int, most: int, room: int) -> int:
+    """How many of `room` replicas a bound allows a job with this role, where so many are and declare it."""
+    if role & NEAR and members < 1:
+        return 0
+    if role & DECLARES or (role & MEMBER and declarers > 0):
+        if role & MEMBER:
+            return int(min(room, max(0, most - members)))
+        if members > most:
+            return 0
+    return room
+
+
 def bounded_room(bounds: Bounds, job: int, node: int, room: int) -> int:
     """How many of `room` replicas of the job bounds allow on the node, if it were the only one of its domain."""
     for entry in range(bounds.starts[job], bounds.starts[job + 1]):
         bound, role = bounds.bound[entry], bounds.role[entry]
         domain = bounds.domain[bound, node]
-        members = bounds.members[bound, domain]
-        if role & NEAR and members < 1:
-            return 0
-        if role & DECLARES or (role & MEMBER and bounds.declarers[bound, domain] > 0):
-            if role & MEMBER:
-                room = min(room, max(0, bounds.most[bound] - members))
-            elif members > bounds.most[bound]:
-                return 0
+        members, declarers = bounds.members[bound, domain], bounds.declarers[bound, domain]
+        room = room_under(role, members, declarers, bounds.most[bound], room)
     return room
 
 
@@ -84,8 +90,14 @@ def bound_counts(bounds: Bounds, job: int, first: int, last: int, counts: Intege
     """
     if bounds.starts[job] == bounds.starts[job + 1]:
         return int(counts[first:last].sum())
-    for node in range(first, last):
-        counts[node] = bounded_room(bounds, job, node, counts[node])
+    for entry in range(bounds.starts[job], bounds.starts[job + 1]):
+        bound, role = bounds.bound[entry], bounds.role[entry]
+        domain, members, declarers = bounds.domain[bound], bounds.members[bound], bounds.declarers[bound]
+        most = bounds.most[bound]
+        for node in range(first, last):
+            if counts[node] > 0:
+                here = domain[node]
+                counts[node] = room_under(role, members[here], declarers[here], most, counts[node])
     for entry in range(bounds.starts[job], bounds.starts[job + 1]):
         bound, role = bounds.bound[entry], bounds.role[entry]
         if not role & MEMBER or bounds.is_lone[bound]:
@@ -137,5 +149,5 @@ def may_return(bounds: Bounds, pool: Pool, job: int, first: int, pieces: int) ->
     return allowed
 
 
-KERNELS = (join, join_all, bounded_room, bound_counts, is_near, draws_others, may_return)
+KERNELS = (join, join_all, room_under, bounded_room, bound_counts, is_near, draws_others, may_return)
 """In order: each calls only those before it."""

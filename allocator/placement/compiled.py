@@ -43,10 +43,10 @@ COMPILED_NODES, COMPILED_JOBS = 200, 2000
 MODULES = (
     room,
     ordering,
-    laying_out,
     fragmentation,
     prospects,
     spending,
+    laying_out,
     fit,
     bounds,
     turns,

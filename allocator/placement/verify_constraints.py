@@ -52,11 +52,16 @@ def own_violations(
 def node_violations(present: Iterable[tuple[Job, int]]) -> list[str]:
     """Limits per node about labels that (job, replicas) together on one node break; nothing is said of other limits."""
     present = list(present)
+    carriers: dict[tuple[str, str], list[tuple[Labels, int]]] = {}
+    for job, replicas in present:
+        for label in job.spec.labels:
+            carriers.setdefault(label, []).append((job.spec.labels, replicas))
     found = []
     for job, _ in present:
         for limit in job.spec.constraints.at_most:
             if limit.per == NODE_DOMAIN and limit.of:
-                count = sum(replicas for other, replicas in present if carries(other.spec.labels, limit.of))
+                with_it = carriers.get(limit.of[0], ())
+                count = sum(replicas for labels, replicas in with_it if carries(labels, limit.of))
                 if count > limit.replicas:
                     found.append(f"job {job.id}: {_words(count, limit)}")
     return found

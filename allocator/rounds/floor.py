@@ -171,19 +171,23 @@ class Floor:
         node = self._facts.node(name)
         assert node is not None
         tenants = self._staying(name)
+        before = tenants.quarrels()
         refused = []
         for change in self._arriving.get(name, ()):
             if change.job_id in self._refusals:
                 continue
             job, place = self._job(change), self._new_place(change)[name]
-            before = tenants.quarrels()
             tenants.add(job, place)
-            why = None
+            why, after = None, before
             if not tenants.usage.fits(node, self._plan.floating):
                 why = f"node {name} has no room any more"
-            elif tenants.quarrels() - before:
-                why = f"node {name} has replicas that it must not be with"
-            if why is not None:
+            else:
+                after = tenants.quarrels()
+                if after - before:
+                    why = f"node {name} has replicas that it must not be with"
+            if why is None:
+                before = after
+            else:
                 tenants.remove(job, place)
                 self._refusals[change.job_id] = why
                 if not isinstance(change, Start):

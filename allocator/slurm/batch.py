@@ -20,8 +20,9 @@ from allocator.slurm.holders import holder_file, looks_every
 from allocator.slurm.observed import MIB
 from allocator.slurm.spool import exits_folder
 
-MOST_LATE_SECONDS = 60
-"""How long what a node wrote to a shared file system may take until it is seen elsewhere."""
+MOST_LATE_SECONDS = 90
+"""How long what a node wrote to a shared file system may take until it is seen elsewhere: NFS lists a folder anew after
+60 s at most, unless it was told otherwise."""
 _NICE = 100
 """What takes as much off a job's priority puts it behind others of the same user that came a little later."""
 
@@ -170,12 +171,12 @@ _RUN_IT = """exec "$@"
 _RUN_IT_AND_TELL = """ALLOCATOR_MV=$1; ALLOCATOR_EXITS=$2; ALLOCATOR_TASKS=$3; shift 3
 # what tells the command to end must not end this
 trap : {signals}
-"$@"
+# it may be called as one of the shell's own is
+(exec "$@")
 ALLOCATOR_CODE=$?
-if [ "$ALLOCATOR_CODE" -eq 0 ]; then
+if [ "$ALLOCATOR_CODE" -eq 0 ] && [ -d "$0.done" ]; then  # of what goes on as another run, the folder is gone
+  printf '' > "$0.done/$ALLOCATOR_RANK"  # with a colon, this would end where that fails
   {{
-    # not with a colon, which would end this where the folder is gone, as of what goes on as another run
-    printf '' > "$0.done/$ALLOCATOR_RANK"
     set -- "$0.done"/*
     [ "$#" -eq "$ALLOCATOR_TASKS" ] && read -r ALLOCATOR_ID ALLOCATOR_RUN ALLOCATOR_REST < "$ALLOCATOR_HOLDER" &&
       [ "$ALLOCATOR_ID" = "$SLURM_JOB_ID" ] && printf '0\\n' > "$0.done/part-$ALLOCATOR_RANK" &&
@@ -204,6 +205,12 @@ until allocator_holds && [ -z "$ALLOCATOR_REST" ]; do
   ALLOCATOR_TRIES=$((ALLOCATOR_TRIES + 1))
   sleep 0.1
 done
+# an earlier start of it, which was lost with its node, may have written how it ended: a success counts
+if [ -e {exits}/"$ALLOCATOR_RUN" ]; then
+  read -r ALLOCATOR_CODE < {exits}/"$ALLOCATOR_RUN"
+  if [ "$ALLOCATOR_CODE" = 0 ]; then exit 0; fi
+  rm -rf {exits}/"$ALLOCATOR_RUN"
+fi
 # what tells the tasks to end must not end this
 trap : {signals}
 # the run may have become another one meanwhile, and the folder with it

@@ -50,6 +50,8 @@ _NODES_SECONDS = 1.0
 """From look to look at the nodes at least: what is wanted shall not wait for them each time."""
 _SOON_SECONDS = 0.1
 """To the next look at the jobs while something waits for one of them to leave."""
+_HELD_BACK_SECONDS = 2.0
+"""So long it waits at most: where many end, somebody always leaves."""
 _AT_ONCE = 8
 """Commands of Slurm's that change something."""
 
@@ -94,6 +96,8 @@ class Bridge:
         self._jobs: tuple[SlurmJob, ...] = ()
         """As of the last look, and what was submitted since."""
         self._jobs_due = 0.0
+        self._is_doubtful = False
+        """Whether Slurm may have taken what it was given since, and its answer was lost."""
         self._answering: frozenset[str] = frozenset()
         """Nodes whose daemons did when the controller last told: a node that was dead then lives for nobody's sake."""
         self._stopping: dict[str, asyncio.Task[None]] = {}
@@ -115,6 +119,10 @@ class Bridge:
         """What is or was wanted of runs that Slurm still has: how they want to be told to end."""
         self._present: frozenset[Run] = frozenset()
         """Those that Slurm still runs, or will."""
+        self._held_back: dict[Run, float] = {}
+        """Since when runs have waited for others to leave their nodes."""
+        self._has_tidied = False
+        """Whether what earlier bridges left in the spool is gone."""
         self._live: frozenset[str] = frozenset()
         """Ids of jobs that have not ended, at the last poll."""
         self._polled = asyncio.Event()
@@ -133,13 +141,14 @@ class Bridge:
                     pause = 1
                     self._seen()
                 except (SlurmAway, SlurmRefused, OSError) as away:  # whatever is wrong with Slurm or the spool may pass
-                    self._jobs_due = 0.0  # it may have taken what it was given, and its answer was lost
+                    self._is_doubtful = True
                     log.warning("slurm is away: %s", away)
                     with suppress(AllocatorError):  # so is the daemon: the next poll says so
                         async with self._telling:
                             await self._daemon.tell({}, self._answering)
                     pause = min(_MOST_PAUSE, pause * 2)
                 except AllocatorError as error:
+                    self._is_doubtful = True  # Slurm may be away as well: one of both is told of
                     log.warning("the daemon is away: %s", error)
                 await self._wait(
                     max(self._jobs_due - time.monotonic(), 0.0) if pause == 1 else self._settings.poll_seconds * pause
@@ -166,9 +175,11 @@ class Bridge:
             self._nodes = await self._control.nodes()
             self._nodes_due = time.monotonic() + max(_NODES_SECONDS, self._settings.poll_seconds)
             self._answering = frozenset(node.name for node in self._nodes if node.answers)
-        is_new = looks or time.monotonic() >= self._jobs_due  # what nodes hold is told apart by the jobs of that moment
+        # what nodes hold is told apart by the jobs of that moment
+        is_new = looks or self._is_doubtful or time.monotonic() >= self._jobs_due
         if is_new:
             self._jobs = await self._control.jobs()
+            self._is_doubtful = False
             self._jobs_due = time.monotonic() + self._settings.poll_seconds
             self._polled.set()
             self._polled = asyncio.Event()
@@ -179,7 +190,11 @@ class Bridge:
         self._present = frozenset(run for run, job in mine.items() if job.is_live)
         known = known_of(self._last, wanted)
         self._last = {run: gang for run, gang in known.items() if run in wanted or run in mine}
+        everywhere = frozenset(node.name for node in self._nodes)
         await asyncio.to_thread(self._forget, known.keys() - self._last.keys())
+        if is_new and not self._has_tidied and desired.keys() >= everywhere:
+            await asyncio.to_thread(self._spool.forget_all_but, {*wanted, *mine})
+            self._has_tidied = True
         holding = [known[run] for run in self._held_lately(jobs) if run in known]
         open_nodes = self._open_nodes(mine)
         if looks:
@@ -188,7 +203,6 @@ class Bridge:
         await self._outcomes.refresh(wanted, mine, self._answering)
         self._wanted, self._mine = wanted, mine
         self._named &= self._live
-        everywhere = frozenset(node.name for node in self._nodes)
         actions = reconcile.actions(
             wanted,
             jobs,
@@ -199,14 +213,22 @@ class Bridge:
             await self._suspension(open_nodes, mine, wanted),
             everywhere - self._answering,
             self._outcomes.leaving(),
+            self._hold_back(wanted, mine),
         )
-        being_left = reconcile.nodes_being_left(self._outcomes.leaving(), mine)
-        if any(run not in mine and reconcile.waits_for_room(gang, being_left) for run, gang in wanted.items()):
-            self._jobs_due = min(self._jobs_due, time.monotonic() + _SOON_SECONDS)
         if not is_new and not all(isinstance(action, Submit | Name) for action in actions):
             self._jobs_due = 0.0  # what waited then may run by now: nothing is stopped for what was
             actions = tuple(action for action in actions if isinstance(action, Submit | Name))
         await together([self._tell(), self._act(actions)])
+
+    def _hold_back(self, wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob]) -> frozenset[Run]:
+        """What waits for others to leave its nodes; while something does, one looks often."""
+        now = time.monotonic()
+        waiting = reconcile.without_room(wanted, mine, self._outcomes.leaving())
+        self._held_back = {run: self._held_back.get(run, now) for run in waiting}
+        held_back = frozenset(run for run, since in self._held_back.items() if now - since < _HELD_BACK_SECONDS)
+        if held_back:
+            self._jobs_due = min(self._jobs_due, now + _SOON_SECONDS)
+        return held_back
 
     def _unknown(self, mine: Mapping[Run, SlurmJob]) -> frozenset[str]:
         """After a restart, what our own jobs hold is known only when their nodes have said what is wanted there."""
@@ -320,6 +342,7 @@ class Bridge:
         try:
             slurm_id = await self._control.submit(work, self._spool.hosts(gang.run))
         except SlurmRefused as refused:
+            self._is_doubtful = True
             self._outcomes.refuse(gang.run, str(refused))
             raise
         self._jobs += (SlurmJob(slurm_id, "PENDING", (), "", comment_of(gang.run)),)

@@ -5,6 +5,7 @@ knowing anything of them. What Slurm saw itself it tells at the next poll; a suc
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 
@@ -18,8 +19,12 @@ from allocator.slurm.spool import Spool
 
 _MOST_REFUSALS = 5
 """Of one run: then it has failed. What Slurm says no to once it may take the next time, but hardly after that."""
+_REFUSAL_SECONDS = 1.0
+"""Refusals that come sooner after another are none more: it may be asked many times a second."""
 _LOOK_SECONDS = 0.02
-"""From look to look at the spool."""
+"""From look to look at the spool, at least."""
+_LOOKING = 0.05
+"""Part of the time that goes into looks at most: where each takes long, there are fewer."""
 _LAST_WORDS_SECONDS = 10.0
 """So long after its success a run may still be in Slurm's books as running; then it is stopped like any other."""
 
@@ -30,12 +35,14 @@ class Outcomes:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self.ended: Mapping[Run, Ended] = {}
+        self._looked_seconds = 0.0
+        """How long the last look took."""
         self._under_way: tuple[Run, ...] = ()
         """Those that Slurm runs, on nodes that answer."""
         self._succeeded: dict[Run, float] = {}
         """When that was read, of runs that Slurm still has."""
-        self._refused: dict[Run, tuple[int, str]] = {}
-        """How often Slurm has refused a wanted run, and its words."""
+        self._refused: dict[Run, tuple[int, str, float]] = {}
+        """How often Slurm has refused a wanted run, its words, and when that was last counted."""
         self._vanished: dict[Run, float] = {}
         """Since when wanted runs that have begun are in nobody's books."""
         self._lost: frozenset[Run] = frozenset()
@@ -43,8 +50,10 @@ class Outcomes:
 
     def refuse(self, run: Run, words: str) -> None:
         """Slurm did not take it."""
-        times, _ = self._refused.get(run, (0, ""))
-        self._refused[run] = times + 1, words
+        now = time.monotonic()
+        times, _, counted = self._refused.get(run, (0, "", -math.inf))
+        if now - counted >= _REFUSAL_SECONDS:
+            self._refused[run] = times + 1, words, now
 
     async def refresh(
         self, wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob], answering: frozenset[str]
@@ -70,15 +79,18 @@ class Outcomes:
         """Whether runs under way have succeeded meanwhile. Of those only: a failure may be their node's, which Slurm
         tells better.
         """
+        began = time.monotonic()
         runs = [run for run in self._under_way if run not in self.ended]
         found = await asyncio.to_thread(self._successes, runs) if runs else {}
         self._succeeded |= dict.fromkeys(found, time.monotonic())
-        self.ended = {**self.ended, **found}
+        if found:
+            self.ended = {**self.ended, **found}
+        self._looked_seconds = time.monotonic() - began
         return bool(found)
 
     async def rest(self) -> None:
         """Until the next look."""
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(max(_LOOK_SECONDS, self._looked_seconds / _LOOKING))
 
     def leaving(self) -> frozenset[Run]:
         """Those that have succeeded and end by themselves, any moment."""
@@ -124,7 +136,7 @@ class Outcomes:
         """Runs that Slurm does not take: else they would hold their places, and wait, for ever."""
         return {
             run: Ended(ReplicaState.FAILED, f"Slurm refuses it: {words}")
-            for run, (times, words) in self._refused.items()
+            for run, (times, words, _) in self._refused.items()
             if times >= _MOST_REFUSALS
         }
 

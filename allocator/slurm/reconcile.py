@@ -99,6 +99,8 @@ class Ended:
     exit_code: int | None = None
 
 
+_MOST_DIGITS, _MOST_CODE = 3, 255
+"""Of an exit code. Whoever may run jobs may write others."""
 GONE_WITH_ITS_NODE = frozenset(("NODE_FAIL", "PREEMPTED"))
 _MEANING = {
     "TIMEOUT": "reached Slurm's time limit",
@@ -132,32 +134,29 @@ def actions(
     suspension: Suspension = NO_SUSPENSION,
     silent: frozenset[str] = frozenset(),
     leaving: frozenset[Run] = frozenset(),
+    held_back: frozenset[Run] = frozenset(),
 ) -> tuple[Action, ...]:
     """`known_nodes`: those whose wishes are known; nothing on another one is stopped, and nothing that waits before all
     of them are. A job whose earlier start still ends is not started again, unless that goes on as this one: both would
     use the same files. On a `silent` node (its daemon does not answer) nobody can wait for that: there the fence keeps
     them apart. `ended` is from the spool. `named`: Slurm jobs that are known to be named as those that may run.
-    `leaving`: runs that have succeeded, and whose Slurm jobs end by themselves. A gang that Slurm lays out by the room
-    that it sees waits until they have left its nodes.
+    `leaving`: runs that have succeeded, and whose Slurm jobs end by themselves. `held_back`: runs that are not
+    submitted yet (see `without_room`).
     """
     jobs = tuple(jobs)
     mine = ours_in(jobs)
-    being_left = nodes_being_left(leaving, mine)
     still_there = {run.job_id for run, job in mine.items() if job.is_live and silent.isdisjoint(job.nodes)}
     found: list[Action] = []
     kept: set[str] = set()
     for run, gang in sorted(wanted.items()):
         job = mine.get(run)
-        lost = job is not None and job.state in GONE_WITH_ITS_NODE
         could_begin = gang.is_complete and unsuitable(gang) is None
-        if (job is None or lost) and run not in ended and could_begin:
+        if _is_to_begin(job) and run not in ended and could_begin:
             waits = _waiting_for(gang, wanted, mine, suspension)
             if waits is not None:
                 found += [] if gang.waits else [Resume(waits, run)]
                 kept.add(waits.id)
-            elif waits_for_room(gang, being_left):
-                continue
-            elif not gang.waits and run.job_id not in still_there:
+            elif not gang.waits and run.job_id not in still_there and run not in held_back:
                 found.append(Submit(gang))
         elif job is not None and job.is_live and job.id not in named and run not in leaving:
             # what was thought to be lost with its node may have come to its end after all
@@ -178,15 +177,21 @@ def actions(
     return tuple(found)
 
 
-def nodes_being_left(leaving: Iterable[Run], mine: Mapping[Run, SlurmJob]) -> frozenset[str]:
-    """Nodes on which something has succeeded and is still in Slurm's books."""
-    jobs = (mine[run] for run in leaving if run in mine)
-    return frozenset(node for job in jobs if job.is_live for node in job.nodes)
+def without_room(wanted: Mapping[Run, Gang], mine: Mapping[Run, SlurmJob], leaving: Iterable[Run]) -> frozenset[Run]:
+    """Gangs, unknown to Slurm, that it would lay out otherwise than decided, because it sees less room: something on
+    their nodes has succeeded and is still in its books.
+    """
+    left = (mine[run] for run in leaving if run in mine)
+    nodes = frozenset(node for job in left if job.is_live for node in job.nodes)
+    return frozenset(
+        run
+        for run, gang in wanted.items()
+        if gang.is_laid_out_by_room and not nodes.isdisjoint(gang.nodes) and _is_to_begin(mine.get(run))
+    )
 
 
-def waits_for_room(gang: Gang, being_left: frozenset[str]) -> bool:
-    """Whether Slurm would lay it out otherwise than decided, because it sees less room."""
-    return gang.is_laid_out_by_room and not being_left.isdisjoint(gang.nodes)
+def _is_to_begin(job: SlurmJob | None) -> bool:
+    return job is None or job.state in GONE_WITH_ITS_NODE
 
 
 def _waiting_for(
@@ -233,7 +238,10 @@ def outcome(gang: Gang, job: SlurmJob | None, written: Ended | None) -> Ended | 
 
 def written_end(text: str) -> Ended:
     """From the exit code that the batch script wrote."""
-    code = int(text) if text.strip().isdecimal() else 1
+    word = text.strip()
+    code = int(word) if word.isascii() and word.isdecimal() and len(word) <= _MOST_DIGITS else 1
+    if code > _MOST_CODE:
+        code = 1
     if code == 0:
         return Ended(ReplicaState.SUCCEEDED, exit_code=0)
     return Ended(ReplicaState.FAILED, f"exited with {code}", code)

@@ -4,7 +4,9 @@ have begun, and what it ended with; and which nodes are closed by us. Blocking: 
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,6 +15,11 @@ from pathlib import Path
 from allocator.engine.runs import Run
 
 _CLOSED = "closed-nodes"
+_MOST_READ = 16
+"""Bytes of an exit code. Jobs of the same user may put anything there."""
+_KINDS = ("hosts", "started", "started.done")
+_OF_A_RUN = re.compile(r"(?P<run>.+-[0-9]+\.[0-9]+)\.(hosts|started|started\.done|part|exit)")
+"""All but what it printed; the last of them as of earlier versions."""
 
 
 def exits_folder(spool: Path) -> Path:
@@ -36,13 +43,23 @@ class Spool:
     def exit_text(self, run: Run) -> str | None:
         """What its batch script wrote when it ended; None if it has not."""
         try:
-            return self._exit(run).read_text(encoding="ascii", errors="replace")
+            file = os.open(self._exit(run), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return ""
+            raise
+        try:
+            return os.read(file, _MOST_READ).decode("ascii", errors="replace")
+        except IsADirectoryError:
+            return ""
+        finally:
+            os.close(file)
 
     def exits(self) -> frozenset[str]:
         """File names of the runs whose batch scripts wrote what they ended with. FileNotFoundError unless prepared."""
-        return frozenset(file.name for file in exits_folder(self._folder).iterdir())
+        return frozenset(os.listdir(exits_folder(self._folder)))  # noqa: PTH208 many times a second
 
     def has_begun(self, run: Run) -> bool:
         """Whether one of its tasks has."""
@@ -60,10 +77,20 @@ class Spool:
 
     def forget(self, run: Run) -> None:
         """Only what it printed stays."""
-        for file in (self._of(run, "hosts"), self._exit(run)):
-            file.unlink(missing_ok=True)
-        for what in ("started", "started.done"):
-            shutil.rmtree(self._of(run, what), ignore_errors=True)
+        _remove(self._exit(run))
+        for what in _KINDS:
+            _remove(self._of(run, what))
+
+    def forget_all_but(self, runs: Iterable[Run]) -> None:
+        """What bridges before this one left, and did not live to forget."""
+        kept = {run.file_name for run in runs}
+        for file in exits_folder(self._folder).iterdir():
+            if file.name not in kept:
+                _remove(file)
+        for file in self._folder.iterdir():
+            found = _OF_A_RUN.fullmatch(file.name)
+            if found is not None and found["run"] not in kept:
+                _remove(file)
 
     def closed_nodes(self) -> frozenset[str]:
         """Those that we closed, or whoever drove before us; perhaps some more."""
@@ -82,3 +109,11 @@ class Spool:
 
     def _of(self, run: Run, what: str) -> Path:
         return self._folder / f"{run.file_name}.{what}"
+
+
+def _remove(path: Path) -> None:
+    """Whatever it is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from allocator.store.history import History
 from allocator.store.image import Image
 from allocator.store.journal import Journal, RoundRecord
 from allocator.store.mapping import memory_row
+from allocator.store.overlay import Overlay
 from allocator.store.reads import LiveReads
 from allocator.store.state import LIVE
 from allocator.store.summaries import round_row
@@ -38,7 +39,8 @@ class SqlStore(LiveReads):
     share their fsync; a batch holds at most `max_batch` commands (or jobs in them), and while `max_waiting` commands
     wait, further ones are refused with ResourceExhausted. Request ids are remembered for `receipt_retention_seconds`
     of the time that rounds tell, and the newest `round_retention` rounds are kept. `on_batch(commands, seconds)` is
-    called by the writer's thread after each batch: it must be quick.
+    called by the writer's thread after each batch, `on_change(command)` after each command that made a new revision:
+    they must be quick.
 
     Use as a context manager, or call `open` and `close`. Nothing but `open` works before `open`.
     """
@@ -53,9 +55,11 @@ class SqlStore(LiveReads):
         receipt_retention_seconds: float = 7 * 86400.0,
         round_retention: int = 100_000,
         on_batch: Callable[[int, float], None] | None = None,
+        on_change: Callable[[c.Command], None] | None = None,
     ) -> None:
         self._url = parse(url)
         self._on_batch = on_batch
+        self._on_change = on_change or (lambda _command: None)
         self._group_commit_seconds = group_commit_seconds
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -107,12 +111,26 @@ class SqlStore(LiveReads):
         if known is not None:
             return known
         job_ids, request_ids, size = _footprint(command)
+        changes = False
+
+        def step(overlay: Overlay) -> Any:
+            nonlocal changes
+            before = overlay.revision
+            answer = steps.execute(overlay, command, now)
+            changes = overlay.revision != before
+            return answer
+
+        def tell(done: Future[Any]) -> None:
+            if changes and done.exception() is None:
+                self._on_change(command)
+
         work = Work(
-            lambda overlay: steps.execute(overlay, command, now),
+            step,
             size=size,
             job_ids=job_ids,
             request_ids=request_ids,
         )
+        work.future.add_done_callback(tell)
         if self._heartbeats.sets_out(command):
             work.future.add_done_callback(self._heartbeats.arrived)
         return self._submit(work)

@@ -6,10 +6,16 @@ the dashboard, `$queue` and `$flavor` what is selected there; `$__rate_interval`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from allocator.metrics import names
 from allocator.metrics.names import Family
+
+GRAFANA_UNITS: Mapping[str, str] = {
+    "cpu": "short", "gpu": "short", "memory": "bytes", "bandwidth": "Bps", "disk": "bytes", names.EXTRA: "short",
+}  # fmt: skip
 
 
 class Look(Enum):

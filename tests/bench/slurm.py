@@ -31,7 +31,7 @@ from allocator.domain.process import Process
 from allocator.domain.queue import Queue
 from allocator.domain.resources import Resources
 from tests import slurm_accounting, slurm_cluster
-from tests.bench.slurm_jobs import WEIGHTS, BenchJob, Lives, Verdict, jobs_of, least_seconds, lives_of, verdict_of
+from tests.bench.slurm_jobs import WEIGHTS, BenchJob, Lives, Stamps, Verdict, jobs_of, least_seconds, verdict_of
 from tests.daemon.process import running
 from tests.slurm_cluster import SlurmCluster
 
@@ -183,9 +183,8 @@ class Course:
 _READY = threading.Barrier(2 if TOGETHER else 1)
 
 
-def _run(arm: Arm, slurm: SlurmCluster, jobs: Sequence[BenchJob], stamps: Path) -> Course:
+def _run(arm: Arm, slurm: SlurmCluster, jobs: Sequence[BenchJob], stamps: Stamps) -> Course:
     """Until all have ended, or patience has. Side by side, both begin at once."""
-    stamps.touch()
     _READY.wait(600)
     began = time.time()
     course = Course(began)
@@ -202,7 +201,7 @@ def _run(arm: Arm, slurm: SlurmCluster, jobs: Sequence[BenchJob], stamps: Path) 
             arm.submit(due)
             submitted |= {job.number: time.time() for job in due}
             waiting = waiting[len(due) :]
-        ended = _ended(stamps)
+        ended = stamps.ended()
         if ended == len(jobs):
             break
         if next_fault is not None and ended >= next_fault * len(jobs):
@@ -241,24 +240,6 @@ def _faults(slurm: SlurmCluster, course: Course) -> Iterator[float]:
     threading.Thread(target=back, daemon=True).start()
 
 
-_read: dict[Path, tuple[int, set[str]]] = {}
-
-
-def _ended(stamps: Path) -> int:
-    """How many jobs have written an end; reads only what is new."""
-    place, found = _read.get(stamps, (0, set()))
-    with stamps.open("rb") as file:
-        file.seek(place)
-        for line in file:
-            if line.endswith(b"\n"):
-                place += len(line)
-                words = line.decode().split()
-                if words[1] == "end":
-                    found.add(words[0])
-    _read[stamps] = (place, found)
-    return len(found)
-
-
 # --- ours
 
 
@@ -288,7 +269,7 @@ class Ours:
 
 def _ours(folder: Path, jobs: Sequence[BenchJob]) -> Ran:
     folder.mkdir()
-    stamps = folder / "stamps"
+    stamps = Stamps(folder / "stamps", jobs)
     environment = {"ALLOCATOR_ROUNDS__INTERVAL_SECONDS": INTERVAL, "ALLOCATOR_NODES__HEARTBEAT_TIMEOUT_SECONDS": "20"}
     with _cluster(folder) as slurm, running(folder, **environment) as daemon, Client(daemon.address) as client:
         for name, weight in WEIGHTS.items():
@@ -302,11 +283,11 @@ def _ours(folder: Path, jobs: Sequence[BenchJob]) -> Ran:
         try:
             while len(list(client.nodes())) < NODES:
                 time.sleep(0.1)
-            arm = Ours(client, stamps)
+            arm = Ours(client, stamps.path)
             course = _run(arm, slurm, jobs, stamps)
             assert daemon.process is not None
             processor = sum(_processor_seconds(pid) for pid in (bridge.pid, daemon.process.pid))
-            lives = lives_of(stamps.read_text(), course.died)
+            lives = stamps.lives(course.died)
             starts: dict[int, int] = {}
             for number, _, _ in lives.runs:
                 starts[number] = starts.get(number, 0) + 1
@@ -376,10 +357,10 @@ class Slurms:
 
 def _slurms(folder: Path, jobs: Sequence[BenchJob]) -> Ran:
     folder.mkdir()
-    stamps = folder / "stamps"
+    stamps = Stamps(folder / "stamps", jobs)
     with _cluster(folder) as slurm:
-        course = _run(Slurms(slurm, stamps), slurm, jobs, stamps)
-    lives = lives_of(stamps.read_text(), course.died)
+        course = _run(Slurms(slurm, stamps.path), slurm, jobs, stamps)
+    lives = stamps.lives(course.died)
     verdict = verdict_of(jobs, course.submitted, lives, course.began, NODES * CORES)
     return Ran(verdict, lives, load=_mean(course.loads), machine=course.machine)
 

@@ -7,7 +7,8 @@ themselves, alike for whoever scheduled them.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,8 @@ SHAPES = (
 OVERLOAD = 1.6
 """How much faster work arrives than all cores can do it."""
 TASK = (
-    'if [ "${SLURM_PROCID:-0}" != 0 ]; then exec sleep "$2"; fi; '
+    'if [ "${SLURM_PROCID:-0}" != 0 ]; then '
+    'sleep "$2" && printf "%s part 0 %s\\n" "$1" "$SLURM_JOB_ID" >> "$3"; exit; fi; '
     'printf "%s start %s %s\\n" "$1" "$(date +%s.%N)" "$SLURM_JOB_ID" >> "$3"; '
     'trap \'printf "%s killed %s %s\\n" "$1" "$(date +%s.%N)" "$SLURM_JOB_ID" >> "$3"; exit 143\' TERM; '
     'sleep "$2" & wait $! && printf "%s end %s %s\\n" "$1" "$(date +%s.%N)" "$SLURM_JOB_ID" >> "$3"'
@@ -78,7 +80,7 @@ class Lives:
     """What jobs wrote: (start, end) of each time that one ran, and how often each came to its end."""
 
     runs: tuple[tuple[int, float, float], ...]
-    ends: dict[int, int]
+    ends: Mapping[int, int]
     ended_at: dict[int, float]
     first_start: dict[int, float]
 
@@ -92,32 +94,62 @@ class Lives:
         return sum(count > 1 for count in self.ends.values())
 
 
-def lives_of(text: str, died: float) -> Lives:
-    """`died`: when the nodes did, and with them the runs that wrote no end."""
-    began: dict[tuple[int, int], float] = {}
-    over: dict[tuple[int, int], float] = {}
-    ends: dict[int, int] = {}
-    ended_at: dict[int, float] = {}
-    runs: list[tuple[int, float, float]] = []
-    for line in text.splitlines():
+@dataclass(slots=True)
+class _Attempt:
+    """`over`: when its first task ended or was told to; `tasks`: how many have come to their ends."""
+
+    start: float
+    over: float | None = None
+    tasks: int = 0
+
+
+class Stamps:
+    """What jobs have written to a file: each has come to its end when all its tasks have."""
+
+    def __init__(self, path: Path, jobs: Iterable[BenchJob]) -> None:
+        self.path = path
+        path.touch()
+        self._place = 0
+        self._tasks = {job.number: job.tasks for job in jobs}
+        self._attempts: dict[tuple[int, int], list[_Attempt]] = {}
+        self._ended: set[int] = set()
+
+    def ended(self) -> int:
+        """How many jobs have, by now. Reads only what is new."""
+        with self.path.open("rb") as file:
+            file.seek(self._place)
+            for line in file:
+                if line.endswith(b"\n"):
+                    self._place += len(line)
+                    self._take(line.decode())
+        return len(self._ended)
+
+    def _take(self, line: str) -> None:
         told, what, when, slurm = line.split()
-        key = (int(told), int(slurm))
-        if what == "start":
-            if key in began and key not in over:  # requeued, with the same id, after a node's death
-                runs.append((key[0], began[key], max(began[key], died)))
-            began[key] = float(when)
-            over.pop(key, None)
-            continue
-        over[key] = float(when)
-        runs.append((key[0], began[key], float(when)))
-        if what == "end":
-            ends[key[0]] = ends.get(key[0], 0) + 1
-            ended_at.setdefault(key[0], float(when))
-    runs += [(key[0], began[key], max(began[key], died)) for key in began.keys() - over.keys()]
-    first: dict[int, float] = {}
-    for number, start, _ in runs:
-        first[number] = min(start, first.get(number, start))
-    return Lives(tuple(runs), ends, ended_at, first)
+        number = int(told)
+        attempts = self._attempts.setdefault((number, int(slurm)), [])
+        if what == "start":  # for the second time where it was requeued, with the same id, after a node's death
+            attempts.append(_Attempt(float(when)))
+            return
+        last = attempts[-1]
+        if what != "part":
+            last.over = float(when)
+        last.tasks += what != "killed"
+        if last.tasks == self._tasks[number]:
+            self._ended.add(number)
+
+    def lives(self, died: float) -> Lives:
+        """As of the last look. `died`: when the nodes did, and with them the runs that wrote no end."""
+        runs, ends, ended_at, first = [], Counter[int](), dict[int, float](), dict[int, float]()
+        for (number, _), attempts in self._attempts.items():
+            for each in attempts:
+                over = max(each.start, died) if each.over is None else each.over
+                runs.append((number, each.start, over))
+                first[number] = min(each.start, first.get(number, each.start))
+                if each.tasks == self._tasks[number]:
+                    ends[number] += 1
+                    ended_at[number] = min(over, ended_at.get(number, over))
+        return Lives(tuple(runs), ends, ended_at, first)
 
 
 @dataclass(frozen=True, slots=True)

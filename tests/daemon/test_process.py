@@ -19,6 +19,7 @@ from allocator.client import Client, EndOfSnapshot, Unreachable
 from allocator.domain.cluster import NodeHealth
 from allocator.domain.errors import AllocatorError
 from allocator.domain.job import Job, JobState
+from allocator.domain.placement import Epoch
 from allocator.domain.queue import Queue
 from allocator.intake.commands import ReplicaReport, ReplicaState
 from tests.builders import configuration, node, spec
@@ -68,6 +69,46 @@ def test_what_happens_is_answered_at_once_however_rare_rounds_are(tmp_path: Path
         (third,) = submitted(client, 1, gpu=1)
         client.register_node(node("n2", gpu=1))
         wait_for(lambda: client.job(third.id).state is JobState.RUNNING, "the new node")
+
+
+def test_a_lost_node_that_is_heard_of_again_is_news(tmp_path: Path) -> None:
+    settings = {
+        "ALLOCATOR_ROUNDS__INTERVAL_SECONDS": "3600",
+        "ALLOCATOR_NODES__HEARTBEAT_TIMEOUT_SECONDS": "2",
+        "ALLOCATOR_NODES__HEARTBEAT_INTERVAL_SECONDS": "0.5",
+    }
+    with running(tmp_path, **settings) as daemon, Client(daemon.address) as client:
+        client.create_queue(Queue("q"))
+        client.register_node(node(gpu=1))
+        wait_for(lambda: client.node("n1").health is NodeHealth.LOST, "the node's silence")
+        (job,) = submitted(client, 1, gpu=1)
+
+        def runs() -> bool:
+            client.heartbeat("n1", [])
+            return client.job(job.id).state is JobState.RUNNING
+
+        wait_for(runs, "the node that is back")
+
+
+def rounds(daemon: DaemonProcess) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{daemon.metrics_port}/metrics", timeout=30) as page:
+        found = re.findall(rb"^allocator_rounds_total\{.*\} (.*)$", page.read(), re.MULTILINE)
+    return sum(map(round, map(float, found)))
+
+
+def test_what_changes_nothing_is_no_news(tmp_path: Path) -> None:
+    with running(tmp_path, ALLOCATOR_ROUNDS__INTERVAL_SECONDS="3600") as daemon, Client(daemon.address) as client:
+        client.create_queue(Queue("q"))
+        client.register_node(node(gpu=1))
+        (first,) = submitted(client, 1, gpu=1)
+        wait_for(lambda: client.job(first.id).state is JobState.RUNNING, "its node")
+        time.sleep(1)  # the last round for news
+        before = rounds(daemon)
+        for _ in range(20):
+            client.register_node(node(gpu=1))
+            client.heartbeat("n1", [ReplicaReport("nobody", 0, Epoch(1, 0), ReplicaState.SUCCEEDED)])
+            time.sleep(0.05)
+        assert rounds(daemon) == before
 
 
 def test_what_was_acknowledged_survives_kill_9_under_load(daemon: DaemonProcess, client: Client) -> None:

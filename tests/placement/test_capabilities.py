@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from allocator.domain.cluster import NEEDED_TO_DIVIDE, EngineCapability, NodeAvailability
+from allocator.domain.constraints import Constraints
 from allocator.domain.job import Configuration, Job
 from allocator.domain.plan import Commit, Move, Plan, Resize
 from allocator.domain.policy import Policy
@@ -107,6 +108,28 @@ def test_as_many_on_each_node_where_its_engine_lays_it_out(
     (started,) = applied(snapshot(nodes, [gang]), decide(snapshot(nodes, [gang]))).jobs
     assert started.allocation is not None
     assert Counter(each.node for each in started.allocation.placement.replicas) == expected
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_nodes_of_the_same_racks_stand_in(together: bool) -> None:
+    """Of those: elsewhere it would lie across racks, or where it may not be."""
+    able = ALL - {EngineCapability.PLACE_REPLICAS}
+    rooms = (("a", "r1", 2), ("b", "r1", 1), ("c", "r1", 1), ("d", "r2", 1), ("e", "r2", 1))
+    nodes = [node(name, cpu=cores, capabilities=able, rack=rack) for name, rack, cores in rooms]
+    gang = waiting(1, way(cpu=1, replicas=3), constraints=Constraints(within="rack" if together else ""))
+    (started,) = applied(snapshot(nodes, [gang]), decide(snapshot(nodes, [gang]))).jobs
+    assert started.allocation is not None
+    assert Counter(each.node for each in started.allocation.placement.replicas) == {"a": 1, "b": 1, "c": 1}
+
+
+def test_among_nodes_with_as_much_room_it_takes_those_with_less_left_over() -> None:
+    able = ALL - {EngineCapability.PLACE_REPLICAS}
+    rooms = {"a": 5, "b": 4, "c": 8, "d": 4, "e": 4}
+    nodes = [node(name, cpu=cores, capabilities=able) for name, cores in rooms.items()]
+    gang = waiting(1, way(cpu=2, replicas=6))
+    (started,) = applied(snapshot(nodes, [gang]), decide(snapshot(nodes, [gang]))).jobs
+    assert started.allocation is not None
+    assert Counter(each.node for each in started.allocation.placement.replicas) == {"b": 2, "d": 2, "e": 2}
 
 
 # --- the part of a divisible job

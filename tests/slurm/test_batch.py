@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,10 @@ ONE_BY_ONE = """SLURM_PROCID=0 "$@" || exit
 SLURM_PROCID=1 "$@" || exit
 """
 """What such an srun does: its tasks, until one fails."""
+ALL = """SLURM_PROCID=0 "$@"; code=$?
+SLURM_PROCID=1 "$@" && exit "$code"
+"""
+"""Each of them, whatever becomes of the others."""
 
 
 @pytest.mark.parametrize("word", ["$(touch never)", "`id`", "a'b\"c", "{braces} %s %t", "new\nline", "--flag", "\\"])
@@ -36,18 +40,64 @@ def test_no_word_of_a_job_is_read_by_a_shell(word: str, tmp_path: Path, monkeypa
     process = Process(
         ("python3", "-c", "import sys,os;print(ascii(sys.argv[1:]+[os.environ['X']]))", word), (("X", word),)
     )
-    Spool(tmp_path).prepare()
-    assert Holders(tmp_path, 10.0).claim(RUN, "17")
     step = '"$ALLOCATOR_SRUN" --kill-on-bad-exit=1 --export=ALL -- '
-    for whole in (gang("a", process=process), gang("a", "b", process=process)):
-        monkeypatch.setattr("allocator.slurm.batch.MOST_LATE_SECONDS", 0)  # of the gang, only one task
-        text = script(whole, tmp_path, 10.0)
+    monkeypatch.setattr("allocator.slurm.batch.MOST_LATE_SECONDS", 0)
+    for whole, code in (
+        (gang("a", process=process), 0),
+        (gang("a", "b", process=process), 1),
+    ):  # of that, only one task
+        folder = tmp_path / str(len(whole.nodes))
+        Spool(folder).prepare()
+        assert Holders(folder, 10.0).claim(RUN, "17")
+        text = script(whole, folder, 10.0)
         assert (step in text) == (len(whole.nodes) > 1)
         plain = text.replace(step, "", 1)
         ran = subprocess.run(["sh", "-c", plain], capture_output=True, text=True, cwd=tmp_path, check=False, env=SLURMS)
         assert ran.stdout == ascii([word, word]) + "\n"
-        assert Spool(tmp_path).exit_text(RUN) == "0\n"
+        assert Spool(folder).exit_text(RUN) == f"{code}\n"
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "printed"),
+    [
+        (("echo", "a\\nb"), 0, "a\\nb\n"),
+        (("exit", "0"), 127, ""),
+        (("exec", "true"), 127, ""),
+        (("eval", "echo read by a shell"), 127, ""),
+        ((".", "./words"), 126, ""),
+        (("trap", "echo ended", "EXIT"), 127, ""),
+        (("[", "a", "=", "b", "]"), 1, ""),
+    ],
+)
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_command_is_a_program_though_shells_have_one_of_that_name(
+    tmp_path: Path, command: tuple[str, ...], code: int, printed: str, replicas: int
+) -> None:
+    (tmp_path / "words").write_text("echo read by a shell\n")
+    with begun(tmp_path, command, ALL, replicas=replicas) as running:
+        ran, _ = running.communicate(timeout=30)
+    assert (running.returncode, ran) == (code, printed * (1 if code else replicas))
+    assert Spool(tmp_path).exit_text(RUN) == f"{code}\n"
+
+
+def test_a_start_after_one_that_was_lost_tells_its_own_end_unless_that_has_succeeded(tmp_path: Path) -> None:
+    for number, (before, code, printed) in enumerate((("1\n", 3, "ran\n" * 2), ("0\n", 0, ""), ("", 3, "ran\n" * 2))):
+        folder = tmp_path / str(number)
+        Spool(folder).prepare()
+        (folder / "exits" / RUN.file_name).write_text(before)
+        with begun(folder, ("sh", "-c", "echo ran; [ $ALLOCATOR_RANK = 0 ] || exit 3"), ALL) as running:
+            ran, _ = running.communicate(timeout=30)
+        assert (running.returncode, ran, Spool(folder).exit_text(RUN)) == (code, printed, f"{code}\n")
+
+
+def test_a_task_that_cannot_tell_of_its_success_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allocator.slurm.batch.MOST_LATE_SECONDS", 0)
+    spoilt = f"rm -r {tmp_path}/*.done; mkdir -p {tmp_path / RUN.file_name}.started.done/$ALLOCATOR_RANK"
+    with begun(tmp_path, ("sh", "-c", spoilt), ALL, errors=subprocess.PIPE) as running:
+        _, errors = running.communicate(timeout=30)
+    assert "started.done/0" in errors
+    assert running.returncode == 1
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -102,22 +152,32 @@ def test_a_file_that_cannot_be_written_fails_the_job_at_once(tmp_path: Path) -> 
 
 
 @contextmanager
-def begun(folder: Path, command: str, srun: str) -> Iterator[subprocess.Popen[str]]:
-    """The script of a gang of two whose srun does this with the command."""
-    (folder / "bin").mkdir()
+def begun(
+    folder: Path, command: str | tuple[str, ...], srun: str, replicas: int = 2, errors: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """The script of a gang of two whose srun does this with the command, or with these words for a shell."""
+    (folder / "bin").mkdir(parents=True)
     program = folder / "bin" / "srun"
     program.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift\n' + srun)
     program.chmod(0o755)
     Spool(folder).prepare()
     assert Holders(folder, 10.0).claim(RUN, "17")
-    text = script(gang("a", "b", process=Process(("sh", "-c", command))), folder, 10.0)
+    process = Process(("sh", "-c", command) if isinstance(command, str) else command)
+    text = script(gang(*"ab"[:replicas], process=process), folder, 10.0)
     environment = SLURMS | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
-    running = subprocess.Popen(["sh", "-c", text], text=True, cwd=folder, env=environment, start_new_session=True)
+    running = subprocess.Popen(
+        ["sh", "-c", text],
+        text=True, cwd=folder, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=errors,
+    )  # fmt: skip
     try:
         yield running
     finally:
-        os.killpg(running.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
         running.wait()
+        for pipe in (running.stdout, running.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def wait_for(path: Path) -> None:

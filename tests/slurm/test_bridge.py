@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Daemon:
     """What the bridge asks of a client: it keeps what it was told."""
 
     def __init__(self) -> None:
+        self.hears_reports = True
         self.beats: list[str] = []
         self.reports: list[ReplicaReport] = []
         self.cordoned: list[tuple[str, bool]] = []
@@ -72,6 +74,7 @@ class Daemon:
         self.registered: dict[str, Node] = {}
         self.refused: set[str] = set()
         self.unknown: set[str] = set()
+        self.mute: set[str] = set()
 
     async def register_node(self, node: Node) -> None:
         self._answer()
@@ -85,6 +88,9 @@ class Daemon:
 
     async def heartbeat(self, name: str, reports: Iterable[ReplicaReport] = ()) -> Lease:
         self._answer()
+        reports = list(reports)
+        if reports and not self.hears_reports:
+            raise StoreUnavailable("gone")
         self.beats.append(name)
         self.reports += reports
         return Lease(10.0, 0.0)
@@ -94,6 +100,9 @@ class Daemon:
             raise NotFound(f"node {name!r}", "is not known")
         said = None
         while True:
+            if name in self.mute:
+                await asyncio.sleep(0.01)
+                continue
             wanted = self.desired.get(name, NodeDesired(name, Epoch(1, 0), ()))
             if wanted != said:
                 said = wanted
@@ -205,7 +214,10 @@ async def test_what_ended_lately_is_not_taken_for_somebody_elses(
         await scene.until(lambda: daemon.registered["a"].capacity.cpu_millicores == 3000)
 
 
-async def test_what_slurm_refuses_again_and_again_has_failed_and_says_why(tmp_path: Path, slurm: Slurm) -> None:
+async def test_what_slurm_refuses_again_and_again_has_failed_and_says_why(
+    tmp_path: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("allocator.slurm.outcomes._REFUSAL_SECONDS", 0.1)
     daemon = Daemon()
     daemon.desired = {"a": replica("a", Run("j1", Epoch(2, 0)))}
     (slurm.folder / "sbatch.fails").write_text("sbatch: error: Batch script contains DOS line breaks")
@@ -215,7 +227,7 @@ async def test_what_slurm_refuses_again_and_again_has_failed_and_says_why(tmp_pa
         assert (failed.job_id, "DOS line breaks" in failed.message) == ("j1", True)
         asked = len(slurm.called("sbatch"))
         await scene.polled()
-        assert len(slurm.called("sbatch")) == asked
+        assert len(slurm.called("sbatch")) == asked > 4
 
 
 async def test_nodes_live_while_many_jobs_are_submitted(
@@ -320,6 +332,107 @@ async def test_a_lost_answer_is_looked_for_before_it_is_submitted_again(tmp_path
             polls, daemon.desired["b"] = scene.polls, NodeDesired("b", Epoch(5 + number, 0), ())
             await scene.until(lambda: scene.polls > polls)  # noqa: B023 - awaited here
     assert len(slurm.called("sbatch")) == 1
+
+
+async def test_an_answer_that_is_lost_while_the_daemon_is_away_is_looked_for_too(tmp_path: Path, slurm: Slurm) -> None:
+    daemon, run = Daemon(), Run("j1", Epoch(2, 0))
+    async with driving(tmp_path, slurm, daemon, poll_seconds=600.0, polls=0) as scene:
+        await scene.until(lambda: len(daemon.registered) == 2)
+        (slurm.folder / "sbatch.fails").write_text("sbatch: error: Socket timed out on send/recv operation")
+        daemon.hears_reports = False
+        daemon.desired = {"a": replica("a", run)}
+        await scene.until(lambda: slurm.called("sbatch"))
+        (slurm.folder / "squeue.says").write_text(f"7|PENDING||1|1|1|None|{comment_of(run)}\n")
+        await asyncio.sleep(0.2)  # until the poll has broken
+        daemon.hears_reports = True
+        for number in range(3):
+            polls, daemon.desired["b"] = scene.polls, NodeDesired("b", Epoch(5 + number, 0), ())
+            await scene.until(lambda: scene.polls > polls)  # noqa: B023 - awaited here
+    assert len(slurm.called("sbatch")) == 1
+
+
+async def test_no_answer_that_is_no_job_id_is_taken_for_a_refusal(tmp_path: Path, slurm: Slurm) -> None:
+    daemon, run = Daemon(), Run("j1", Epoch(2, 0))
+    async with driving(tmp_path, slurm, daemon, poll_seconds=600.0, polls=0) as scene:
+        (slurm.folder / "sbatch.says").write_text("a plugin's greetings\n")
+        daemon.desired = {"a": replica("a", run)}
+        await scene.until(lambda: slurm.called("sbatch"))
+        (slurm.folder / "squeue.says").write_text(f"7|PENDING||1|1|1|None|{comment_of(run)}\n")
+        for number in range(3):
+            polls, daemon.desired["b"] = scene.polls, NodeDesired("b", Epoch(5 + number, 0), ())
+            await scene.until(lambda: scene.polls > polls)  # noqa: B023 - awaited here
+    assert len(slurm.called("sbatch")) == 1
+
+
+async def test_what_waits_for_others_to_leave_does_not_wait_for_ever(
+    tmp_path: Path, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gang whose layout depends on the room, while there is always somebody who has just succeeded."""
+    monkeypatch.setattr("allocator.slurm.bridge._HELD_BACK_SECONDS", 1.0)
+    daemon, over, run = Daemon(), Run("j1", Epoch(2, 0)), Run("j2", Epoch(2, 1))
+    (slurm.folder / "squeue.says").write_text(f"6|RUNNING|a|1|1|1|None|{comment_of(over)}\n")
+    daemon.desired = {"a": replica("a", over)}
+    exits_folder(tmp_path / "spool").mkdir(parents=True)
+    async with driving(tmp_path, slurm, daemon) as scene:
+        (exits_folder(tmp_path / "spool") / over.file_name).write_text("0\n")
+        await scene.until(lambda: any(report.state is ReplicaState.SUCCEEDED for report in daemon.reports))
+        several = tuple(replace(replica("a", run).replicas[0], replica=rank, replicas=3) for rank in range(3))
+        wanted = {"a": several[:2], "b": several[2:]}
+        daemon.desired = {name: NodeDesired(name, Epoch(3, 0), some) for name, some in wanted.items()}
+        polls = scene.polls
+        await scene.until(lambda: scene.polls > polls + 2)
+        assert slurm.called("sbatch") == []
+        await scene.until(lambda: slurm.called("sbatch"))
+
+
+async def test_what_earlier_bridges_left_is_tidied_up(tmp_path: Path, slurm: Slurm) -> None:
+    """Not before all nodes have said what they want, and not what printed or is still in Slurm's books."""
+    daemon, gone, wanted, listed = Daemon(), *(Run(f"j{number}", Epoch(2, number)) for number in range(3))
+    daemon.desired, daemon.mute = {"a": replica("a", wanted)}, {"b"}
+    (slurm.folder / "squeue.says").write_text(f"6|COMPLETED|a|1|1|1|None|{comment_of(listed)}\n")
+    spool = tmp_path / "spool"
+    exits_folder(spool).mkdir(parents=True)
+    for run in (gone, wanted, listed):
+        (spool / f"{run.file_name}.started").mkdir()
+        (spool / f"{run.file_name}.started.done").mkdir()
+        for name in ("hosts", "log", "exit"):
+            (spool / f"{run.file_name}.{name}").touch()
+        (exits_folder(spool) / run.file_name).write_text("3\n")
+
+    def left(run: Run) -> set[str]:
+        here = {path.name.removeprefix(run.file_name) for path in spool.glob(f"{run.file_name}.*")}
+        return here | {path.parent.name for path in spool.glob(f"exits/{run.file_name}")}
+
+    everything = left(gone)
+    async with driving(tmp_path, slurm, daemon) as scene:
+        assert left(gone) == everything, "somebody may want it"
+        daemon.mute = set()
+        await scene.until(lambda: left(gone) == {".log"})
+        await scene.polled()
+    assert (left(wanted), left(listed)) == (everything, everything)
+
+
+async def test_no_file_that_a_job_puts_where_its_end_belongs_stops_the_others(tmp_path: Path, slurm: Slurm) -> None:
+    daemon = Daemon()
+    runs = [Run(f"j{number}", Epoch(2, number)) for number in range(5)]
+    daemon.desired = {"a": NodeDesired("a", Epoch(2, 0), tuple(replica("a", run).replicas[0] for run in runs))}
+    lines = [f"{number}|COMPLETED|a|1|1|1|None|{comment_of(run)}\n" for number, run in enumerate(runs, 6)]
+    (slurm.folder / "squeue.says").write_text("".join(lines))
+    folder = exits_folder(tmp_path / "spool")
+    folder.mkdir(parents=True)
+    (folder / runs[0].file_name).mkdir()
+    (folder / runs[1].file_name).symlink_to(folder / runs[1].file_name)
+    os.mkfifo(folder / runs[2].file_name)
+    (folder / runs[3].file_name).write_text("9" * 5000)
+    (folder / runs[4].file_name).write_text("0\n")
+    async with driving(tmp_path, slurm, daemon) as scene:
+        await scene.until(lambda: len({report.job_id for report in daemon.reports}) == len(runs))
+        ends = {report.job_id: report.exit_code for report in daemon.reports}
+        assert ends == {run.job_id: int(run != runs[4]) for run in runs}
+        daemon.desired = {"a": NodeDesired("a", Epoch(3, 0), ())}
+        (slurm.folder / "squeue.says").write_text("")
+        await scene.until(lambda: not list(folder.iterdir()))
+        await scene.polled()
 
 
 async def test_a_failure_that_slurm_has_not_told_of_may_be_the_nodes(tmp_path: Path, slurm: Slurm) -> None:

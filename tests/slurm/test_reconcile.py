@@ -27,7 +27,9 @@ from allocator.slurm.reconcile import (
     Suspension,
     actions,
     may_be_lost,
+    ours_in,
     outcome,
+    without_room,
     written_end,
 )
 from allocator.slurm.translation import held_by
@@ -211,11 +213,13 @@ def test_a_gang_that_slurm_lays_out_by_room_waits_until_what_leaves_its_nodes_ha
     for places, is_submitted in ((("a", "a", "b"), False), (("a", "b"), True), (("b",), True), (("a", "a", "c"), True)):
         wanted = {RUN: gang(*places)}
         nodes = NODES | {"c"}
-        found = actions(wanted, [succeeded], {}, nodes, nodes, leaving=frozenset((other,)))
+        held_back = without_room(wanted, ours_in([succeeded]), [other])
+        found = actions(wanted, [succeeded], {}, nodes, nodes, leaving=frozenset((other,)), held_back=held_back)
         assert [type(each) for each in found] == [Submit] * is_submitted, places
-    assert len(actions({RUN: gang("a", "a", "b")}, [], {}, NODES, NODES, leaving=frozenset((other,)))) == 1, (
-        "it has left"
-    )
+    wanted = {RUN: gang("a", "a", "b")}
+    assert without_room(wanted, ours_in([succeeded, job(2, "NODE_FAIL")]), [other]) == {RUN}
+    assert without_room(wanted, ours_in([succeeded, job(2, "RUNNING")]), [other]) == set(), "it has begun"
+    assert without_room(wanted, {}, [other]) == set(), "it has left"
 
 
 def test_how_it_ended() -> None:
@@ -228,6 +232,8 @@ def test_how_it_ended() -> None:
     assert timeout is not None
     assert (timeout.state, timeout.message) == (ReplicaState.FAILED, "Slurm job 1 reached Slurm's time limit")
     assert outcome(whole, None, written_end("3\n")) == Ended(ReplicaState.FAILED, "exited with 3", 3)
+    for words in ("", "-1", "256", "9" * 16, "well", "\u0663"):  # whoever runs jobs may write there
+        assert written_end(words) == Ended(ReplicaState.FAILED, "exited with 1", 1)
     nothing = outcome(gang("a", process=None), None, None)
     assert nothing is not None
     assert "give it a command" in nothing.message
