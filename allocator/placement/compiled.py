@@ -133,12 +133,21 @@ def compiled_of(modules: Sequence[ModuleType], called: Sequence[str]) -> Kernels
     version = _version(modules)
     for module in modules:
         for kernel in module.KERNELS:
+            _check_calls(kernel, done)
             done[kernel.__name__] = njit(**inside)(_twin(kernel, done, kernel.__name__))
     ways_in: dict[str, Callable[..., Any]] = {}
     for name in called:
         names: dict[str, Callable[..., Any]] = {"bundled": bundled, "kernel": done[name]}
         ways_in[name] = njit(cache=True, **plainly)(_twin(_way_in, names, f"{name}_{version}"))
     return Kernels(ways_in)
+
+
+def _check_calls(kernel: Callable[..., Any], done: dict[str, Callable[..., Any]]) -> None:
+    """What it calls must be there already: numba would say so only when somebody's cluster is large."""
+    assert isinstance(kernel, FunctionType)
+    for name in kernel.__code__.co_names:
+        if isinstance(kernel.__globals__.get(name), FunctionType) and name not in done and name != kernel.__name__:
+            raise AssertionError(f"{kernel.__name__} calls {name}, which is no kernel of a module before its own")
 
 
 def _twin(function: Callable[..., Any], names: dict[str, Callable[..., Any]], name: str) -> FunctionType:

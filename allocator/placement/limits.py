@@ -224,11 +224,11 @@ def _tabulated(
 
 
 def _sets(labels: Sequence[Labels], nodes: NodeArrays) -> Booleans:
-    """(M, N) which nodes have all of these labels."""
+    """(M, N) which nodes have all of these labels, row by row in memory: kernels are compiled for that."""
     looks: dict[Labels, int] = {}
     look = np.array([looks.setdefault(node.labels, len(looks)) for node in nodes.nodes], dtype=np.int64)
     found = np.array([[carries(each, wanted) for each in looks] for wanted in labels], dtype=np.bool_)
-    return found.reshape(len(labels), len(looks))[:, look]
+    return np.ascontiguousarray(found.reshape(len(labels), len(looks))[:, look])
 
 
 def _signatures(flavor: Integers, sets: Booleans) -> tuple[Integers, Integers]:

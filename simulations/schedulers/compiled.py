@@ -5,11 +5,24 @@ from __future__ import annotations
 from functools import cache
 
 from allocator.formulation.kernels import cache_works
-from allocator.placement import fit, fragmentation, ordering, prospects, room, spending
+from allocator.placement import fit, fragmentation, laying_out, ordering, prospects, room, spending
 from allocator.placement.compiled import COMPILED_JOBS, COMPILED_NODES, Kernels, as_written, compiled_of
 from simulations.schedulers import backfilling, finding, preempting, promising, scene
 
-MODULES = (room, ordering, fragmentation, prospects, spending, fit, scene, finding, backfilling, preempting, promising)
+MODULES = (
+    room,
+    ordering,
+    fragmentation,
+    prospects,
+    spending,
+    laying_out,
+    fit,
+    scene,
+    finding,
+    backfilling,
+    preempting,
+    promising,
+)
 """In order: kernels of each call only those of the same or earlier ones."""
 CALLED = (
     "take",

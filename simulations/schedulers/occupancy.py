@@ -75,7 +75,7 @@ class Occupancy(Roll):
                 "policy",
                 f"has side constraints or floating resources, which the scheduler {self.scheduler} cannot keep",
             )
-        self.now = snapshot.time
+        self.now = float(snapshot.time)  # kernels are compiled for that
         self.arrived, self.began, self.released, self.early, self.nodes_changed = [], [], False, False, False
         self._before = {}
         if self._nodes is None or not self._renode(snapshot):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 
@@ -15,8 +16,8 @@ from allocator.domain.quota import Quota
 from allocator.domain.side_constraint import SideConstraint, Term
 from allocator.domain.snapshot import Snapshot, WorkKind
 from allocator.formulation.build import build
-from allocator.placement import rounding
-from allocator.placement.compiled import Kernels, compiled, plain
+from allocator.placement import fit, laying_out, rounding
+from allocator.placement.compiled import CALLED, MODULES, Kernels, compiled, compiled_of, plain
 from allocator.rounds.coming import coming_work
 from tests.placement.worlds import (
     CORDONED,
@@ -95,6 +96,20 @@ def members(conditions: list[tuple[NodeAvailability, bool]], sizes: list[tuple[s
     ]
 
 
+def assert_compiled_once() -> None:
+    """Of arrays of another type or order in memory all would be compiled again, while a large cluster waits."""
+    of = {name: len(getattr(compiled(), name).signatures) for name in CALLED}
+    assert of["walk"] == 1
+    assert max(of.values()) == 1, of
+
+
+@pytest.mark.parametrize("missing", [laying_out, fit])
+def test_kernels_that_call_what_is_no_kernel_are_refused_before_anything_is_compiled(missing: ModuleType) -> None:
+    compiled_of(MODULES, CALLED)
+    with pytest.raises(AssertionError, match=r"^\w+ calls \w+, which is no kernel of a module before its own$"):
+        compiled_of([module for module in MODULES if module is not missing], CALLED)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the first one compiles
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -110,6 +125,7 @@ def test_plain_and_compiled_kernels_decide_the_same(placement: str, monkeypatch:
 
         monkeypatch.setattr(rounding, "kernels_for", chosen)
         plans.append(decide(world, credits_owed=owed, policy=policy, work=work))
+    assert_compiled_once()
     story = told(plans[0])
     assert told(plans[1]) == story
     assert plans[0] == plans[1]
@@ -144,6 +160,7 @@ def test_plain_and_compiled_kernels_move_the_same_jobs(monkeypatch: pytest.Monke
 
         monkeypatch.setattr(rounding, "kernels_for", chosen)
         stories.append(told(decide(world)))
+    assert_compiled_once()
     assert stories[1] == stories[0]
     assert sum("for consolidated" in what for what in stories[0].values()) >= 10
 
@@ -166,6 +183,7 @@ def test_plain_and_compiled_kernels_keep_the_same_quotas_and_side_constraints(mo
 
         monkeypatch.setattr(rounding, "kernels_for", chosen)
         plans.append(decide(world, credits_owed=owed, policy=policy, work=work))
+    assert_compiled_once()
     assert plans[0] == plans[1]
     words = " ".join(told(plans[0]).values())
     for expected in ("starts on", "over_limit", "stops for limit", "kept"):

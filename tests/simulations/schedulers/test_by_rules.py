@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -264,9 +264,10 @@ def assumed(made: Workload, scheduler: str) -> list[str]:
     return found
 
 
-@pytest.mark.skipif("COMPILE" not in os.environ, reason="set COMPILE to compile the kernels: about two minutes")
-@pytest.mark.parametrize("scheduler", QUEUEING)
-@pytest.mark.parametrize("placement", ["best-fit", "prospects", "random"])
+@pytest.mark.slow  # the first of each kind compiles
+@pytest.mark.parametrize(
+    ("scheduler", "placement"), list(zip(QUEUEING, itertools.cycle(("best-fit", "prospects", "random")), strict=False))
+)
 def test_compiled_kernels_decide_the_same(monkeypatch: pytest.MonkeyPatch, scheduler: str, placement: str) -> None:
     """Small clusters run the kernels as they are written; here as large ones would."""
     made = busy(30)
